@@ -1,0 +1,72 @@
+"""disklog-mp: a log that many processes write without ever waiting for a disk.
+
+    import disklog_mp
+
+    with disklog_mp.open("app", "/var/log/app") as log:   # join the log's writer, or start one
+        log.log(b"a record")                              # committed: survives any process's death
+    log = disklog_mp.attach("app")                        # in any worker
+    for record in disklog_mp.Reader("/var/log/app"):      # no writer needed
+        print(record.number, record.pid, record.data)
+"""
+
+import sys
+
+if sys.platform != "linux":
+    raise ImportError(
+        f"disklog-mp runs on Linux (x86-64 and arm64), not on {sys.platform}: it needs futexes, "
+        "open-file-description locks and pidfds"
+    )
+
+from disklog_mp._core import Record
+from disklog_mp._open import attach, open, serve
+from disklog_mp.errors import (
+    ConfigMismatchError,
+    CorruptPageError,
+    DiskLogError,
+    FormatVersionError,
+    LogFullError,
+    LogNotFoundError,
+    PageNotFoundError,
+    PageRetiredError,
+    RecordTooLargeError,
+    RingFullError,
+    SessionClosedError,
+    TooManyProducersError,
+    WaitTimeoutError,
+    WriterActiveError,
+    WriterDiedError,
+)
+from disklog_mp.page import Damage, Page
+from disklog_mp.reader import Cursor, Reader
+from disklog_mp.session import Session
+
+__all__ = [
+    "ConfigMismatchError",
+    "CorruptPageError",
+    "Cursor",
+    "Damage",
+    "DiskLogError",
+    "FormatVersionError",
+    "LogFullError",
+    "LogNotFoundError",
+    "Page",
+    "PageNotFoundError",
+    "PageRetiredError",
+    "Reader",
+    "Record",
+    "RecordTooLargeError",
+    "RingFullError",
+    "Session",
+    "SessionClosedError",
+    "TooManyProducersError",
+    "WaitTimeoutError",
+    "WriterActiveError",
+    "WriterDiedError",
+    "attach",
+    "open",
+    "serve",
+]
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__  # reprs and tracebacks show where users find them
+del _name

@@ -1,0 +1,126 @@
+"""The directory of a log: the names in it, their listing, the writer's lock on it.
+
+It knows file names, not what is in the files.
+"""
+
+import errno
+import os
+import re
+
+from disklog_mp import _files
+from disklog_mp._files import REAL, Files, RealFile
+
+PAGE_NAME = re.compile(r"page-(\d{10,19})\.dlog")
+OUR_NAMES = re.compile(r"page-\d{10,19}\.(dlog|bad-\d+)|\.page-\d{10,19}\.new|disklog\.lock")
+LOCK = "disklog.lock"
+
+
+def page_name(number: int) -> str:
+    """Return the file name of a page: page-0000000001.dlog"""
+    return f"page-{number:010d}.dlog"
+
+
+class Directory:
+    """A log's directory, for its writer and its readers."""
+
+    def __init__(self, path: str | os.PathLike[str], files: Files = REAL) -> None:
+        self.path = os.path.abspath(os.fspath(path))
+        self.files = files
+        self._lock: RealFile | None = None
+
+    def page_path(self, number: int) -> str:
+        """Return where the page of that number is, or would be."""
+        return os.path.join(self.path, page_name(number))
+
+    def new_path(self, number: int) -> str:
+        """Return where a page is made before it has its name."""
+        return os.path.join(self.path, f".page-{number:010d}.new")
+
+    def bad_path(self, number: int, offset: int) -> str:
+        """Return where bytes that could not be read are kept: from that offset of that page."""
+        return os.path.join(self.path, f"page-{number:010d}.bad-{offset}")
+
+    def pages(self) -> list[int]:
+        """Return the numbers of the page files there are, in order.  No directory: no pages."""
+        try:
+            names = os.listdir(self.path)
+        except FileNotFoundError:
+            return []
+        return sorted(int(match[1]) for match in map(PAGE_NAME.fullmatch, names) if match)
+
+    def is_log(self) -> bool:
+        """True if a writer has been here."""
+        return os.path.lexists(os.path.join(self.path, LOCK)) or bool(self.pages())
+
+    def create(self, mode: int, gid: int) -> None:
+        """Make the directory if there is none.
+
+        Raises OSError: NotADirectoryError for a file, ENOTEMPTY if it holds files that are no log's.
+        """
+        if os.path.lexists(self.path) and not os.path.isdir(self.path):
+            raise NotADirectoryError(
+                errno.ENOTDIR, "the directory of a log is a file: choose another", self.path
+            )
+        _files.make_directory(self.path, mode, gid)
+        if self.is_log():
+            return
+        foreign = sorted(name for name in os.listdir(self.path) if OUR_NAMES.fullmatch(name) is None)
+        if foreign:
+            shown = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
+            raise OSError(
+                errno.ENOTEMPTY,
+                f"the directory holds {len(foreign)} files that are no log's ({shown}): "
+                f"give the log a directory of its own",
+                self.path,
+            )
+
+    def lock(self, mode: int, gid: int) -> bool:
+        """Become the directory's writer; False if it has one.  The kernel drops the lock with the process."""
+        path = os.path.join(self.path, LOCK)
+        try:
+            file = _files.REAL.create(path, mode, gid)
+        except FileExistsError:
+            file = _files.REAL.open(path, writable=True)
+        if not _files.lock_byte(file.fd, 0):
+            file.close()
+            return False
+        self._lock = file
+        return True
+
+    def note(self, text: str) -> None:
+        """Leave a line in the lock file about who holds it, for people and error messages."""
+        assert self._lock is not None
+        self._lock.truncate(0)
+        self._lock.write_at(text.encode(), 0)
+
+    def read_note(self) -> tuple[int, str]:
+        """Return the pid and the log's name from the lock file, (0, "") if they cannot be read."""
+        try:
+            with open(os.path.join(self.path, LOCK), encoding="utf-8", errors="replace") as file:
+                pid, _, name = file.read(200).strip().partition(" ")
+            return int(pid), name
+        except (OSError, ValueError):
+            return 0, ""
+
+    def is_locked(self) -> bool:
+        """True if a live process writes this directory."""
+        try:
+            file = _files.REAL.open(os.path.join(self.path, LOCK), writable=False)
+        except FileNotFoundError:
+            return False
+        try:
+            return _files.is_locked(file.fd, 0)
+        finally:
+            file.close()
+
+    def unlock(self) -> None:
+        """Give the lock back."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def tidy(self) -> None:
+        """Remove pages that were being made when their writer died: they never had a name."""
+        for name in os.listdir(self.path):
+            if name.startswith(".page-") and OUR_NAMES.fullmatch(name):
+                self.files.unlink(os.path.join(self.path, name))

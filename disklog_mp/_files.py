@@ -1,0 +1,156 @@
+"""Files, mappings and locks: the only module that opens, writes, syncs, maps or locks.
+
+It knows neither pages nor rings.  Everything the page writer does to a disk goes through a `Files`, so a
+test can hand in one that fails, or that forgets what was not synced.
+"""
+
+import fcntl
+import os
+import stat
+import struct
+from typing import Protocol
+
+from disklog_mp._core import Mapping
+
+OS_PAGE = 4096
+
+
+class WritableFile(Protocol):
+    """A file being written: what the page writer needs of one."""
+
+    def write_at(self, data: memoryview | bytes, offset: int) -> None: ...
+    def allocate(self, length: int) -> None: ...
+    def truncate(self, length: int) -> None: ...
+    def size(self) -> int: ...
+    def sync(self) -> None: ...
+    def map(self, length: int, *, writable: bool) -> Mapping: ...
+    def close(self) -> None: ...
+
+
+class Files(Protocol):
+    """A file system: what the directory and the page writer need of one."""
+
+    def create(self, path: str, mode: int, gid: int) -> WritableFile: ...
+    def open(self, path: str, *, writable: bool) -> WritableFile: ...
+    def rename(self, source: str, target: str) -> None: ...
+    def unlink(self, path: str) -> None: ...
+    def sync_directory(self, path: str) -> None: ...
+
+
+class RealFile:
+    """A file of the operating system, behind one descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def write_at(self, data: memoryview | bytes, offset: int) -> None:
+        """Write all of `data`; short writes go on where they stopped."""
+        rest = memoryview(data)
+        while rest:
+            done = os.pwrite(self.fd, rest, offset)
+            rest = rest[done:]
+            offset += done
+
+    def allocate(self, length: int) -> None:
+        """Reserve disk space up to `length`, so that writing there cannot run out of it."""
+        os.posix_fallocate(self.fd, 0, length)
+
+    def truncate(self, length: int) -> None:
+        os.ftruncate(self.fd, length)
+
+    def size(self) -> int:
+        return os.fstat(self.fd).st_size
+
+    def sync(self) -> None:
+        os.fdatasync(self.fd)
+
+    def map(self, length: int, *, writable: bool) -> Mapping:
+        return Mapping(self.fd, length, writable)
+
+    def close(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class RealFiles:
+    """The operating system's file systems.  Symbolic links are not followed."""
+
+    def create(self, path: str, mode: int, gid: int) -> RealFile:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(path, flags, 0o600)
+        try:
+            set_access(fd, mode, gid)
+        except BaseException:
+            os.close(fd)
+            os.unlink(path)
+            raise
+        return RealFile(fd)
+
+    def open(self, path: str, *, writable: bool) -> RealFile:
+        access = os.O_RDWR if writable else os.O_RDONLY
+        fd = os.open(path, access | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(22, "not a regular file", path)
+        return RealFile(fd)
+
+    def rename(self, source: str, target: str) -> None:
+        os.rename(source, target)
+
+    def unlink(self, path: str) -> None:
+        os.unlink(path)
+
+    def sync_directory(self, path: str) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+REAL = RealFiles()
+
+
+def set_access(fd: int, mode: int, gid: int) -> None:
+    """Give a new file the log's mode and group (-1: leave the group), whatever the umask is."""
+    if gid >= 0:
+        os.fchown(fd, -1, gid)
+    os.fchmod(fd, mode)
+
+
+def make_directory(path: str, mode: int, gid: int) -> None:
+    """Create a directory, and its parents, that whoever may read or write the log may enter."""
+    if os.path.isdir(path):
+        return
+    os.makedirs(path, 0o700, exist_ok=True)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        set_access(fd, mode | (mode & 0o444) >> 2, gid)
+    finally:
+        os.close(fd)
+
+
+# struct flock: type, whence, start, length, pid.  Open-file-description locks belong to the descriptor's
+# open file: closing another descriptor of the file does not drop them, the death of the process does.
+_FLOCK = struct.Struct("hhqqi4x")
+
+
+def lock_byte(fd: int, byte: int) -> bool:
+    """Take the exclusive lock on one byte; False if another open file has it."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def unlock_byte(fd: int, byte: int) -> None:
+    """Give the lock on one byte back."""
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, byte, 1, 0))
+
+
+def is_locked(fd: int, byte: int) -> bool:
+    """True if an open file other than this one holds the lock on the byte."""
+    answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
+    return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)

@@ -1,0 +1,320 @@
+"""The ring as an object of the machine: create, attach, unlink, who is alive.
+
+It knows the name, the access rights and the slots of a ring; what is in it is the core's business, and
+what to do when there is none is the session's.
+"""
+
+import errno
+import os
+import re
+import select
+import stat
+from typing import NamedTuple
+
+import posix_ipc
+
+from disklog_mp import _core, _files
+from disklog_mp.errors import FormatVersionError, LogNotFoundError, TooManyProducersError
+
+SHM = "/dev/shm"  # where Linux keeps POSIX shared memory
+PREFIX = "disklog-"
+NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+
+
+def check_name(name: str) -> str:
+    """Return the name of a log if it is one: 1 to 100 of A-Z a-z 0-9 . _ -"""
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a log is a str, not {name!r}")
+    if NAME.fullmatch(name) is None:
+        raise ValueError(f"{name!r} is not a name for a log: it takes 1 to 100 of A-Z a-z 0-9 . _ -")
+    return name
+
+
+def ring_path(name: str, ring_dir: str | None) -> str:
+    """Return the file behind the ring of that name."""
+    return os.path.join(ring_dir or SHM, PREFIX + name)
+
+
+class Identity(NamedTuple):
+    """What tells one process from all others on this machine, pids being reused."""
+
+    pid: int
+    start: int  # ticks after boot
+    namespace: int  # inode of the pid namespace the pid is in
+
+
+def start_ticks(pid: int) -> int | None:
+    """Return when a process started, in clock ticks after boot; None if there is none of that pid."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def identity() -> Identity:
+    """Return the identity of this process."""
+    pid = os.getpid()
+    return Identity(pid, start_ticks(pid) or 0, os.stat("/proc/self/ns/pid").st_ino)
+
+
+def boot_id() -> bytes:
+    """Return the 16 bytes that are new at every boot."""
+    with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+        return bytes.fromhex(file.read().strip().replace(b"-", b"").decode())
+
+
+class RingFile(NamedTuple):
+    """An attached ring, and the descriptor its locks stand on; whoever opens it closes the descriptor."""
+
+    ring: _core.Ring
+    fd: int
+
+
+def create(
+    name: str,
+    *,
+    ring_dir: str | None,
+    capacity: int,
+    base: int,
+    generation: int,
+    salt: int,
+    log_id: bytes,
+    path: str,
+    mode: int,
+    gid: int,
+    replace: bool,
+) -> RingFile:
+    """Create a whole ring under a temporary name, take its writer's lock, then give it its own name.
+
+    With `replace` an old ring of the name gives way in the same instant; without, FileExistsError.
+    Raises OSError(ENOSPC) with the size, the mount and the remedy if memory for it is not there.
+    """
+    target = ring_path(name, ring_dir)
+    # No log's name begins with a dot and the prefix, so a temporary one is nobody's ring.
+    temporary = os.path.join(os.path.dirname(target), f".{PREFIX}{name}.{os.getpid()}")
+    size = _core.ring_size(capacity)
+    try:
+        os.unlink(temporary)
+    except FileNotFoundError:
+        pass
+    if ring_dir is None:
+        flags = posix_ipc.O_CREX
+        fd = posix_ipc.SharedMemory("/" + os.path.basename(temporary), flags, mode=0o600).fd
+    else:
+        os.makedirs(ring_dir, 0o700, exist_ok=True)
+        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            os.posix_fallocate(fd, 0, size)
+        except OSError as error:
+            raise _no_room(error, size, os.path.dirname(target)) from None
+        memory = _core.Mapping(fd, size, writable=True)
+        _core.format_ring(
+            memory, capacity, base, generation, salt, boot_id(), log_id, name.encode(), os.fsencode(path)
+        )
+        _files.set_access(fd, mode, gid)
+        ring = _core.Ring(fd, size, writable=True)
+        _files.lock_byte(fd, _core.WRITER_LOCK)
+        if replace:
+            os.rename(temporary, target)
+        else:
+            os.link(temporary, target)
+            os.unlink(temporary)
+    except BaseException:
+        os.close(fd)
+        try:
+            os.unlink(temporary)
+        except FileNotFoundError:
+            pass
+        raise
+    return RingFile(ring, fd)
+
+
+def _no_room(error: OSError, size: int, mount: str) -> OSError:
+    if error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EDQUOT, errno.EFBIG):
+        return error
+    space = os.statvfs(mount)
+    total, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
+    return OSError(
+        errno.ENOSPC,
+        f"a ring of {size} bytes does not fit into {mount} ({total} bytes, {free} free): give a smaller "
+        f"ring_bytes, or the mount more room (docker run --shm-size=256m, compose shm_size: 256m, "
+        f"Kubernetes emptyDir with medium: Memory and ring_dir=)",
+    )
+
+
+def attach(name: str, ring_dir: str | None) -> RingFile:
+    """Map an existing ring.
+
+    Raises LogNotFoundError if there is none, FormatVersionError if what is there is no ring of this
+    version, PermissionError if it belongs to somebody else.
+    """
+    path = ring_path(name, ring_dir)
+    try:
+        if ring_dir is None:
+            fd = posix_ipc.SharedMemory("/" + PREFIX + name).fd
+        else:
+            fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (posix_ipc.ExistentialError, FileNotFoundError):
+        raise LogNotFoundError(name) from None
+    except (posix_ipc.PermissionsError, PermissionError):
+        raise PermissionError(
+            errno.EACCES, "this user may not attach to the log: open it with mode=0o660 and group=", path
+        ) from None
+    try:
+        status = os.fstat(fd)
+        _check_owner(status, path)
+        if status.st_size < 4096:
+            raise FormatVersionError(path, f"{status.st_size} bytes, no ring", _core.RING_VERSION)
+        try:
+            ring = _core.Ring(fd, status.st_size, writable=True)
+        except ValueError as problem:
+            found = str(problem)
+            if found == "version":
+                found = f"a ring of version {int.from_bytes(os.pread(fd, 4, 8), 'little')}"
+            raise FormatVersionError(
+                path, f"{found}; `disklog-mp rm {name}` removes it", _core.RING_VERSION
+            ) from None
+    except BaseException:
+        os.close(fd)
+        raise
+    return RingFile(ring, fd)
+
+
+def _check_owner(status: os.stat_result, path: str) -> None:
+    """Refuse an object that somebody else may have planted under our name."""
+    if not stat.S_ISREG(status.st_mode):
+        raise PermissionError(errno.EPERM, "not a regular shared-memory object", path)
+    if status.st_uid in (os.geteuid(), 0):
+        return
+    if status.st_mode & 0o060 == 0o060 and status.st_gid in {os.getegid(), *os.getgroups()}:
+        return
+    raise PermissionError(
+        errno.EPERM, f"it belongs to user {status.st_uid}, neither this one nor root nor one of its group", path
+    )
+
+
+def unlink(name: str, ring_dir: str | None) -> bool:
+    """Remove the ring's name; processes that are attached keep their mapping.  False if there is none."""
+    try:
+        os.unlink(ring_path(name, ring_dir))
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def is_current(file: RingFile, name: str, ring_dir: str | None) -> bool:
+    """True if the name still leads to this ring."""
+    try:
+        status = os.stat(ring_path(name, ring_dir), follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    mine = os.fstat(file.fd)
+    return (status.st_dev, status.st_ino) == (mine.st_dev, mine.st_ino)
+
+
+def writer_alive(file: RingFile) -> bool:
+    """True if a process holds the writer's lock on this ring; the kernel drops it with the process."""
+    return _files.is_locked(file.fd, _core.WRITER_LOCK)
+
+
+def take_slot(file: RingFile, who: Identity, since: int) -> int:
+    """Take a free producer slot for this process and return its index.
+
+    The kernel's lock on the slot's byte comes first: killed before ATTACHED, nothing is left behind.
+    Raises TooManyProducersError.
+    """
+    first = 0
+    while True:
+        free = file.ring.slots(_core.SLOT_FREE, 16 if first == 0 else _core.SLOTS)
+        for index in free:
+            if not _files.lock_byte(file.fd, index):
+                continue
+            if file.ring.attach(index, who.pid, who.start, who.namespace, since):
+                return index
+            _files.unlock_byte(file.fd, index)
+        if first:
+            raise TooManyProducersError(_core.SLOTS)
+        first = 1
+
+
+class Slot(NamedTuple):
+    """One producer's slot as it stands in the ring; nothing in it is trusted."""
+
+    index: int
+    state: int
+    incarnation: int
+    pid: int
+    start: int
+    namespace: int
+    since: int
+    logged: int
+    dropped: int
+    waited: int
+
+
+def slots(ring: _core.Ring, state: int) -> list[Slot]:
+    """Return the slots in that state."""
+    return [Slot(*ring.slot(index)) for index in ring.slots(state)]
+
+
+class Witnesses:
+    """Tells which producers are dead, by the kernel's word: never by time, never by the pid alone.
+
+    Two witnesses: the lock on the slot's byte, which the kernel drops with the process, and, for a process
+    of the writer's own pid namespace, a pidfd.  If they disagree the producer is alive.
+    """
+
+    def __init__(self, file: RingFile) -> None:
+        self._file = file
+        self._namespace = identity().namespace
+        self._pidfds: dict[tuple[int, int], int] = {}  # (slot, incarnation) -> pidfd, -1: gone at first sight
+
+    def is_dead(self, slot: Slot) -> bool:
+        """True if the process that owns the slot is certainly gone."""
+        if _files.is_locked(self._file.fd, slot.index):
+            self._see(slot)
+            return False
+        if slot.namespace != self._namespace:
+            return True
+        pidfd = self._see(slot)
+        if pidfd < 0:
+            return True
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def _see(self, slot: Slot) -> int:
+        key = (slot.index, slot.incarnation)
+        if key in self._pidfds:
+            return self._pidfds[key]
+        pidfd = -1
+        if slot.namespace == self._namespace:
+            try:
+                pidfd = os.pidfd_open(slot.pid)
+            except (ProcessLookupError, ValueError, OverflowError):
+                pidfd = -1
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # no such pid can be
+                    raise
+            # The pid may be another's by now: then the one that owned the slot is gone.
+            if pidfd >= 0 and start_ticks(slot.pid) != slot.start:
+                os.close(pidfd)
+                pidfd = -1
+        self._pidfds[key] = pidfd
+        return pidfd
+
+    def forget(self, slot: Slot) -> None:
+        """The slot was retired."""
+        pidfd = self._pidfds.pop((slot.index, slot.incarnation), -1)
+        if pidfd >= 0:
+            os.close(pidfd)
+
+    def close(self) -> None:
+        """Close all descriptors."""
+        for pidfd in self._pidfds.values():
+            if pidfd >= 0:
+                os.close(pidfd)
+        self._pidfds.clear()
+

@@ -1,0 +1,102 @@
+"""Starting a writer as a process of its own: what open() does when a log has none.
+
+The new process has its own session, so no Ctrl-C or hang-up meant for the foreground reaches it, inherits
+no descriptor but stderr, and is nobody's child: it outlives the process that started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from disklog_mp import errors
+from disklog_mp._options import Options
+
+_starting: list[subprocess.Popen[bytes]] = []  # short-lived parents of writers nobody waited for
+
+
+def start(name: str, path: str, options: dict[str, Any], ring_dir: str | None, *, wait: bool = True) -> None:
+    """Start a writer process for the log; with `wait`, return when it is ready.
+
+    Raises what the writer met at its start: WriterActiveError if there is one already, OSError, ...
+    """
+    _starting[:] = [process for process in _starting if process.poll() is None]
+    order = json.dumps({"name": name, "path": path, "options": options, "ring_dir": ring_dir})
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    environment = dict(os.environ)
+    # The writer must find the package wherever this process found it.
+    environment["PYTHONPATH"] = os.pathsep.join(
+        [root, *filter(None, [environment.get("PYTHONPATH")])]
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "disklog_mp._writer_process", order],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        env=environment,
+        cwd="/",
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    if not wait:
+        process.stdout.close()
+        _starting.append(process)
+        return
+    with process.stdout:
+        answer = process.stdout.readline()
+    process.wait()
+    _raise_if_failed(answer, name)
+
+
+def _raise_if_failed(answer: bytes, name: str) -> None:
+    try:
+        told = json.loads(answer)
+    except ValueError:
+        raise errors.WriterDiedError(name, 0) from None
+    if told["kind"] == "ready":
+        return
+    if told["kind"] == "OSError":
+        raise OSError(*told["values"])
+    kind = getattr(errors, told["kind"], None)
+    if kind is None:
+        raise {"ValueError": ValueError, "TypeError": TypeError}.get(told["kind"], RuntimeError)(*told["values"])
+    raise kind(*told["values"])
+
+
+def main(order: str) -> None:
+    """Be the writer: detach from whoever asked, report on stdout, drain until the end."""
+    if os.fork():
+        os._exit(0)
+    from disklog_mp import writer
+
+    told = json.loads(order)
+    try:
+        writer.raise_descriptor_limit()
+        with writer.stop_on_signals() as stopping:
+            work = writer.Writer(
+                told["name"], told["path"], Options(**told["options"]), ring_dir=told["ring_dir"]
+            )
+            _answer({"kind": "ready"})
+            work.run(stopping)
+    except errors.DiskLogError as error:
+        _answer({"kind": type(error).__name__, "values": error.args})
+    except OSError as error:
+        _answer({"kind": "OSError", "values": [error.errno, error.strerror, error.filename]})
+    except (TypeError, ValueError) as error:
+        _answer({"kind": type(error).__name__, "values": [str(error)]})
+
+
+def _answer(told: dict[str, Any]) -> None:
+    """Tell whoever waits, once, and let go of the pipe."""
+    with contextlib.suppress(OSError):
+        os.write(1, json.dumps(told, default=str).encode() + b"\n")
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

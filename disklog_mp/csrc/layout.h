@@ -1,0 +1,349 @@
+/* The bytes, in shared memory and on disk.  Everything here is little-endian; every offset, length and
+ * bit of the ring, the frame and the page header is described in this file once, and the asserts below
+ * hold the tables to the structs.  It knows no algorithm: ring.h argues the order of accesses, frames.h
+ * says what makes a frame valid, _page_format.py builds page headers with literal offsets a test
+ * compares with these.
+ *
+ * Position: a 64-bit count of bytes since the log began; never wraps, never repeats, always a multiple
+ * of the granule.  index = position mod capacity is the place in the ring's data, and
+ * file offset = data_offset + position - first_position the place in a page file.
+ *
+ * THE RING, one shared-memory object
+ *
+ *   offset    length             part              written by
+ *        0      4096             constants         the creator, before the name exists
+ *     4096      4096             control           see struct dl_control
+ *     8192    262144             producer table    4,096 slots of 64 bytes: their owner, and the writer
+ *   270336    capacity / 4       claim map         one word per granule: producers claim, writer abandons
+ *   data_offset  capacity        data              the claimant until commit, then nobody
+ *
+ * A claim word, 64 bits, all of it changed in one atomic step:
+ *
+ *   bits 36-63  tag      (position / capacity + 1) mod 2^28: the lap; compare as signed differences
+ *   bits 33-35  state    see enum dl_state
+ *   bits 20-32  owner    the claimant's slot
+ *   bits  0-19  length   in granules, 1 and up
+ *
+ * A FRAME, 24 bytes of header, the record's bytes, zero to 31 bytes of padding to the granule; the same
+ * bytes in the ring and in a page file:
+ *
+ *   offset length field
+ *        0      4  length     of the bytes that follow the header
+ *        4      4  crc        CRC-32C, see dl_frame_crc in frames.h: bound to the position and the salt
+ *        8      8  time       ns since the epoch, CLOCK_REALTIME of the producer; 0 in padding, abandoned
+ *       16      4  pid        of the producer, in its own pid namespace; abandoned: of the dead one
+ *       20      2  kind       see enum dl_kind; 0 is never valid, so untouched bytes never parse
+ *       22      2  tag        the user's
+ *
+ * A group (log_many) is one frame whose bytes are: count (4), zero (4), then count inner frames, each a
+ * header of the same form (kind RECORD, crc 0: it is the group's crc that covers it) and its bytes,
+ * padded to 8.  An inner record's position is the group's position plus the inner header's distance from
+ * the group's header.
+ *
+ * A PAGE FILE: a header of 4,096 bytes, the page head (if the user asked for one), and from data_offset
+ * frames without a gap.  See struct dl_page_header.
+ */
+#ifndef DL_LAYOUT_H
+#define DL_LAYOUT_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define DL_RING_VERSION 1u
+#define DL_PAGE_VERSION 1u
+#define DL_RING_MAGIC 0x474e49524b534944ull /* "DISKRING" */
+#define DL_PAGE_MAGIC 0x0a0d454741504c44ull /* "DLPAGE\r\n": a transfer that mangles line ends shows */
+#define DL_BYTE_ORDER 0x01020304u
+
+#define DL_GRANULE 32u
+#define DL_SLOTS 4096u
+#define DL_LINE 128u /* two cache lines: the prefetcher fetches pairs */
+#define DL_OS_PAGE 4096u
+
+#define DL_CONTROL_OFFSET 4096u
+#define DL_SLOTS_OFFSET 8192u
+#define DL_MAP_OFFSET (DL_SLOTS_OFFSET + DL_SLOTS * 64u)
+#define DL_CAPACITY_MIN 4096ull
+#define DL_CAPACITY_MAX (1ull << 40)
+
+/* Bytes of the ring object on which the kernel's locks stand: byte i for slot i, then the writer's. */
+#define DL_WRITER_LOCK DL_SLOTS
+
+enum dl_kind {
+    DL_RECORD = 1,
+    DL_PADDING_FRAME = 2, /* length says how far; only the header means anything */
+    DL_ABANDONED_FRAME = 3, /* a dead producer's claim; only the header means anything */
+    DL_GAP = 4, /* a record that says how many others were dropped */
+    DL_GROUP = 5,
+};
+
+enum dl_state {
+    DL_CLAIMED = 1,
+    DL_COMMITTED = 2,
+    DL_ABANDONED = 3,
+    DL_PADDING = 4,
+    DL_CLOSED = 5, /* the end of this ring; its successor of the same name goes on from here */
+    DL_COMMITTED_GROUP = 6, /* committed, and the writer reads the count of records from its bytes */
+};
+
+#define DL_TAG_BITS 28u
+#define DL_TAG_MASK ((1u << DL_TAG_BITS) - 1u)
+#define DL_TAG_SHIFT 36u
+#define DL_STATE_SHIFT 33u
+#define DL_OWNER_SHIFT 20u
+#define DL_OWNER_MASK 0x1fffu
+#define DL_LENGTH_MASK 0xfffffu /* the longest frame is this many granules */
+
+struct dl_frame_header {
+    uint32_t length;
+    uint32_t crc;
+    uint64_t time;
+    uint32_t pid;
+    uint16_t kind;
+    uint16_t tag;
+};
+#define DL_FRAME_HEADER 24u
+#define DL_GROUP_HEADER 8u
+#define DL_INNER_ALIGN 8u
+
+static_assert(sizeof(struct dl_frame_header) == DL_FRAME_HEADER, "see the table");
+static_assert(offsetof(struct dl_frame_header, crc) == 4, "see the table");
+static_assert(offsetof(struct dl_frame_header, time) == 8, "see the table");
+static_assert(offsetof(struct dl_frame_header, pid) == 16, "see the table");
+static_assert(offsetof(struct dl_frame_header, kind) == 20, "see the table");
+static_assert(offsetof(struct dl_frame_header, tag) == 22, "see the table");
+
+/* The constants of a ring: written once, then never. */
+struct dl_constants {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t byte_order;
+    uint64_t size; /* of the whole object; checked against fstat */
+    uint64_t capacity; /* of the data: a power of two */
+    uint64_t base; /* the first position this ring held */
+    uint64_t generation; /* 1 for a log's first ring, then counts up */
+    uint64_t salt; /* in every crc of this log */
+    uint8_t boot_id[16];
+    uint8_t log_id[16];
+    uint32_t granule;
+    uint32_t slots;
+    uint32_t record_limit; /* the longest record, in bytes */
+    uint32_t reserved;
+    char name[128]; /* of the log, NUL-terminated */
+    char path[3856]; /* of the directory, absolute, NUL-terminated */
+    uint64_t crc; /* CRC-32C of all bytes before it */
+};
+static_assert(sizeof(struct dl_constants) == 4096, "one OS page");
+static_assert(offsetof(struct dl_constants, capacity) == 24, "after the size");
+static_assert(offsetof(struct dl_constants, name) == 104, "after the limits");
+
+/* The control block.  One writer column per line, lines 128 bytes apart, so that what producers change
+ * and what the writer changes never share a cache line.
+ *
+ *   offset  field                      written by
+ *        0  hint                       producers, a monotonic maximum, now and then
+ *      128  released                   the writer; what is below may be overwritten
+ *      256  written, durable           the writer; positions below are in a page file / on disk
+ *      384  parked, bell               writer sets parked, one producer takes it; bell is a futex word
+ *      512  space_wanted, space        sleepers for space set the flag; the writer counts the futex word
+ *      640  done_wanted, done,         the same for sleepers in flush and sync;
+ *           sync_wanted, roll_wanted   producers: positions up to which they ask for it (maximum)
+ *      768  heartbeat, halted, ...     the writer: its identity and its state
+ *      896  records, ...               the writer: the books
+ *     1280  error_*                    the writer: the last trouble
+ *     2048  options                    the writer, at its start: the options in force, JSON
+ */
+struct dl_control {
+    _Atomic uint64_t hint;
+    uint8_t pad0[120];
+    _Atomic uint64_t released;
+    uint8_t pad1[120];
+    _Atomic uint64_t written;
+    _Atomic uint64_t durable;
+    uint8_t pad2[112];
+    _Atomic uint32_t parked;
+    _Atomic uint32_t bell;
+    uint8_t pad3[120];
+    _Atomic uint32_t space_wanted;
+    _Atomic uint32_t space;
+    uint8_t pad4[120];
+    _Atomic uint32_t done_wanted;
+    _Atomic uint32_t done;
+    _Atomic uint64_t sync_wanted;
+    _Atomic uint64_t roll_wanted;
+    uint8_t pad5[104];
+    _Atomic uint64_t heartbeat; /* ns, CLOCK_REALTIME: a hint to look closer, never a proof */
+    _Atomic uint32_t halted; /* 1: the log reached max_bytes and takes no more */
+    _Atomic uint32_t writer_pid; /* 0: left in good order */
+    _Atomic uint64_t writer_start; /* start ticks of that process */
+    _Atomic uint64_t writer_namespace; /* inode of its pid namespace */
+    _Atomic uint64_t writer_count; /* writers this ring has had */
+    uint8_t pad6[88];
+    _Atomic uint64_t records; /* in page files, since the log began: the next record's number */
+    _Atomic uint64_t abandoned; /* frames the writer turned into abandoned ones */
+    _Atomic uint64_t page; /* number of the page being written, 0: none yet */
+    _Atomic uint64_t first_page; /* number of the oldest page kept */
+    _Atomic uint64_t page_bytes; /* bytes of all page files */
+    _Atomic uint64_t sync_failures;
+    _Atomic uint64_t retired_count; /* slots retired; totals[retired_count & 1] is in force */
+    _Atomic uint64_t retiring; /* (slot << 32 | incarnation) of the retirement under way */
+    _Atomic uint64_t totals[2][3]; /* logged, dropped, waited of all slots retired so far */
+    uint8_t pad7[272];
+    _Atomic uint64_t error_time; /* 0: none */
+    _Atomic uint32_t error_number; /* errno */
+    uint32_t pad8;
+    char error_text[240];
+    uint8_t pad9[512];
+    char options[2048];
+};
+static_assert(sizeof(struct dl_control) == 4096, "one OS page");
+static_assert(offsetof(struct dl_control, released) == 128, "see the table");
+static_assert(offsetof(struct dl_control, written) == 256, "see the table");
+static_assert(offsetof(struct dl_control, parked) == 384, "see the table");
+static_assert(offsetof(struct dl_control, space_wanted) == 512, "see the table");
+static_assert(offsetof(struct dl_control, done_wanted) == 640, "see the table");
+static_assert(offsetof(struct dl_control, heartbeat) == 768, "see the table");
+static_assert(offsetof(struct dl_control, records) == 896, "see the table");
+static_assert(offsetof(struct dl_control, error_time) == 1280, "see the table");
+static_assert(offsetof(struct dl_control, options) == 2048, "see the table");
+static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
+              "a lock inside shared memory is not shared");
+
+/* A producer's slot.  word = incarnation << 32 | enum dl_slot_state: the kernel lock on the slot's byte
+ * says who may fill a FREE one; only the writer makes one FREE again, with the next incarnation. */
+enum dl_slot_state { DL_SLOT_FREE = 0, DL_SLOT_ATTACHED = 1, DL_SLOT_DETACHED = 2 };
+
+struct dl_slot {
+    _Atomic uint64_t word;
+    uint32_t pid; /* owner, before ATTACHED */
+    uint32_t reserved;
+    uint64_t start; /* start ticks of the process */
+    uint64_t pid_namespace; /* inode */
+    uint64_t since; /* ns since the epoch */
+    _Atomic uint64_t logged; /* the owner's threads */
+    _Atomic uint64_t dropped;
+    _Atomic uint64_t waited; /* times a log() found the ring full */
+};
+static_assert(sizeof(struct dl_slot) == 64, "one cache line per producer");
+
+/* The header of a page file.  The first 256 bytes never change after creation; the line at 256 is the
+ * only place of a page file that does, written by the writer through its mapping.
+ *
+ *   offset length field            meaning
+ *        0      8 magic
+ *        8      4 version
+ *       12      4 header_length    4,096
+ *       16     16 log_id
+ *       32      8 number           of the page, from 1
+ *       40      8 first_position
+ *       48      8 first_number     of its first record
+ *       56      8 salt
+ *       64      8 created          ns since the epoch
+ *       72      8 page_bytes       limit when created; the same for records and age (0: none)
+ *       80      8 page_records
+ *       88      8 page_age         ns
+ *       96      4 data_offset      of the first frame
+ *      100      4 head_length      bytes of page head, from 4,096
+ *      104    128 name             of the log, NUL-terminated
+ *      232     20 reserved         zero
+ *      252      4 crc              CRC-32C of bytes 0-251
+ *      256      8 watermark        file offset one past the last visible byte
+ *      264      8 records          below the watermark
+ *      272      8 last_time        of the last record below the watermark
+ *      280      4 state            see enum dl_page_state
+ *      284      4 bell             futex word, counts up with every change of this line
+ *      288      4 data_crc         sealed: CRC-32C of data_offset..watermark without padding's bytes
+ *      292      4 seal_crc         sealed: CRC-32C of bytes 256-283 and 288-291
+ */
+enum dl_page_state { DL_PAGE_OPEN = 1, DL_PAGE_SEALED = 2 };
+
+struct dl_page_header {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t header_length;
+    uint8_t log_id[16];
+    uint64_t number;
+    uint64_t first_position;
+    uint64_t first_number;
+    uint64_t salt;
+    uint64_t created;
+    uint64_t page_bytes;
+    uint64_t page_records;
+    uint64_t page_age;
+    uint32_t data_offset;
+    uint32_t head_length;
+    char name[128];
+    uint8_t reserved[20];
+    uint32_t crc;
+    _Atomic uint64_t watermark;
+    _Atomic uint64_t records;
+    _Atomic uint64_t last_time;
+    _Atomic uint32_t state;
+    _Atomic uint32_t bell;
+    _Atomic uint32_t data_crc;
+    _Atomic uint32_t seal_crc;
+    uint8_t rest[3800];
+};
+static_assert(sizeof(struct dl_page_header) == 4096, "one OS page");
+static_assert(offsetof(struct dl_page_header, salt) == 56, "see the table");
+static_assert(offsetof(struct dl_page_header, data_offset) == 96, "see the table");
+static_assert(offsetof(struct dl_page_header, crc) == 252, "see the table");
+static_assert(offsetof(struct dl_page_header, watermark) == 256, "see the table");
+static_assert(offsetof(struct dl_page_header, bell) == 284, "see the table");
+
+static inline uint64_t dl_round_up(uint64_t length, uint64_t unit)
+{
+    return (length + unit - 1) / unit * unit;
+}
+
+/* Where the data of a ring of that capacity begins, and how long the whole object is. */
+static inline uint64_t dl_data_offset(uint64_t capacity)
+{
+    return dl_round_up(DL_MAP_OFFSET + capacity / DL_GRANULE * 8u, DL_OS_PAGE);
+}
+static inline uint64_t dl_ring_size(uint64_t capacity) { return dl_data_offset(capacity) + capacity; }
+
+/* A quarter of the ring at most, and never more than a claim word can say. */
+static inline uint32_t dl_record_limit(uint64_t capacity)
+{
+    uint64_t granules = capacity / DL_GRANULE / 4u;
+    if (granules > DL_LENGTH_MASK)
+        granules = DL_LENGTH_MASK;
+    return (uint32_t)(granules * DL_GRANULE - DL_FRAME_HEADER);
+}
+
+static inline uint32_t dl_frame_granules(uint64_t length)
+{
+    return (uint32_t)((length + DL_FRAME_HEADER + DL_GRANULE - 1u) / DL_GRANULE);
+}
+
+static inline uint32_t dl_tag(uint64_t position, uint64_t capacity)
+{
+    return (uint32_t)(position / capacity + 1u) & DL_TAG_MASK;
+}
+static inline uint64_t dl_word(uint32_t tag, uint32_t state, uint32_t owner, uint32_t granules)
+{
+    return (uint64_t)tag << DL_TAG_SHIFT | (uint64_t)state << DL_STATE_SHIFT
+           | (uint64_t)owner << DL_OWNER_SHIFT | granules;
+}
+static inline uint32_t dl_word_tag(uint64_t word) { return (uint32_t)(word >> DL_TAG_SHIFT); }
+static inline uint32_t dl_word_state(uint64_t word)
+{
+    return (uint32_t)(word >> DL_STATE_SHIFT) & 7u;
+}
+static inline uint32_t dl_word_owner(uint64_t word)
+{
+    return (uint32_t)(word >> DL_OWNER_SHIFT) & DL_OWNER_MASK;
+}
+static inline uint32_t dl_word_granules(uint64_t word) { return (uint32_t)word & DL_LENGTH_MASK; }
+
+/* How many laps the word is ahead of the tag: 0 the same lap, negative an earlier one (unclaimed). */
+static inline int32_t dl_laps_ahead(uint64_t word, uint32_t tag)
+{
+    uint32_t difference = (dl_word_tag(word) - tag) & DL_TAG_MASK;
+    return (int32_t)(difference << (32u - DL_TAG_BITS)) >> (32u - DL_TAG_BITS);
+}
+
+#endif

@@ -1,0 +1,186 @@
+/* The ring: claim, commit, drain, release over a claim map.  The algorithm and its argument; the bytes
+ * are in layout.h, the policy (wait, drop, raise) is the caller's.  No Python, no system call, no
+ * allocation: it builds into stress and fuzz programs by itself.
+ *
+ * ROLES.  Any number of producers append, from any process; one writer drains, releases, abandons and
+ * closes.  A claim word per granule says, in one atomic 64-bit value, who has the bytes from there on,
+ * how many, in which lap, and how far it is with them.
+ *
+ * KEY INVARIANT.  Let the frontier be the first position nobody has claimed.  The words at the frame
+ * boundaries from `released` to the frontier carry the tag of their position's lap and lead from one to
+ * the next; the word at the frontier carries an earlier tag.  The frontier moves only by a successful
+ * compare-and-swap on its word, and to the end of the frame claimed there.
+ *
+ * WHY A CLAIM IS EXCLUSIVE.  Each position a producer tries is a true boundary: it starts from one (the
+ * end of a claim of its own, a hint somebody stored after claiming up to it, or `released`) and moves on
+ * by lengths of words of the lap it walks.  If the position it tries is not the frontier, somebody has
+ * claimed there in the same lap, so the word carries this lap's tag or a later one: seen before the swap,
+ * the producer walks on or starts over; set after it looked, the swap fails, because tags in a word only
+ * grow.  So a swap succeeds only at the frontier.  The bytes it takes are free: end - released <=
+ * capacity was checked against a value of `released` that can only have grown since, and what is below
+ * `released` the writer is done with (release:A, claim:B).
+ *
+ * WHY A KILL LEAVES NO RIDDLE.  Before claim:E there is nothing; after it the word says position, length
+ * and owner.  Until the owner commits nobody else writes there; the writer turns the word into ABANDONED
+ * only when the kernel says the owner is dead, so no commit can follow.
+ *
+ * THE HINT is where to start walking, at or before the frontier.  It is a maximum (hint:B loops), or one
+ * stalled producer would leave it behind for good; it is moved once per DL_HINT_STRIDE bytes, because a
+ * short walk over words in the cache costs less than a line every producer writes.
+ *
+ * TAGS WRAP after 2^28 laps and are compared as signed differences.  A granule at which no frame ever
+ * starts keeps an old tag, which would come to look later than the lap after 2^27 laps: once in
+ * DL_REFRESH_LAPS laps the writer gives such words the lap's tag while it releases them (state 0: no walk
+ * ever visits them in that lap, and in the next they are earlier, as they must be).
+ *
+ * PARKING is Dekker's: the writer stores `parked`, then looks at the word at its position; a producer
+ * stores the word, then looks at `parked`; all four sequentially consistent, so one of them sees the
+ * other.  The producer that swaps `parked` back rings the bell, once per park.  Every sleep has a
+ * time limit, so a bell lost with a killed process costs that limit and no more.
+ *
+ * Orderings.  Each access is labelled in the code, DL_ATOMIC(label, ...); a test compares the two lists.
+ *
+ *   claim:A    load hint (acquire)             with hint:B     a boundary, and the words up to it
+ *   claim:B    load released (acquire)         with release:A  the writer is done with what is below
+ *   claim:C    load word (acquire)             with claim:E, close:A, refresh:A   the walk sees lengths
+ *   claim:D    swap word -> PADDING (acq_rel)  with claim:C, drain:A   complete in itself
+ *   claim:E    swap word -> CLAIMED (acq_rel)  with claim:C, drain:A   the linearization point
+ *   hint:A     load hint (relaxed)             alone           only decides whether to store
+ *   hint:B     swap hint (release)             with claim:A
+ *   commit:A   store word COMMITTED (seq_cst)  with drain:A    the record's bytes are there
+ *   commit:B   load parked (seq_cst)           with park:A     after commit:A in the single order
+ *   commit:C   swap parked -> 0 (acq_rel)      with park:A     one bell per park
+ *   drain:A    load word (acquire)             with commit:A, claim:D, claim:E
+ *   frontier:A load word (acquire)             with claim:E    as claim:C, for the writer and for stats
+ *   abandon:A  swap CLAIMED -> ABANDONED (acq_rel)   with drain:A   the owner is dead, nobody else stores
+ *   refresh:A  store word (release)            with claim:C    who sees a later tag also sees `released`
+ *                                                              beyond the place it came from
+ *   release:A  store released (release)        with claim:B
+ *   close:A    swap word -> CLOSED (acq_rel)   with claim:C    loses to a claim, or ends the ring
+ *   park:A     store parked (seq_cst)          with commit:B
+ *   park:B     load word (seq_cst)             with commit:A
+ *   park:C     store parked 0 (relaxed)        alone           a late bell is harmless
+ */
+#ifndef DL_RING_H
+#define DL_RING_H
+
+#include <stdbool.h>
+
+#include "layout.h"
+
+/* A test build gives these a body: a point at which to kill, freeze or reschedule. */
+#ifndef DL_POINT
+#define DL_POINT(label) ((void)0)
+#endif
+#define DL_ATOMIC(label, access) (DL_POINT(#label), access)
+
+#define DL_HINT_STRIDE 4096u
+#ifndef DL_REFRESH_LAPS
+#define DL_REFRESH_LAPS (1u << 20)
+#endif
+
+enum dl_status {
+    DL_OK = 0,
+    DL_FULL = -1, /* no room now; an answer, not a failure */
+    DL_TOO_LARGE = -2, /* longer than this ring can ever take */
+    DL_ENDED = -3, /* closed: attach to the successor */
+    DL_DAMAGED = -4, /* a word that cannot be: somebody scribbled */
+};
+
+/* One process's view of a ring.  capacity and limits are copied at open: what stands in shared memory
+ * is not looked at again. */
+struct dl_ring {
+    struct dl_constants *constants;
+    struct dl_control *control;
+    struct dl_slot *slots;
+    _Atomic uint64_t *map;
+    uint8_t *data;
+    uint64_t capacity;
+    uint32_t granules; /* in the whole ring */
+    uint32_t record_limit;
+    uint32_t seed; /* of every crc, see dl_frame_seed */
+};
+
+/* What one process knows of its own claims; shared by its threads, each field a hint that is only ever
+ * too low. */
+struct dl_claimant {
+    uint32_t slot;
+    uint32_t pid;
+    _Atomic uint64_t last; /* end of the last claim: a boundary to start from */
+    _Atomic uint64_t seen; /* `released` when last looked at */
+};
+
+struct dl_item {
+    const void *bytes;
+    uint64_t length;
+};
+
+/* Why a drain stopped. */
+enum dl_stop {
+    DL_STOP_EMPTY, /* nothing claimed beyond */
+    DL_STOP_CLAIMED, /* a claim not committed yet */
+    DL_STOP_LIMIT, /* the next frame would pass max_bytes or max_records */
+    DL_STOP_WRAP, /* the ring's end, or padding: drain again */
+    DL_STOP_CLOSED,
+    DL_STOP_DAMAGED,
+};
+
+/* A contiguous run of complete frames. */
+struct dl_segment {
+    uint64_t start;
+    uint64_t end; /* position behind the last frame */
+    uint64_t length; /* bytes to write: end - start, or up to the header of padding that ends the run */
+    uint64_t records;
+    uint64_t last_time; /* of the last record; 0 without one */
+    enum dl_stop stop;
+    uint32_t next; /* DL_STOP_LIMIT: span of the frame that did not fit; DL_STOP_CLAIMED: the owner */
+};
+
+static inline uint64_t dl_index(const struct dl_ring *ring, uint64_t position)
+{
+    return position & (ring->capacity - 1u);
+}
+static inline uint64_t dl_granule(const struct dl_ring *ring, uint64_t position)
+{
+    return dl_index(ring, position) / DL_GRANULE;
+}
+static inline uint8_t *dl_at(const struct dl_ring *ring, uint64_t position)
+{
+    return ring->data + dl_index(ring, position);
+}
+
+/* Write a new ring into zeroed memory: constants holds what the creator decides (capacity, base,
+ * generation, salt, ids, name, path); the rest is filled in.  Nobody else may see the memory yet. */
+void dl_ring_format(void *memory, const struct dl_constants *wanted);
+
+/* Check the constants against the size of the object and fill in the view.  NULL, or what is wrong. */
+const char *dl_ring_open(struct dl_ring *ring, void *memory, uint64_t size);
+
+/* Producers.  `header` gives time, kind and tag; length, pid and crc are filled in.  On DL_OK
+ * `position` is the record's (of a group: of its first record) and `end` the position behind the frame. */
+int dl_append(struct dl_ring *ring, struct dl_claimant *claimant, struct dl_frame_header header,
+              const void *bytes, uint64_t length, uint64_t *position, uint64_t *end);
+int dl_append_group(struct dl_ring *ring, struct dl_claimant *claimant, struct dl_frame_header header,
+                    const struct dl_item *items, uint32_t count, uint64_t *position, uint64_t *end);
+
+/* After an append: true if the writer sleeps and it is the caller who wakes it. */
+bool dl_take_bell(struct dl_ring *ring);
+
+/* The writer. */
+void dl_drain(struct dl_ring *ring, uint64_t from, uint64_t max_bytes, uint64_t max_records,
+              struct dl_segment *segment);
+bool dl_abandon(struct dl_ring *ring, uint64_t position);
+void dl_release(struct dl_ring *ring, uint64_t from, uint64_t to);
+bool dl_close(struct dl_ring *ring, uint64_t position);
+bool dl_park(struct dl_ring *ring, uint64_t position); /* true: sleep on the bell, then dl_unpark */
+void dl_unpark(struct dl_ring *ring);
+
+/* Anybody: the first unclaimed position at or after `from`; reads only.  Stops at damage. */
+uint64_t dl_frontier(const struct dl_ring *ring, uint64_t from);
+
+/* The writer: make a slot free again, adding its counts to the totals exactly once, however often the
+ * writer dies on the way.  dl_retire_resume first thing in a new writer. */
+void dl_retire(struct dl_ring *ring, uint32_t slot);
+void dl_retire_resume(struct dl_ring *ring);
+
+#endif

@@ -1,0 +1,432 @@
+"""A session: one process's handle on a log.
+
+What the core cannot decide is decided here: attach on first use and after a fork, what to do when the ring
+is full, how to wait for the writer, when to start another.  The fast path, log(), is in the core; nothing
+in this file runs for a record that finds room.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from disklog_mp import _core, _ring
+from disklog_mp._core import (
+    DAMAGED,
+    DONE,
+    DONE_WANTED,
+    ENDED,
+    FULL,
+    HALTED,
+    KIND_GAP,
+    NEEDS_ATTACH,
+    NEEDS_ATTENTION,
+    SPACE,
+    SPACE_WANTED,
+    SYNC_WANTED,
+    TOO_LARGE,
+)
+from disklog_mp.errors import (
+    DiskLogError,
+    LogFullError,
+    LogNotFoundError,
+    RecordTooLargeError,
+    RingFullError,
+    SessionClosedError,
+    WaitTimeoutError,
+    WriterActiveError,
+    WriterDiedError,
+)
+
+if TYPE_CHECKING:
+    from disklog_mp._stats import Stats
+    from disklog_mp.page import Page
+    from disklog_mp.reader import Reader
+
+LOOK = 0.02  # longest sleep without another look, seconds
+POLICIES = ("block", "raise", "drop")
+
+
+class _Attachment:
+    """This process's slot in one ring, shared by its sessions on that log."""
+
+    def __init__(self, name: str, ring_dir: str | None) -> None:
+        self.file = _ring.attach(name, ring_dir)
+        self.users = 0
+        status = os.fstat(self.file.fd)
+        self._inode = (status.st_dev, status.st_ino)
+        try:
+            self.who = _ring.identity()
+            self.slot = _ring.take_slot(self.file, self.who, time.time_ns())
+            self._incarnation = self.file.ring.slot(self.slot)[2]
+        except BaseException:
+            self.close_descriptor()
+            raise
+
+    def detach(self) -> None:
+        self.file.ring.detach(self.slot, self._incarnation)
+        self.close_descriptor()
+
+    def close_descriptor(self) -> None:
+        """Drop the lock on the slot.  A daemon may have closed our descriptor and others got its number."""
+        try:
+            status = os.fstat(self.file.fd)
+        except OSError:
+            return
+        if (status.st_dev, status.st_ino) == self._inode:
+            os.close(self.file.fd)
+
+
+_attachments: dict[tuple[str, str | None], _Attachment] = {}
+_lock = threading.RLock()  # a signal handler may log while its thread attaches
+
+
+def _forked() -> None:
+    """In a forked child: the parent's slots are not ours, and to hold their locks would keep a dead
+    parent alive."""
+    global _lock
+    _lock = threading.RLock()
+    for attachment in _attachments.values():
+        attachment.close_descriptor()
+    _attachments.clear()
+    _core.forked()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def _take(name: str, ring_dir: str | None, former: _Attachment | None) -> _Attachment:
+    """The process's attachment to the log's present ring, with one more user."""
+    with _lock:
+        attachment = _attachments.get((name, ring_dir))
+        if attachment is not None and (
+            attachment is former
+            or attachment.who.pid != os.getpid()
+            or not _ring.is_current(attachment.file, name, ring_dir)
+        ):
+            del _attachments[name, ring_dir]
+            if attachment.who.pid != os.getpid():  # forked without Python's knowledge
+                attachment.close_descriptor()
+            attachment = None
+        if attachment is None:
+            attachment = _Attachment(name, ring_dir)
+            _attachments[name, ring_dir] = attachment
+        attachment.users += 1
+        return attachment
+
+
+def _give_back(name: str, ring_dir: str | None, attachment: _Attachment) -> None:
+    with _lock:
+        if attachment.who.pid != os.getpid():
+            return
+        attachment.users -= 1
+        if attachment.users == 0:
+            if _attachments.get((name, ring_dir)) is attachment:
+                del _attachments[name, ring_dir]
+            attachment.detach()
+
+
+class Session(_core.Producer):
+    """A handle on a log, for all threads of a process and, after a fork, for the child as well.
+
+    Get one from disklog_mp.open() or disklog_mp.attach().  Pickles to a session of the other process.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        ring_dir: str | None = None,
+        on_full: str = "block",
+        timeout: float = 5.0,
+        starter: Callable[..., None] | None = None,
+    ) -> None:
+        # Set first: a session whose construction failed can be closed.
+        self._closed = True
+        self._attachment: _Attachment | None = None
+        self.name = _ring.check_name(name)
+        if on_full not in POLICIES:
+            raise ValueError(f"on_full={on_full!r} is not one of {', '.join(POLICIES)}")
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
+            raise ValueError(f"timeout={timeout!r} is not a number of seconds")
+        self.on_full = on_full
+        self.timeout = float(timeout)
+        self._ring_dir = ring_dir
+        self._starter = starter
+        self._dropped = 0
+        self._dropped_since = 0
+        self._closed = False
+        self._attach()
+
+    # -- attaching ---------------------------------------------------------------------------------------
+
+    def _attach(self) -> None:
+        """Bind to the log's ring as it is now: at first, after a fork, after the ring was replaced."""
+        if self._closed:
+            raise SessionClosedError(self.name)
+        with _lock:
+            former, ended = self._attachment, self._bound
+            if former is not None and former.who.pid != os.getpid():
+                former, self._dropped, self._attention = None, 0, False
+            try:
+                attachment = _take(self.name, self._ring_dir, former if ended else None)
+            except LogNotFoundError:
+                if self._starter is None:
+                    raise
+                self._starter()
+                attachment = _take(self.name, self._ring_dir, None)
+            self._attachment = attachment
+            self._bind(attachment.file.ring, attachment.slot, attachment.who.pid)
+            self._watch = self._starter is not None
+            if former is not None:
+                _give_back(self.name, self._ring_dir, former)
+
+    def _ready_ring(self) -> _core.Ring:
+        """The ring of this process's attachment."""
+        if self._closed:
+            raise SessionClosedError(self.name)
+        if not self._bound:
+            self._attach()
+        ring = self._ring
+        assert ring is not None
+        return ring
+
+    @property
+    def path(self) -> str:
+        """The log's directory."""
+        return self._ready_ring().path
+
+    @property
+    def closed(self) -> bool:
+        """True after close()."""
+        return self._closed
+
+    # -- off the fast path -------------------------------------------------------------------------------
+
+    def _log_slowly(self, data: Any, tag: int, status: int) -> int:
+        return self._insist(status, lambda: self._try(data, tag), lambda: memoryview(data).nbytes, 1)
+
+    def _log_many_slowly(self, records: tuple[Any, ...], tag: int, status: int) -> int:
+        def length() -> int:
+            return 8 + sum(-(-(memoryview(record).nbytes + 24) // 8) * 8 for record in records)
+
+        return self._insist(status, lambda: self._try_many(records, tag), length, len(records))
+
+    def _insist(self, status: int, attempt: Callable[[], int], length: Callable[[], int], count: int) -> int:
+        """Remove what stands in the way, or apply the policy; -1 for records that were dropped."""
+        started = time.monotonic()
+        counted = False
+        while True:
+            if status == NEEDS_ATTACH or status == ENDED:
+                self._attach()
+            elif status == TOO_LARGE:
+                limit = self._ready_ring().record_limit
+                raise RecordTooLargeError(length(), limit)
+            elif status == HALTED:
+                raise LogFullError(self._option("max_bytes"))
+            if self._attention and status != FULL:
+                status = self._report_drops()
+            else:
+                status = 0
+            if status == 0:
+                status = attempt()
+            if status >= 0:
+                return status
+            if status in (FULL, DAMAGED):
+                waited = time.monotonic() - started
+                if not counted:
+                    self._count(0, 1)
+                    counted = True
+                if self.on_full == "drop":
+                    return self._drop(count)
+                if self.on_full == "raise" or waited >= self.timeout:
+                    ring = self._ready_ring()
+                    free = ring.capacity - (ring.frontier(ring.released) - ring.released)
+                    raise RingFullError(length(), free, waited)
+                status = self._wait_for_room(attempt, self.timeout - waited)
+                if status >= 0:
+                    return status
+
+    def _wait_for_room(self, attempt: Callable[[], int], seconds: float) -> int:
+        """Sleep until the writer released something; the last look comes after the wish was stored."""
+        ring = self._ready_ring()
+        seen = ring.load32(SPACE)
+        ring.store32(SPACE_WANTED, 1)
+        status = attempt()
+        if status not in (FULL, DAMAGED):
+            return status
+        ring.wait(SPACE, seen, min(LOOK, seconds))
+        self._keep_writer()
+        attachment = self._attachment
+        if attachment is not None and not _ring.is_current(attachment.file, self.name, self._ring_dir):
+            return ENDED
+        return FULL if self._attention else attempt()
+
+    def _drop(self, count: int) -> int:
+        if self._dropped == 0:
+            self._dropped_since = time.time_ns()
+        self._dropped += count
+        self._attention = True
+        self._count(count, 0)
+        return -1
+
+    def _report_drops(self) -> int:
+        """Put a gap record into the log: how many were dropped, from when to when.  0, or a status."""
+        dropped = self._dropped
+        told = {"dropped": dropped, "since": self._dropped_since, "until": time.time_ns()}
+        status = self._try(json.dumps(told).encode(), 0, KIND_GAP) if dropped else 0
+        if status < 0:
+            return status
+        self._dropped -= dropped
+        self._attention = self._dropped != 0
+        return 0
+
+    def _option(self, name: str) -> Any:
+        return read_options(self._ready_ring()).get(name)
+
+    def _look_at_writer(self) -> None:
+        """The writer has been silent for a while: if it is dead, start another, without waiting for it."""
+        if self._starter is not None and self._attachment is not None:
+            if not _ring.writer_alive(self._attachment.file):
+                self._starter(wait=False)
+
+    def _keep_writer(self) -> bool:
+        """True if a writer is alive, if need be one started here."""
+        attachment = self._attachment
+        if attachment is None or _ring.writer_alive(attachment.file):
+            return True
+        if self._starter is None:
+            return False
+        try:
+            self._starter()
+        except WriterActiveError:  # somebody else was faster
+            return True
+        except (DiskLogError, OSError) as error:
+            raise WriterDiedError(self.name, attachment.file.ring.writer_pid) from error
+        return True
+
+    # -- waiting for the writer --------------------------------------------------------------------------
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until all that this session logged so far is written: in a page file, visible to readers.
+
+        Waits at most `timeout` seconds (None: as long as a writer lives).  Raises WaitTimeoutError,
+        WriterDiedError, SessionClosedError.
+        """
+        self._wait("written", self._end, timeout)
+
+    def sync(self, timeout: float | None = None) -> None:
+        """Wait until all that this session logged so far is durable: it survives power loss.
+
+        Callers in all processes are served by one fdatasync.  Raises what flush() raises, and OSError if
+        the disk refused.
+        """
+        self._wait("durable", self._end, timeout)
+
+    def _wait(self, goal: str, position: int, timeout: float | None) -> None:
+        started = time.monotonic()
+        ring = self._ready_ring()
+        failures = ring.sync_failures
+        while getattr(ring, goal) < position:
+            seen = ring.load32(DONE)
+            ring.store32(DONE_WANTED, 1)
+            if goal == "durable":
+                ring.maximize64(SYNC_WANTED, position)
+                ring.wake()
+                if ring.sync_failures > failures:
+                    from disklog_mp._stats import error_text
+
+                    raise OSError(ring.error_number, f"the log could not be synced: {error_text(ring)}")
+            reached = getattr(ring, goal)
+            if reached >= position:
+                return
+            waited = time.monotonic() - started
+            if timeout is not None and waited >= timeout:
+                raise WaitTimeoutError(goal, position, reached, waited)
+            ring.wait(DONE, seen, LOOK if timeout is None else min(LOOK, timeout - waited))
+            if not self._keep_writer():
+                raise WriterDiedError(self.name, ring.writer_pid)
+            attachment = self._attachment
+            if attachment is not None and not _ring.is_current(attachment.file, self.name, self._ring_dir):
+                self._attach()
+            ring = self._ready_ring()
+
+    def roll(self) -> None:
+        """Ask the writer to seal the page being written; the next record begins another.  Does not wait."""
+        ring = self._ready_ring()
+        ring.add64(_core.ROLL_WANTED, 1)
+        ring.wake()
+
+    # -- reading -----------------------------------------------------------------------------------------
+
+    def reader(self) -> Reader:
+        """Return a reader over the log's directory."""
+        from disklog_mp.reader import Reader
+
+        return Reader(self.path)
+
+    def get_page(self, number: int) -> Page:
+        """Return a page by its number, from 1, after a flush: a session finds what it logged.
+
+        Raises PageNotFoundError, PageRetiredError, CorruptPageError, and what flush() raises.
+        """
+        self.flush()
+        return self.reader().get_page(number)
+
+    def stats(self) -> Stats:
+        """Return the log's statistics; see the class Stats.  Changes nothing."""
+        from disklog_mp import _stats
+
+        self._ready_ring()
+        assert self._attachment is not None
+        return _stats.read(self._attachment.file)
+
+    # -- leaving -----------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Detach.  What was logged needs no more help; drops not yet reported are.  Twice is fine."""
+        if self._closed:
+            return
+        attachment = self._attachment
+        if self._attention and self._bound:
+            self._report_drops()
+        self._closed = True
+        while self._unbind():  # appends of other threads, on their way without the GIL
+            time.sleep(0.0001)
+        self._attachment = None
+        if attachment is not None:
+            _give_back(self.name, self._ring_dir, attachment)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<Session on {self.name!r}{', closed' if self._closed else ''}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickle, (self.name, self._ring_dir, self.on_full, self.timeout)
+
+
+def _unpickle(name: str, ring_dir: str | None, on_full: str, timeout: float) -> Session:
+    return Session(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout)
+
+
+def read_options(ring: _core.Ring) -> dict[str, Any]:
+    """Return the options of the ring's writer, {} if they cannot be read."""
+    data = bytes(memoryview(ring)[_core.OPTIONS : _core.OPTIONS + _core.OPTIONS_LENGTH])
+    try:
+        options = json.loads(data.partition(b"\0")[0])
+    except ValueError:
+        return {}
+    return options if isinstance(options, dict) else {}

@@ -1,0 +1,580 @@
+"""The writer: the one process of a log that drains the ring into page files.
+
+The only place where ring and pages meet.  It holds two kernel locks while it lives, on the directory and
+on the ring; whoever finds them free knows it is dead and may take over where it stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import resource
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from disklog_mp import _core, _files, _ring
+from disklog_mp._directory import Directory
+from disklog_mp._files import REAL, Files
+from disklog_mp._options import Options, group_id, parse_duration
+from disklog_mp._page_writer import NO_LIMIT, PageWriter, Recovered, SyncJob
+from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiveError
+
+SEGMENT = 4 << 20  # bytes written with one call at the most
+SMALL = 64 << 10  # after less than that a nap lets the next segment grow
+NAP = 100e-6
+NAPS = 6  # before parking: a bell costs a producer more than a nap costs the writer
+PARK = 0.1
+BLOCKED = 0.001  # between two looks at a claim that is not committed
+CHORES = 0.05
+BACK_OFF = (0.02, 1.0)
+
+
+class Writer:
+    """Takes over a log's directory and ring, then drains until it is told to stop.
+
+    Raises WriterActiveError, ConfigMismatchError, OSError; a failed start leaves nothing behind.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: str | os.PathLike[str],
+        options: Options,
+        *,
+        ring_dir: str | None = None,
+        files: Files = REAL,
+    ) -> None:
+        self.name = _ring.check_name(name)
+        self.options = options
+        self.ring_dir = ring_dir
+        self._gid = group_id(options.group)
+        self._interval = None if options.sync in ("always", "page", "never") else parse_duration(options.sync)
+        self._who = _ring.identity()
+        self._directory = Directory(path, files)
+        self._directory.create(options.mode, self._gid)
+        if not self._directory.lock(options.mode, self._gid):
+            raise self._active()
+        self._file: _ring.RingFile | None = None
+        try:
+            self._pages = PageWriter(self._directory, name, options, self._gid)
+            self._directory.note(f"{self._who.pid} {name}\n")
+            self.recovered = self._take_over()
+        except BaseException:
+            if self._file is not None:
+                os.close(self._file.fd)
+            self._directory.unlock()
+            raise
+        self._marks: dict[int, int] = {}  # dead producers' slots: release up to here, then retire
+        self._idle = 0
+        self._trouble = 0.0  # seconds to wait before the next attempt
+        self._syncer = _Syncer(self)
+        now = time.monotonic()
+        self._next_chores = self._next_reap = self._next_look = 0.0
+        self._last_sync = self._last_used = now
+        self._rolls = self.ring.roll_wanted
+
+    @property
+    def path(self) -> str:
+        """The directory, absolute."""
+        return self._directory.path
+
+    @property
+    def ring(self) -> _core.Ring:
+        assert self._file is not None
+        return self._file.ring
+
+    def _active(self) -> WriterActiveError:
+        pid, name = self._directory.read_note()
+        return WriterActiveError(name or self.name, self._directory.path, pid)
+
+    # -- taking over -------------------------------------------------------------------------------------
+
+    def _take_over(self) -> Recovered:
+        """Recover the pages, then go on with the ring that is there, or make one."""
+        pages = self._pages
+        found = self._find_ring()
+        if found is None:
+            recovered = pages.recover(os.urandom(16), secrets.randbits(64), ring_is_there=False)
+            try:
+                self._file = self._create_ring(1, replace=False)
+            except FileExistsError:  # a writer of the same name and another directory was faster
+                raise self._active() from None
+        elif self._is_ours(found):
+            self._file = found
+            recovered = pages.recover(found.ring.log_id, found.ring.salt, ring_is_there=True)
+            if (pages.log_id, pages.salt) == (found.ring.log_id, found.ring.salt):
+                self._join(found.ring)
+            else:
+                self._refuse_unless_empty(found.ring, "log_id", found.ring.log_id.hex(), pages.log_id.hex())
+                self._file = self._create_ring(found.ring.generation + 1, replace=True)
+                os.close(found.fd)
+        else:
+            try:
+                recovered = pages.recover(os.urandom(16), secrets.randbits(64), ring_is_there=False)
+                self._file = self._create_ring(1, replace=True)
+            finally:
+                os.close(found.fd)
+        self._introduce()
+        return recovered
+
+    def _find_ring(self) -> _ring.RingFile | None:
+        """The ring of this name, with its writer's lock taken; None if there is none."""
+        while True:
+            try:
+                file = _ring.attach(self.name, self.ring_dir)
+            except LogNotFoundError:
+                return None
+            if not _files.lock_byte(file.fd, _core.WRITER_LOCK):
+                active = WriterActiveError(self.name, file.ring.path, file.ring.writer_pid)
+                os.close(file.fd)
+                raise active
+            if _ring.is_current(file, self.name, self.ring_dir):
+                return file
+            os.close(file.fd)  # replaced between the two looks
+
+    def _is_ours(self, file: _ring.RingFile) -> bool:
+        """True if the ring is this directory's, of this boot.  One of another directory gives way only if
+        nothing would be lost: ConfigMismatchError."""
+        ring = file.ring
+        try:
+            if ring.path != self._directory.path:
+                self._refuse_unless_empty(ring, "path", ring.path, self._directory.path)
+                return False
+        except BaseException:
+            os.close(file.fd)
+            raise
+        # A ring kept on a disk over a reboot: its processes are gone, its last bytes may be.
+        return ring.boot_id == _ring.boot_id()
+
+    def _refuse_unless_empty(self, ring: _core.Ring, option: str, current: str, given: str) -> None:
+        if ring.frontier(ring.released) != ring.released:
+            raise ConfigMismatchError(option, current, given)
+
+    def _join(self, ring: _core.Ring) -> None:
+        """Bring ring and pages to one position: the pages' watermark may be ahead of `released`."""
+        ring.retire_resume()
+        pages = self._pages
+        position = ring.released
+        while position < pages.position:
+            end = ring.drain(position, pages.position - position, NO_LIMIT)[0]
+            if end == position:
+                break
+            ring.release(position, end)
+            position = end
+        if position != pages.position:
+            # Pages were removed under us, or the ring is damaged: what stands in the ring has its
+            # positions, so the pages go on from there.
+            pages.seal()
+            pages.position = max(position, pages.position)
+            if pages.position != position:
+                self._say(f"ring and pages disagree: {position} and {pages.position}")
+
+    def _create_ring(self, generation: int, replace: bool) -> _ring.RingFile:
+        pages = self._pages
+        return _ring.create(
+            self.name,
+            ring_dir=self.ring_dir,
+            capacity=self.options.ring_bytes,
+            base=pages.position,
+            generation=generation,
+            salt=pages.salt,
+            log_id=pages.log_id,
+            path=self._directory.path,
+            mode=self.options.mode,
+            gid=self._gid,
+            replace=replace,
+        )
+
+    def _introduce(self) -> None:
+        """Put this writer's identity, options and books into the ring."""
+        ring, options = self.ring, self.options.to_json()
+        if len(options) >= _core.OPTIONS_LENGTH:
+            raise ValueError("the options are too long to be kept in the ring")
+        memory = memoryview(ring)
+        memory[_core.OPTIONS : _core.OPTIONS + len(options) + 1] = options + b"\0"
+        ring.writer_start, ring.writer_namespace = self._who.start, self._who.namespace
+        ring.writer_pid = self._who.pid
+        ring.writer_count += 1
+        ring.parked = 0
+        ring.heartbeat = time.time_ns()
+        self._witnesses = _ring.Witnesses(self._file_())
+        self._data = memory[ring.data_offset :]
+        self._mask = ring.capacity - 1
+        self._publish_books()
+        ring.written = self._pages.position
+
+    def _file_(self) -> _ring.RingFile:
+        assert self._file is not None
+        return self._file
+
+    def _publish_books(self) -> None:
+        ring, pages = self.ring, self._pages
+        ring.records, ring.page, ring.first_page = pages.number, pages.page_number, pages.first_page()
+        ring.page_bytes = total = pages.total_bytes()
+        limit = self.options.max_bytes
+        ring.halted = int(limit is not None and total >= limit)
+
+    # -- the loop ----------------------------------------------------------------------------------------
+
+    def run(
+        self, stopping: Callable[[], bool] = lambda: False, alive: Callable[[], None] = lambda: None
+    ) -> None:
+        """Drain until `stopping()` is true and all that is committed is written, or nobody needs us.
+        `alive()` is called now and then while all is well."""
+        while True:
+            moved = self._drain()
+            now = time.monotonic()
+            if now >= self._next_chores:
+                self._next_chores = now + CHORES
+                self._chores(now)
+                alive()
+            if moved:
+                continue
+            if self.ring.sync_wanted > self.ring.durable:
+                self._syncer.start(self._pages.sync_job())
+            if stopping() or self._is_over(now):
+                if self._leave(now):
+                    return
+                continue
+            self._rest()
+
+    def _drain(self) -> bool:
+        """Write one segment; False if there is nothing to do at once."""
+        ring, pages = self.ring, self._pages
+        position = pages.position
+        room, records_room = pages.room()
+        if records_room <= 0:
+            self._roll()
+            return True
+        segment = ring.drain(position, min(room, SEGMENT), records_room)
+        end, length, records, last_time, stop, following = segment
+        if end == position:
+            if stop == _core.STOP_LIMIT:
+                if not pages.is_empty() and (following > room or following <= SEGMENT):
+                    self._roll()
+                    return True
+                end, length, records, last_time, stop, _ = ring.drain(position, following, NO_LIMIT)
+            elif stop == _core.STOP_CLAIMED:
+                return self._is_abandoned(following)
+            else:
+                if stop == _core.STOP_DAMAGED:
+                    self._replace_damaged()
+                return False
+        index = position & self._mask
+        try:
+            pages.append(self._data[index : index + length], end, records, last_time)
+        except OSError as error:
+            self._report(error)
+            low, high = BACK_OFF
+            self._trouble = min(max(self._trouble * 2, low), high)
+            return False
+        if self._trouble:
+            self._recover_from_trouble()
+        ring.written = end
+        ring.records = pages.number
+        if self.options.sync == "always":
+            self._syncer.run_now(pages.sync_job())
+        ring.release(position, end)
+        ring.announce()
+        self._last_used = time.monotonic()
+        if pages.room()[1] <= 0 or pages.page_number != ring.page:
+            self._after_roll()
+        if end - position < SMALL and stop != _core.STOP_WRAP:
+            self._idle = 0
+            return False
+        return True
+
+    def _is_abandoned(self, owner: int) -> bool:
+        """The claim at the head is its owner's for as long as that lives, and padding when it is dead."""
+        ring = self.ring
+        slot = _ring.Slot(*ring.slot(owner))
+        if slot.state == _core.SLOT_ATTACHED and not self._witnesses.is_dead(slot):
+            self._idle = -1  # look again soon
+            return False
+        if ring.abandon(self._pages.position):
+            ring.abandoned += 1
+        return True
+
+    def _rest(self) -> None:
+        if self._trouble:
+            time.sleep(min(self._trouble, PARK))
+        elif self._idle < 0:
+            self._idle = 0
+            self.ring.park(self._pages.position, BLOCKED)
+        elif self._idle < NAPS:
+            self._idle += 1
+            time.sleep(NAP)
+        else:
+            self.ring.park(self._pages.position, PARK)
+
+    def _roll(self) -> None:
+        if self._pages.seal():
+            self._after_roll()
+
+    def _after_roll(self) -> None:
+        self._pages.retire()
+        self._publish_books()
+        if self.options.sync == "page":
+            self._syncer.start(self._pages.sync_job())
+
+    # -- chores ------------------------------------------------------------------------------------------
+
+    def _chores(self, now: float) -> None:
+        ring, pages, options = self.ring, self._pages, self.options
+        ring.heartbeat = time.time_ns()
+        self._syncer.harvest()
+        due = self._interval is not None and now - self._last_sync >= self._interval
+        if due and ring.durable < pages.position:
+            self._last_sync = now
+            self._syncer.start(pages.sync_job())
+        if ring.roll_wanted != self._rolls:
+            self._rolls = ring.roll_wanted
+            self._roll()
+        if options.page_age is not None and pages.age() >= options.page_age:
+            self._roll()
+        if options.keep_age is not None and pages.retire():
+            self._publish_books()
+        ring.page_bytes = pages.total_bytes()
+        if options.max_bytes is not None:
+            ring.halted = int(pages.total_bytes() >= options.max_bytes)
+        if now >= self._next_reap:
+            attached = self._reap()
+            self._next_reap = now + max(0.1, attached * 0.0005)
+            if attached:
+                self._last_used = now
+        if now >= self._next_look:
+            self._next_look = now + 1.0
+            self._look_at_ring()
+
+    def _reap(self) -> int:
+        """Retire the slots of those who left or died; return how many are attached."""
+        ring, position = self.ring, self._pages.position
+        for index in ring.slots(_core.SLOT_DETACHED):
+            self._witnesses.forget(_ring.Slot(*ring.slot(index)))
+            ring.retire(index)
+        attached = _ring.slots(ring, _core.SLOT_ATTACHED)
+        for slot in attached:
+            if slot.index not in self._marks:
+                if not self._witnesses.is_dead(slot):
+                    continue
+                self._marks[slot.index] = ring.frontier(position)
+            if position >= self._marks[slot.index]:
+                del self._marks[slot.index]
+                self._witnesses.forget(slot)
+                ring.retire(slot.index)
+        return len(attached)
+
+    def _look_at_ring(self) -> None:
+        """Someone may have removed the ring's name (logind does, to users who log out): go on in a new one."""
+        if self.ring.capacity != self.options.ring_bytes or not _ring.is_current(
+            self._file_(), self.name, self.ring_dir
+        ):
+            self._succeed()
+
+    def _succeed(self) -> bool:
+        """Close the ring, once it is drained, and go on in a successor of the same name."""
+        old = self._file_()
+        if not old.ring.close(self._pages.position):
+            return False
+        self._replace(old)
+        return True
+
+    def _replace(self, old: _ring.RingFile) -> None:
+        file = self._create_ring(old.ring.generation + 1, replace=True)
+        totals = list(old.ring.totals())
+        for state in (_core.SLOT_ATTACHED, _core.SLOT_DETACHED):
+            for slot in _ring.slots(old.ring, state):
+                for i, count in enumerate((slot.logged, slot.dropped, slot.waited)):
+                    totals[i] += count
+        for i, total in enumerate(totals):
+            file.ring.store64(_core.TOTALS + 8 * i, total)
+        file.ring.abandoned = old.ring.abandoned
+        file.ring.writer_count = old.ring.writer_count
+        file.ring.durable = old.ring.durable
+        self._witnesses.close()
+        self._marks.clear()
+        self._file = file
+        self._rolls = 0
+        self._introduce()
+        # Those who sleep on the old ring look again, find it ended and attach to the new one.
+        old.ring.ring_bell(_core.SPACE)
+        old.ring.ring_bell(_core.DONE)
+        os.close(old.fd)
+
+    def _replace_damaged(self) -> None:
+        """Somebody scribbled over the claim map: what was drained is safe, the rest cannot be told apart."""
+        old = self._file_()
+        position = self._pages.position
+        self._say(f"the claim map is damaged at position {position}: going on in a new ring")
+        self._note("the claim map was damaged; the ring was replaced")
+        self._pages.seal()
+        self._pages.position = position + old.ring.capacity
+        self._replace(old)
+
+    # -- trouble -----------------------------------------------------------------------------------------
+
+    def _report(self, error: OSError) -> None:
+        """Say it once: in the ring for stats(), on stderr."""
+        if not self._trouble:
+            self._say(f"cannot write: {error}; what is logged stays in the ring, trying again")
+        self.ring.error_number = error.errno or 0
+        self._note(str(error))
+
+    def _note(self, text: str) -> None:
+        data = text.encode("utf-8", "replace")[: _core.ERROR_TEXT_LENGTH - 1]
+        memory = memoryview(self.ring)
+        memory[_core.ERROR_TEXT : _core.ERROR_TEXT + _core.ERROR_TEXT_LENGTH] = data.ljust(
+            _core.ERROR_TEXT_LENGTH, b"\0"
+        )
+        self.ring.error_time = time.time_ns()
+
+    def _recover_from_trouble(self) -> None:
+        self._trouble = 0.0
+        self._say("writing again")
+        self.ring.error_time = 0
+
+    def _say(self, text: str) -> None:
+        if sys.stderr is not None:
+            try:
+                print(f"disklog-mp: {self.name}: {text}", file=sys.stderr, flush=True)
+            except OSError:  # nobody listens any more
+                pass
+
+    # -- leaving -----------------------------------------------------------------------------------------
+
+    def _is_over(self, now: float) -> bool:
+        """True if this writer was started for producers that are all gone."""
+        linger = self.options.linger
+        return linger is not None and now - self._last_used > linger and self._is_unused()
+
+    def _is_unused(self) -> bool:
+        ring = self.ring
+        return not self._reap() and ring.frontier(self._pages.position) == self._pages.position
+
+    def _leave(self, now: float) -> bool:
+        """End in good order: all that is committed is written and synced.  The ring goes if it is of no
+        use to anybody; with producers attached it stays, for them and the next writer."""
+        ring = self.ring
+        if self._trouble:
+            self._say("leaving with records in the ring: the next writer takes them")
+        elif ring.drain(self._pages.position, SEGMENT, NO_LIMIT)[0] != self._pages.position:
+            return False
+        ends = self._is_unused() and ring.close(self._pages.position)
+        if ends:
+            if ring.slots(_core.SLOT_ATTACHED, 1):
+                self._replace(self._file_())  # somebody came between the look and the closing
+                self._last_used = now
+                return False
+            _ring.unlink(self.name, self.ring_dir)
+        if self.options.sync != "never":
+            self._syncer.run_now(self._pages.sync_job())
+        self.close()
+        return True
+
+    def close(self) -> None:
+        """Let go of ring, pages and locks as they are."""
+        self._syncer.close()
+        self.ring.writer_pid = 0
+        self._pages.close()
+        self._witnesses.close()
+        self._data.release()
+        os.close(self._file_().fd)
+        self._directory.unlock()
+
+
+def _is_gone(file: _ring.RingFile, index: int) -> bool:
+    witnesses = _ring.Witnesses(file)
+    try:
+        return witnesses.is_dead(_ring.Slot(*file.ring.slot(index)))
+    finally:
+        witnesses.close()
+
+
+class _Syncer:
+    """Runs sync jobs in a thread of its own, so that a slow disk does not stop the draining."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._jobs: queue.SimpleQueue[SyncJob | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[SyncJob] = queue.SimpleQueue()
+        self._busy = False
+        self._thread: threading.Thread | None = None
+
+    def start(self, job: SyncJob) -> None:
+        """Begin the job unless one is under way: then the next round asks again."""
+        self.harvest()
+        if self._busy:
+            return
+        self._busy = True
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="disklog-sync", daemon=True)
+            self._thread.start()
+        self._jobs.put(job)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            self._perform(job)
+            self._done.put(job)
+            self._writer.ring.wake()
+
+    def _perform(self, job: SyncJob) -> None:
+        ring = self._writer.ring
+        try:
+            job.run()
+        except OSError as error:
+            self._writer._report(error)
+            ring.sync_failures += 1
+        else:
+            ring.durable = job.position
+        ring.store32(_core.DONE_WANTED, 1)
+        ring.announce()
+
+    def harvest(self) -> None:
+        """Take note of what has been done."""
+        while not self._done.empty():
+            # One thread gets, so what is there stays there.
+            self._writer._pages.synced(self._done.get())
+            self._busy = False
+
+    def run_now(self, job: SyncJob) -> None:
+        """Sync before going on."""
+        self.close()
+        self._perform(job)
+        self._writer._pages.synced(job)
+
+    def close(self) -> None:
+        """Wait for the job under way, end the thread."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join()
+            self._thread = None
+        self.harvest()
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """SIGTERM and SIGINT ask the writer to end in good order.  Yields the question whether they came."""
+    asked = False
+
+    def ask(*_: object) -> None:
+        nonlocal asked
+        asked = True
+
+    former = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def raise_descriptor_limit() -> None:
+    """One pidfd per producer: take as many descriptors as this user may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

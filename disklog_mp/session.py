@@ -314,7 +314,8 @@ class Session(_core.Producer):
     def flush(self, timeout: float | None = None) -> None:
         """Wait until all that this session logged so far is written: in a page file, visible to readers.
 
-        Waits at most `timeout` seconds (None: as long as a writer lives).  Raises WaitTimeoutError,
+        Waits at most `timeout` seconds (None: as long as a writer lives; one that is dead and not
+        replaced is waited for as long as the session's own timeout).  Raises WaitTimeoutError,
         WriterDiedError, SessionClosedError.
         """
         self._wait("written", self._end, timeout)
@@ -329,6 +330,8 @@ class Session(_core.Producer):
 
     def _wait(self, goal: str, position: int, timeout: float | None) -> None:
         started = time.monotonic()
+        # Without a writer of our own to start, a supervisor may: give it time.
+        dead_after = started + (self.timeout if timeout is None else timeout)
         ring = self._ready_ring()
         failures = ring.sync_failures
         while getattr(ring, goal) < position:
@@ -345,11 +348,14 @@ class Session(_core.Producer):
             if reached >= position:
                 return
             waited = time.monotonic() - started
+            if not self._keep_writer():
+                if time.monotonic() >= dead_after:
+                    raise WriterDiedError(self.name, ring.writer_pid)
+            elif timeout is None:
+                dead_after = time.monotonic() + self.timeout
             if timeout is not None and waited >= timeout:
                 raise WaitTimeoutError(goal, position, reached, waited)
             ring.wait(DONE, seen, LOOK if timeout is None else min(LOOK, timeout - waited))
-            if not self._keep_writer():
-                raise WriterDiedError(self.name, ring.writer_pid)
             attachment = self._attachment
             if attachment is not None and not _ring.is_current(attachment.file, self.name, self._ring_dir):
                 self._attach()

@@ -275,15 +275,15 @@ class Writer:
             return False
         if self._trouble:
             self._recover_from_trouble()
-        ring.written = end
         ring.records = pages.number
+        if pages.page_number != ring.page or pages.is_empty():
+            self._after_roll()
+        ring.written = end
         if self.options.sync == "always":
             self._syncer.run_now(pages.sync_job())
         ring.release(position, end)
         ring.announce()
         self._last_used = time.monotonic()
-        if pages.room()[1] <= 0 or pages.page_number != ring.page:
-            self._after_roll()
         if end - position < SMALL and stop != _core.STOP_WRAP:
             self._idle = 0
             return False
@@ -352,13 +352,14 @@ class Writer:
             self._look_at_ring()
 
     def _reap(self) -> int:
-        """Retire the slots of those who left or died; return how many are attached."""
+        """Retire the slots of those who left or died; return how many are still taken."""
         ring, position = self.ring, self._pages.position
         for index in ring.slots(_core.SLOT_DETACHED):
             self._witnesses.forget(_ring.Slot(*ring.slot(index)))
             ring.retire(index)
-        attached = _ring.slots(ring, _core.SLOT_ATTACHED)
-        for slot in attached:
+        taken = 0
+        for slot in _ring.slots(ring, _core.SLOT_ATTACHED):
+            taken += 1
             if slot.index not in self._marks:
                 if not self._witnesses.is_dead(slot):
                     continue
@@ -367,7 +368,8 @@ class Writer:
                 del self._marks[slot.index]
                 self._witnesses.forget(slot)
                 ring.retire(slot.index)
-        return len(attached)
+                taken -= 1
+        return taken
 
     def _look_at_ring(self) -> None:
         """Someone may have removed the ring's name (logind does, to users who log out): go on in a new one."""

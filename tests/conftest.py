@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,13 @@ def open_log(name: str, path: Path) -> Iterator[Callable[..., disklog_mp.Session
 def log(open_log: Callable[..., disklog_mp.Session]) -> disklog_mp.Session:
     """The test's log with default options (but a ring of 1 MiB)."""
     return open_log()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def multiprocessing_helpers() -> None:
+    """Start what multiprocessing keeps for good, so that its descriptors are no test's."""
+    forkserver.ensure_running()
+    resource_tracker.ensure_running()
 
 
 def descriptors() -> int:

@@ -1,0 +1,328 @@
+"""What a death costs: workers, writers, everybody, at once and over and over."""
+
+import mmap
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import stop_writer, wait_until
+from workers import claim_and, die_after_logging, log_for_ever, log_numbers
+
+import disklog_mp
+from disklog_mp import _ring
+
+OpenLog = Callable[..., disklog_mp.Session]
+spawn = multiprocessing.get_context("spawn")
+fork = multiprocessing.get_context("fork")
+
+
+def numbers_of(path: Path, worker: int = 0) -> list[int]:
+    """The sequence numbers that worker's records carry, in the log's order."""
+    pairs = [record.data.split() for record in disklog_mp.Reader(path)]
+    return [int(sequence) for number, sequence in pairs if int(number) == worker]
+
+
+class TestWriter:
+    def test_a_killed_writer_is_replaced_and_nothing_is_lost_or_doubled(
+        self, open_log: OpenLog, path: Path
+    ) -> None:
+        """Killed again and again while a producer logs: every record once, in order."""
+        log = open_log()
+        count = 0
+        for _ in range(10):
+            for _ in range(300):
+                log.log(b"0 %d" % count)
+                count += 1
+            os.kill(log.stats().writer_pid or 2**22, signal.SIGKILL)
+            for _ in range(300):
+                log.log(b"0 %d" % count)
+                count += 1
+            log.flush()
+        stats = log.stats()
+
+        assert list(range(count)) == numbers_of(path)
+        assert count == stats.records == stats.logged
+        assert stats.writers == 11
+
+    def test_a_full_ring_brings_a_new_writer(self, open_log: OpenLog, path: Path) -> None:
+        """A producer that finds no room looks at the writer's life and starts another."""
+        log = open_log()
+        stop_writer(log.name, signal.SIGKILL)
+        for i in range(3000):
+            log.log(b"0 %d" % i + b" " * 1000)
+        log.flush()
+
+        assert list(range(3000)) == numbers_of(path)
+
+    def test_a_silent_writer_is_noticed_by_who_logs(self, open_log: OpenLog) -> None:
+        """Without any flush or full ring: a second of silence, then the next log() has it replaced."""
+        log = open_log()
+        stop_writer(log.name, signal.SIGKILL)
+
+        def replaced() -> bool:
+            log.log(b"x")
+            return log.stats().writer_pid != 0
+
+        wait_until(replaced)
+
+    def test_one_who_only_attached_is_told(self, open_log: OpenLog) -> None:
+        """attach() never starts a writer: flush raises WriterDiedError, the records stay in the ring."""
+        log = open_log()
+        with disklog_mp.attach(log.name) as other:
+            stop_writer(log.name, signal.SIGKILL)
+            other.log(b"x")
+            with pytest.raises(disklog_mp.WriterDiedError, match="in the ring"):
+                other.flush(0.05)
+        log.log(b"y")
+
+        assert [b"x", b"y"] == [record.data for record in log.get_page(1)]
+
+    def test_a_writer_that_died_between_write_and_release_is_repeated_exactly(
+        self, open_log: OpenLog, path: Path
+    ) -> None:
+        """The next writer begins at the page's watermark, which may be ahead of what was released."""
+        log = open_log()
+        ring = log._ring
+        assert ring is not None
+        for i in range(100):
+            log.log(b"0 %d" % i)
+        log.flush()
+        wait_until(lambda: ring.released == ring.written)
+        stop_writer(log.name, signal.SIGKILL)
+        ring.released = ring.released - 50 * 32  # as if it had died before the last releases
+        for i in range(100, 200):
+            log.log(b"0 %d" % i)
+        log.flush()
+
+        assert list(range(200)) == numbers_of(path)
+        assert log.stats().records == 200
+
+    def test_every_process_killed(self, open_log: OpenLog, name: str, path: Path) -> None:
+        """The ring is still there, and the next writer drains it."""
+        victim = spawn.Process(target=die_after_logging, args=(name, str(path), 500))
+        victim.start()
+        victim.join()
+        assert victim.exitcode == -signal.SIGKILL
+        assert os.path.exists(_ring.ring_path(name, None))
+
+        log = open_log()
+        log.log(b"0 500")
+        log.flush()
+
+        assert list(range(501)) == numbers_of(path)
+
+    def test_a_ring_whose_name_is_removed_is_succeeded(self, open_log: OpenLog, path: Path) -> None:
+        """logind removes the objects of users who log out: the log goes on in a new ring."""
+        log = open_log()
+        with disklog_mp.attach(log.name) as other:
+            log.log(b"0 0")
+            log.flush()
+            os.unlink(_ring.ring_path(log.name, None))
+            wait_until(lambda: os.path.exists(_ring.ring_path(log.name, None)))
+            for i in range(1, 100):
+                (log if i % 2 else other).log(b"0 %d" % i)
+            log.flush()
+            other.flush()
+
+        assert list(range(100)) == numbers_of(path)
+        assert log.stats().logged == 100
+
+    def test_another_ring_size_after_a_restart(self, open_log: OpenLog, name: str, path: Path) -> None:
+        """A new writer with another ring_bytes drains the old ring, closes it, goes on in a successor."""
+        log = open_log()
+        log.log(b"0 0")
+        log.flush()
+        stop_writer(name, signal.SIGKILL)
+        log.log(b"0 1")
+        with disklog_mp.open(name, path, ring_bytes=1 << 18, linger=0.1) as second:
+            wait_until(lambda: second.stats().ring_capacity == 1 << 18 or second.log(b"1 1") < 0)
+            for i in range(2, 50):
+                log.log(b"0 %d" % i)
+            log.flush()
+
+            assert list(range(50)) == numbers_of(path)
+
+
+class TestWorkers:
+    def test_workers_killed_at_random_lose_nothing_that_was_logged(
+        self, open_log: OpenLog, path: Path
+    ) -> None:
+        """What log() returned for is in the pages, without a hole, whenever the worker was killed."""
+        log = open_log(keep_bytes=None)
+        acknowledged = memoryview(mmap.mmap(-1, 12 * 8)).cast("Q")
+        for round_ in range(3):
+            workers = [
+                fork.Process(target=log_for_ever, args=(log.name, i, acknowledged))
+                for i in range(round_ * 4, round_ * 4 + 4)
+            ]
+            for worker in workers:
+                worker.start()
+            wait_until(lambda w=round_ * 4: all(acknowledged[i] > 1000 for i in range(w, w + 4)))
+            for worker in workers:
+                worker.kill()
+                worker.join()
+                worker.close()
+        log.flush()
+        log.log(b"99 0")
+        log.flush()
+
+        for i in range(12):
+            numbers = numbers_of(path, i)
+            assert list(range(len(numbers))) == numbers
+            assert acknowledged[i] <= len(numbers) <= acknowledged[i] + 1
+
+    def test_a_worker_killed_with_a_claim_blocks_nobody(self, log: disklog_mp.Session, path: Path) -> None:
+        """Its claim is turned into an abandoned frame once the kernel says it is dead."""
+        log.log(b"0 0")
+        victim = spawn.Process(target=claim_and, args=(log.name, signal.SIGKILL))
+        victim.start()
+        victim.join()
+        for i in range(1, 100):
+            log.log(b"0 %d" % i)
+        log.flush(10)
+
+        assert list(range(100)) == numbers_of(path)
+        assert log.stats().abandoned == 1
+        wait_until(lambda: len(log.stats().producers) == 1)
+
+    def test_a_worker_stopped_inside_its_claim_is_waited_for(
+        self, log: disklog_mp.Session, path: Path
+    ) -> None:
+        """Alive is alive: nothing is taken from a stopped process, however long; killed, it is gone."""
+        victim = spawn.Process(target=claim_and, args=(log.name, signal.SIGSTOP))
+        victim.start()
+        assert victim.pid is not None
+        wait_until(lambda: log.stats().ring_used == 96)
+        log.log(b"0 0")
+        with pytest.raises(disklog_mp.WaitTimeoutError):
+            log.flush(0.5)
+        victim.kill()
+        victim.join()
+        log.flush(10)
+
+        assert [0] == numbers_of(path)
+        assert log.stats().abandoned == 1
+
+    def test_slots_of_the_dead_are_used_again(self, log: disklog_mp.Session) -> None:
+        """Many short-lived workers, some killed: the table does not fill, the sums stay right."""
+        for i in range(30):
+            worker = fork.Process(target=log_numbers, args=(log.name, i, 10))
+            worker.start()
+            worker.join()
+        for i in range(5):
+            victim = fork.Process(target=log_for_ever, args=(log.name, i, memoryview(bytearray(40)).cast("Q")))
+            victim.start()
+            wait_until(lambda: len(log.stats().producers) >= 2)
+            victim.kill()
+            victim.join()
+        wait_until(lambda: len(log.stats().producers) == 1)
+        log.log(b"last")
+        log.flush()
+        stats = log.stats()
+
+        assert stats.logged <= stats.records <= stats.logged + 5
+
+
+class TestForks:
+    def test_a_forked_child_takes_a_slot_of_its_own(self, log: disklog_mp.Session, path: Path) -> None:
+        """Parent and child log at once through the session they share; each is named by its pid."""
+        children = []
+        for child in range(1, 4):
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    for i in range(500):
+                        log.log(b"%d %d" % (child, i))
+                    log.flush()
+                finally:
+                    os._exit(0)
+            children.append(pid)
+        for i in range(500):
+            log.log(b"0 %d" % i)
+        for pid in children:
+            os.waitpid(pid, 0)
+        log.flush()
+
+        for worker in range(4):
+            assert list(range(500)) == numbers_of(path, worker)
+        assert {os.getpid(), *children} == {record.pid for record in disklog_mp.Reader(path)}
+
+    def test_a_forked_child_does_not_keep_its_dead_parent_alive(self, log: disklog_mp.Session) -> None:
+        """The child closes the descriptor the parent's lock stands on: the parent's death is seen."""
+        read, write = os.pipe()
+        parent = os.fork()
+        if parent == 0:
+            disklog_mp.attach(log.name).log(b"parent")
+            child = os.fork()
+            if child == 0:
+                time.sleep(60)
+                os._exit(0)
+            os.write(write, b"%d" % child)
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(parent, 0)
+        child = int(os.read(read, 20))
+        try:
+            wait_until(lambda: parent not in [producer.pid for producer in log.stats().producers])
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.close(read)
+            os.close(write)
+
+    @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+    def test_a_session_goes_to_workers_of_every_start_method(
+        self, log: disklog_mp.Session, path: Path, method: str
+    ) -> None:
+        """As an argument of a worker process it is attached there."""
+        context = multiprocessing.get_context(method)
+        from workers import log_with
+
+        workers = [context.Process(target=log_with, args=(log, i, 100)) for i in range(3)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+            assert worker.exitcode == 0
+        log.flush()
+        log.log(b"9 9")
+        log.flush()
+
+        for i in range(3):
+            assert list(range(100)) == numbers_of(path, i)
+
+    def test_a_fork_while_threads_log(self, log: disklog_mp.Session, path: Path) -> None:
+        """Appends under way in other threads at the moment of the fork are the parent's alone."""
+        import threading
+
+        stop = threading.Event()
+        counts = [0, 0]
+
+        def work(worker: int) -> None:
+            while not stop.is_set():
+                log.log(b"%d %d" % (worker, counts[worker]) + b" " * (30_000 if counts[worker] % 9 == 0 else 0))
+                counts[worker] += 1
+
+        threads = [threading.Thread(target=work, args=(worker,)) for worker in range(2)]
+        for thread in threads:
+            thread.start()
+        for child in range(10, 15):
+            pid = os.fork()
+            if pid == 0:
+                for i in range(50):
+                    log.log(b"%d %d" % (child, i))
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+        stop.set()
+        for thread in threads:
+            thread.join()
+        log.flush()
+        log.log(b"99 0")
+        log.flush()
+
+        for worker in range(2):
+            assert list(range(counts[worker])) == numbers_of(path, worker)
+        for child in range(10, 15):
+            assert list(range(50)) == numbers_of(path, child)

@@ -1,0 +1,46 @@
+"""The main promise at full size: many processes, every start method, readers that follow."""
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+from many import END, produce, read_all
+
+import disklog_mp
+
+WORKERS = 16
+COUNT = 50_000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_sixteen_processes_and_three_readers_agree(
+    open_log: Callable[..., disklog_mp.Session], name: str, path: Path
+) -> None:
+    """Every record is there exactly once, in its producer's order and in one order for all readers."""
+    log = open_log(ring_bytes=4 << 20, page_bytes=32 << 20, sync="never")
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(3, mp_context=spawn) as readers:
+        following = [readers.submit(read_all, str(path), WORKERS, COUNT) for _ in range(3)]
+        start = spawn.Barrier(WORKERS)
+        methods = ["fork", "spawn", "forkserver"]
+        processes = [
+            multiprocessing.get_context(methods[i % 3]).Process(target=produce, args=(name, i, COUNT, start))
+            for i in range(WORKERS)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        log.log(END)
+        log.flush()
+        results = [reader.result() for reader in following]
+    stats = log.stats()
+
+    assert [0] * WORKERS == [process.exitcode for process in processes]
+    assert [(WORKERS * COUNT, results[0][1])] * 3 == results
+    assert WORKERS * COUNT + 1 == stats.records == stats.logged
+    assert stats.dropped == stats.abandoned == 0
+    assert len(list(disklog_mp.Reader(path).pages())) > 5

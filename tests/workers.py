@@ -1,0 +1,66 @@
+"""What child processes of the tests do; importable, so that spawn and forkserver find it."""
+
+import os
+import signal
+import time
+
+import disklog_mp
+from disklog_mp import _core, _ring
+
+MAP_OFFSET = 8192 + 4096 * 64
+
+
+def log_numbers(name: str, worker: int, count: int) -> None:
+    """Attach and log "worker sequence" that many times."""
+    with disklog_mp.attach(name, timeout=30) as log:
+        for sequence in range(count):
+            log.log(b"%d %d" % (worker, sequence))
+
+
+def log_with(session: disklog_mp.Session, worker: int, count: int) -> None:
+    """Log with a session that was handed over."""
+    for sequence in range(count):
+        session.log(b"%d %d" % (worker, sequence))
+
+
+def log_for_ever(name: str, worker: int, acknowledged: memoryview) -> None:
+    """Log until killed, telling in shared memory how many records log() has returned for."""
+    log = disklog_mp.attach(name, timeout=30)
+    sequence = 0
+    while True:
+        log.log(b"%d %d" % (worker, sequence))
+        acknowledged[worker] = sequence + 1
+        sequence += 1
+
+
+def claim_and(name: str, number: int, length: int = 3) -> None:
+    """Claim granules at the frontier as log() does, then get that signal before committing."""
+    file = _ring.attach(name, None)
+    ring = file.ring
+    slot = _ring.take_slot(file, _ring.identity(), time.time_ns())
+    position = ring.frontier(ring.released)
+    tag = (position // ring.capacity + 1) % 2**28
+    word = tag << 36 | 1 << 33 | slot << 20 | length
+    ring.store64(MAP_OFFSET + position % ring.capacity // _core.GRANULE * 8, word)
+    os.kill(os.getpid(), number)
+    time.sleep(600)
+
+
+def open_and_log(name: str, path: str, worker: int, count: int) -> int:
+    """Open the log (starting its writer if need be), log, flush; return the writer's pid."""
+    with disklog_mp.open(name, path, linger=0.5, ring_bytes=1 << 20) as log:
+        for sequence in range(count):
+            log.log(b"%d %d" % (worker, sequence))
+        log.flush()
+        return log.stats().writer_pid
+
+
+def die_after_logging(name: str, path: str, count: int) -> None:
+    """Open the log, kill its writer, log into the ring, die."""
+    log = disklog_mp.open(name, path, ring_bytes=1 << 20)
+    log.log(b"0 0")
+    log.flush()
+    os.kill(log.stats().writer_pid, signal.SIGKILL)
+    for sequence in range(1, count):
+        log.log(b"0 %d" % sequence)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -4,6 +4,7 @@ It knows the name, the access rights and the slots of a ring; what is in it is t
 what to do when there is none is the session's.
 """
 
+import contextlib
 import errno
 import os
 import re
@@ -65,7 +66,11 @@ def boot_id() -> bytes:
 
 
 class RingFile(NamedTuple):
-    """An attached ring, and the descriptor its locks stand on; whoever opens it closes the descriptor."""
+    """An attached ring, and the descriptor its locks stand on; whoever opens it closes the descriptor.
+
+    The mapping was made through another descriptor: a mapping keeps its open file, and with it the locks
+    of that open file, in every forked child that inherits the mapping.
+    """
 
     ring: _core.Ring
     fd: int
@@ -94,10 +99,7 @@ def create(
     # No log's name begins with a dot and the prefix, so a temporary one is nobody's ring.
     temporary = os.path.join(os.path.dirname(target), f".{PREFIX}{name}.{os.getpid()}")
     size = _core.ring_size(capacity)
-    try:
-        os.unlink(temporary)
-    except FileNotFoundError:
-        pass
+    _remove_unfinished(target)
     if ring_dir is None:
         flags = posix_ipc.O_CREX
         fd = posix_ipc.SharedMemory("/" + os.path.basename(temporary), flags, mode=0o600).fd
@@ -115,6 +117,7 @@ def create(
         )
         _files.set_access(fd, mode, gid)
         ring = _core.Ring(fd, size, writable=True)
+        fd = _reopen(fd)
         _files.lock_byte(fd, _core.WRITER_LOCK)
         if replace:
             os.rename(temporary, target)
@@ -129,6 +132,18 @@ def create(
             pass
         raise
     return RingFile(ring, fd)
+
+
+def _remove_unfinished(target: str) -> None:
+    """Remove what creators of this ring left under temporary names when they were killed."""
+    place, name = os.path.split(target)
+    if not os.path.isdir(place):
+        return
+    for entry in os.listdir(place):
+        stem, _, pid = entry.rpartition(".")
+        if stem == "." + name and pid.isdigit() and (int(pid) == os.getpid() or start_ticks(int(pid)) is None):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(place, entry))
 
 
 def _no_room(error: OSError, size: int, mount: str) -> OSError:
@@ -176,10 +191,18 @@ def attach(name: str, ring_dir: str | None) -> RingFile:
             raise FormatVersionError(
                 path, f"{found}; `disklog-mp rm {name}` removes it", _core.RING_VERSION
             ) from None
+        fd = _reopen(fd)
     except BaseException:
         os.close(fd)
         raise
     return RingFile(ring, fd)
+
+
+def _reopen(fd: int) -> int:
+    """Open the same object once more, and close the first descriptor."""
+    again = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+    os.close(fd)
+    return again
 
 
 def _check_owner(status: os.stat_result, path: str) -> None:

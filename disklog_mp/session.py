@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -55,17 +56,26 @@ class _Attachment:
     """This process's slot in one ring, shared by its sessions on that log."""
 
     def __init__(self, name: str, ring_dir: str | None) -> None:
-        self.file = _ring.attach(name, ring_dir)
         self.users = 0
-        status = os.fstat(self.file.fd)
-        self._inode = (status.st_dev, status.st_ino)
-        try:
-            self.who = _ring.identity()
-            self.slot = _ring.take_slot(self.file, self.who, time.time_ns())
+        self.who = _ring.identity()
+        while True:
+            self.file = _ring.attach(name, ring_dir)
+            status = os.fstat(self.file.fd)
+            self._inode = (status.st_dev, status.st_ino)
+            try:
+                self.slot = _ring.take_slot(self.file, self.who, time.time_ns())
+            except BaseException:
+                self.close_descriptor()
+                raise
             self._incarnation = self.file.ring.slot(self.slot)[2]
-        except BaseException:
-            self.close_descriptor()
-            raise
+            if not self.file.ring.is_closed():
+                return
+            # The writer closed it before it could see us: there is a successor, or soon no log.
+            alive = _ring.writer_alive(self.file)
+            self.detach()
+            if not alive:
+                raise LogNotFoundError(name)
+            time.sleep(0.001)
 
     def detach(self) -> None:
         self.file.ring.detach(self.slot, self._incarnation)
@@ -414,7 +424,8 @@ class Session(_core.Producer):
         self.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True):
+        # At the interpreter's end the kernel does it: the slot's lock goes with the process.
+        if not getattr(self, "_closed", True) and not sys.is_finalizing():
             self.close()
 
     def __repr__(self) -> str:

@@ -69,6 +69,8 @@ class Writer:
                 os.close(self._file.fd)
             self._directory.unlock()
             raise
+        # Rings this writer closed, while somebody is still attached to them: they will come over.
+        self._former: list[tuple[_ring.RingFile, _ring.Witnesses]] = []
         self._marks: dict[int, int] = {}  # dead producers' slots: release up to here, then retire
         self._idle = 0
         self._trouble = 0.0  # seconds to wait before the next attempt
@@ -236,7 +238,7 @@ class Writer:
             if moved:
                 continue
             if self.ring.sync_wanted > self.ring.durable:
-                self._syncer.start(self._pages.sync_job())
+                self._syncer.start(self._pages.sync_job)
             if stopping() or self._is_over(now):
                 if self._leave(now):
                     return
@@ -264,6 +266,8 @@ class Writer:
             else:
                 if stop == _core.STOP_DAMAGED:
                     self._replace_damaged()
+                elif stop == _core.STOP_CLOSED:  # by a writer that did not live to replace it
+                    self._replace(self._file_())
                 return False
         index = position & self._mask
         try:
@@ -280,7 +284,7 @@ class Writer:
             self._after_roll()
         ring.written = end
         if self.options.sync == "always":
-            self._syncer.run_now(pages.sync_job())
+            self._syncer.run_now(pages.sync_job)
         ring.release(position, end)
         ring.announce()
         self._last_used = time.monotonic()
@@ -320,7 +324,7 @@ class Writer:
         self._pages.retire()
         self._publish_books()
         if self.options.sync == "page":
-            self._syncer.start(self._pages.sync_job())
+            self._syncer.start(self._pages.sync_job)
 
     # -- chores ------------------------------------------------------------------------------------------
 
@@ -331,7 +335,7 @@ class Writer:
         due = self._interval is not None and now - self._last_sync >= self._interval
         if due and ring.durable < pages.position:
             self._last_sync = now
-            self._syncer.start(pages.sync_job())
+            self._syncer.start(pages.sync_job)
         if ring.roll_wanted != self._rolls:
             self._rolls = ring.roll_wanted
             self._roll()
@@ -369,6 +373,13 @@ class Writer:
                 self._witnesses.forget(slot)
                 ring.retire(slot.index)
                 taken -= 1
+        for file, witnesses in list(self._former):
+            left = [s for s in _ring.slots(file.ring, _core.SLOT_ATTACHED) if not witnesses.is_dead(s)]
+            taken += len(left)
+            if not left:
+                self._former.remove((file, witnesses))
+                witnesses.close()
+                os.close(file.fd)
         return taken
 
     def _look_at_ring(self) -> None:
@@ -398,7 +409,7 @@ class Writer:
         file.ring.abandoned = old.ring.abandoned
         file.ring.writer_count = old.ring.writer_count
         file.ring.durable = old.ring.durable
-        self._witnesses.close()
+        self._former.append((old, self._witnesses))
         self._marks.clear()
         self._file = file
         self._rolls = 0
@@ -406,7 +417,6 @@ class Writer:
         # Those who sleep on the old ring look again, find it ended and attach to the new one.
         old.ring.ring_bell(_core.SPACE)
         old.ring.ring_bell(_core.DONE)
-        os.close(old.fd)
 
     def _replace_damaged(self) -> None:
         """Somebody scribbled over the claim map: what was drained is safe, the rest cannot be told apart."""
@@ -474,7 +484,7 @@ class Writer:
                 return False
             _ring.unlink(self.name, self.ring_dir)
         if self.options.sync != "never":
-            self._syncer.run_now(self._pages.sync_job())
+            self._syncer.run_now(self._pages.sync_job)
         self.close()
         return True
 
@@ -483,9 +493,10 @@ class Writer:
         self._syncer.close()
         self.ring.writer_pid = 0
         self._pages.close()
-        self._witnesses.close()
+        for file, witnesses in [*self._former, (self._file_(), self._witnesses)]:
+            witnesses.close()
+            os.close(file.fd)
         self._data.release()
-        os.close(self._file_().fd)
         self._directory.unlock()
 
 
@@ -507,8 +518,11 @@ class _Syncer:
         self._busy = False
         self._thread: threading.Thread | None = None
 
-    def start(self, job: SyncJob) -> None:
-        """Begin the job unless one is under way: then the next round asks again."""
+    def start(self, make: Callable[[], SyncJob]) -> None:
+        """Begin a job unless one is under way: then the next round asks again.
+
+        The job is made after the last one was taken note of, which closes files.
+        """
         self.harvest()
         if self._busy:
             return
@@ -516,7 +530,7 @@ class _Syncer:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="disklog-sync", daemon=True)
             self._thread.start()
-        self._jobs.put(job)
+        self._jobs.put(make())
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -543,9 +557,10 @@ class _Syncer:
             self._writer._pages.synced(self._done.get())
             self._busy = False
 
-    def run_now(self, job: SyncJob) -> None:
+    def run_now(self, make: Callable[[], SyncJob]) -> None:
         """Sync before going on."""
         self.close()
+        job = make()
         self._perform(job)
         self._writer._pages.synced(job)
 

@@ -4,6 +4,8 @@ import mmap
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -131,6 +133,24 @@ class TestWriter:
         assert list(range(100)) == numbers_of(path)
         assert log.stats().logged == 100
 
+    def test_a_ring_closed_by_a_writer_that_died_is_succeeded(self, open_log: OpenLog, path: Path) -> None:
+        """Killed between closing the ring and making the next: whoever logs has it put right."""
+        log = open_log()
+        ring = log._ring
+        assert ring is not None
+        log.log(b"0 0")
+        log.flush()
+        stop_writer(log.name, signal.SIGKILL)
+        assert ring.close(ring.frontier(ring.released))
+        other = [sys.executable, "-c", f"import disklog_mp; disklog_mp.attach({log.name!r})"]
+        told = subprocess.run(other, stderr=subprocess.PIPE, text=True, check=False).stderr
+        assert "LogNotFoundError" in told
+        for i in range(1, 50):
+            log.log(b"0 %d" % i)
+        log.flush()
+
+        assert list(range(50)) == numbers_of(path)
+
     def test_another_ring_size_after_a_restart(self, open_log: OpenLog, name: str, path: Path) -> None:
         """A new writer with another ring_bytes drains the old ring, closes it, goes on in a successor."""
         log = open_log()
@@ -256,11 +276,12 @@ class TestForks:
         read, write = os.pipe()
         parent = os.fork()
         if parent == 0:
-            disklog_mp.attach(log.name).log(b"parent")
+            session = disklog_mp.attach(log.name)
+            session.log(b"parent")
             child = os.fork()
             if child == 0:
-                time.sleep(60)
-                os._exit(0)
+                time.sleep(60)  # with all the parent had, mappings and session included
+                os._exit(len(session.name))
             os.write(write, b"%d" % child)
             os.kill(os.getpid(), signal.SIGKILL)
         os.waitpid(parent, 0)

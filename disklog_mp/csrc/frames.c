@@ -40,7 +40,7 @@ enum dl_frame_status dl_frame_check(const uint8_t *at, uint64_t room, uint64_t p
     if (header->kind == 0)
         return dl_all_zero(at, DL_FRAME_HEADER) ? DL_FRAME_EMPTY : DL_FRAME_BAD;
     uint64_t span = dl_round_up((uint64_t)header->length + DL_FRAME_HEADER, DL_GRANULE);
-    if (header->kind > DL_GROUP || span > room)
+    if (header->kind > DL_GROUP || span > room || span > DL_FRAME_LONGEST)
         return DL_FRAME_BAD;
     frame->span = span;
     frame->expected = dl_frame_crc(seed, position, header, frame->bytes);
@@ -51,14 +51,97 @@ enum dl_frame_status dl_frame_check(const uint8_t *at, uint64_t room, uint64_t p
     return DL_FRAME_VALID;
 }
 
+/* A header that claims megabytes takes a checksum of megabytes to refute, and such headers may be planted
+ * in every granule: their square.  So the bytes are summed once, with a mark at every SUM_STEP bytes, and
+ * the checksum of a long candidate is put together from two sums, the register being linear in both its
+ * start and the bytes: crc(start, a..b) = past(start ^ sum(a), b - a) ^ sum(b).  No candidate then costs
+ * more than SUM_STEP bytes. */
+#define SUM_STEP 8192u
+#define SUM_MARKS (DL_FRAME_LONGEST / SUM_STEP + 3u) /* as far as a candidate may reach, and a step around */
+#define SUM_POWERS 25u /* of two: more than DL_FRAME_LONGEST */
+
+struct sums {
+    bool begun;
+    uint32_t near; /* sum up to near_offset, which follows the search */
+    uint64_t near_offset;
+    uint64_t marked; /* marks are known up to this offset */
+    uint32_t marks[SUM_MARKS]; /* the mark at an offset is number offset / SUM_STEP, going round */
+    uint32_t powers[SUM_POWERS]; /* x to the (8 * 2^i) modulo the polynomial */
+};
+
+/* Product modulo the polynomial; both reflected, as the register is. */
+static uint32_t multiply(uint32_t a, uint32_t b)
+{
+    uint32_t product = 0;
+    for (; a != 0; a <<= 1) {
+        product ^= b & (0u - (a >> 31));
+        b = b >> 1 ^ (0x82F63B78u & (0u - (b & 1u)));
+    }
+    return product;
+}
+
+/* The register after so many zero bytes. */
+static uint32_t past(const struct sums *sums, uint32_t state, uint64_t bytes)
+{
+    for (const uint32_t *power = sums->powers; bytes != 0; bytes >>= 1, power++)
+        if (bytes & 1u)
+            state = multiply(state, *power);
+    return state;
+}
+
+static void begin_sums(struct sums *sums, uint64_t offset)
+{
+    sums->begun = true;
+    sums->near = 0;
+    sums->near_offset = sums->marked = offset / SUM_STEP * SUM_STEP;
+    sums->marks[sums->marked / SUM_STEP % SUM_MARKS] = 0;
+    sums->powers[0] = 1u << 23;
+    for (uint32_t i = 1; i < SUM_POWERS; i++)
+        sums->powers[i] = multiply(sums->powers[i - 1], sums->powers[i - 1]);
+}
+
+static uint32_t sum_at(struct sums *sums, const uint8_t *at, uint64_t offset)
+{
+    for (; offset >= sums->marked + SUM_STEP; sums->marked += SUM_STEP) {
+        uint32_t mark = sums->marks[sums->marked / SUM_STEP % SUM_MARKS];
+        mark = dl_crc32c_update(mark, at + sums->marked, SUM_STEP);
+        sums->marks[(sums->marked / SUM_STEP + 1u) % SUM_MARKS] = mark;
+    }
+    uint64_t from = offset / SUM_STEP * SUM_STEP;
+    return dl_crc32c_update(sums->marks[offset / SUM_STEP % SUM_MARKS], at + from, offset - from);
+}
+
+/* The checksum of a candidate of more than SUM_STEP bytes, all of them readable; the search only goes
+ * forward. */
+static uint32_t summed_crc(struct sums *sums, const uint8_t *at, uint64_t offset, uint64_t position,
+                           uint32_t seed, const struct dl_frame_header *header)
+{
+    uint64_t from = offset + DL_FRAME_HEADER;
+    if (!sums->begun)
+        begin_sums(sums, offset);
+    sums->near = dl_crc32c_update(sums->near, at + sums->near_offset, from - sums->near_offset);
+    sums->near_offset = from;
+    uint32_t start = dl_frame_crc_header(seed, position + offset, header);
+    uint32_t end = sum_at(sums, at, from + header->length);
+    return ~(past(sums, start ^ sums->near, header->length) ^ end);
+}
+
 uint64_t dl_frame_find(const uint8_t *at, uint64_t room, uint64_t position, uint32_t seed)
 {
+    struct sums sums;
     struct dl_frame frame;
-    uint64_t offset = 0;
-    while (offset < room) {
+    struct dl_frame_header header;
+    sums.begun = false;
+    for (uint64_t offset = 0; offset < room && room - offset >= DL_FRAME_HEADER; offset += DL_GRANULE) {
+        memcpy(&header, at + offset, DL_FRAME_HEADER);
+        if (header.kind == 0 || header.kind > DL_GROUP)
+            continue;
+        if (has_bytes(header.kind) && header.length > SUM_STEP
+            && header.length <= room - offset - DL_FRAME_HEADER && header.length < DL_FRAME_LONGEST
+            && summed_crc(&sums, at, offset, position, seed, &header) != header.crc)
+            continue;
         if (dl_frame_check(at + offset, room - offset, position + offset, seed, &frame) == DL_FRAME_VALID)
             return offset;
-        offset += DL_GRANULE;
     }
     return room;
 }

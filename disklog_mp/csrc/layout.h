@@ -90,11 +90,16 @@ enum dl_state {
 
 #define DL_TAG_BITS 28u
 #define DL_TAG_MASK ((1u << DL_TAG_BITS) - 1u)
+#ifndef DL_REFRESH_LAPS
+#define DL_REFRESH_LAPS (1u << 20) /* see TAGS WRAP in ring.h */
+#endif
+#define DL_TAG_BEHIND (2u * DL_REFRESH_LAPS)
 #define DL_TAG_SHIFT 36u
 #define DL_STATE_SHIFT 33u
 #define DL_OWNER_SHIFT 20u
 #define DL_OWNER_MASK 0x1fffu
 #define DL_LENGTH_MASK 0xfffffu /* the longest frame is this many granules */
+#define DL_FRAME_LONGEST ((uint64_t)DL_LENGTH_MASK * DL_GRANULE)
 
 struct dl_frame_header {
     uint32_t length;
@@ -188,7 +193,7 @@ struct dl_control {
     _Atomic uint64_t page_bytes; /* bytes of all page files */
     _Atomic uint64_t sync_failures;
     _Atomic uint64_t retired_count; /* slots retired; totals[retired_count & 1] is in force */
-    _Atomic uint64_t retiring; /* (slot << 32 | incarnation) of the retirement under way */
+    _Atomic uint64_t retiring; /* the retirement under way, see dl_note */
     _Atomic uint64_t totals[2][3]; /* logged, dropped, waited of all slots retired so far */
     uint8_t pad7[272];
     _Atomic uint64_t error_time; /* 0: none */
@@ -339,11 +344,21 @@ static inline uint32_t dl_word_owner(uint64_t word)
 }
 static inline uint32_t dl_word_granules(uint64_t word) { return (uint32_t)word & DL_LENGTH_MASK; }
 
-/* How many laps the word is ahead of the tag: 0 the same lap, negative an earlier one (unclaimed). */
+/* How many laps the word is ahead of the tag: 0 the same lap, negative an earlier one (unclaimed).  No word
+ * can be more than DL_TAG_BEHIND behind: one that seems so is ahead. */
 static inline int32_t dl_laps_ahead(uint64_t word, uint32_t tag)
 {
-    uint32_t difference = (dl_word_tag(word) - tag) & DL_TAG_MASK;
-    return (int32_t)(difference << (32u - DL_TAG_BITS)) >> (32u - DL_TAG_BITS);
+    uint32_t difference = (dl_word_tag(word) - tag + DL_TAG_BEHIND) & DL_TAG_MASK;
+    return (int32_t)difference - (int32_t)DL_TAG_BEHIND;
 }
+
+/* What a writer notes before it retires a slot: low bits of retired_count (from 45), slot (from 32) and
+ * incarnation, as they were before. */
+#define DL_NO_NOTE (~0ull)
+static inline uint64_t dl_note(uint64_t count, uint32_t slot, uint64_t slot_word)
+{
+    return count << 45 | (uint64_t)slot << 32 | slot_word >> 32;
+}
+static inline uint32_t dl_note_slot(uint64_t note) { return (uint32_t)(note >> 32) & DL_OWNER_MASK; }
 
 #endif

@@ -5,9 +5,9 @@
  * Limited API of CPython 3.11: one abi3 wheel.  A free-threaded build has no limited API yet; there it is
  * compiled against the full one and says it needs no GIL.
  */
-#if defined(__has_include)
+#if defined(__has_include) && !defined(DL_NO_PYTHON_H)
 #if !__has_include(<Python.h>)
-#define DL_NO_PYTHON_H
+#define DL_NO_PYTHON_H /* on the command line, to test the other */
 #endif
 #endif
 
@@ -323,7 +323,9 @@ static PyObject *ring_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL)
         return NULL;
     Mapping *mapping = (Mapping *)self;
-    const char *problem = dl_ring_open(ring_of(self), mapping->memory, mapping->size);
+    const char *problem = mapping->writable
+                              ? dl_ring_open(ring_of(self), mapping->memory, mapping->size)
+                              : "a ring is used through a writable mapping only";
     if (problem != NULL) {
         PyErr_SetString(PyExc_ValueError, problem);
         Py_DecRef(self);
@@ -458,6 +460,8 @@ static PyObject *ring_release(PyObject *self, PyObject *args)
         return NULL;
     struct dl_control *control = ring_of(self)->control;
     dl_release(ring_of(self), from, to);
+    /* Dekker's, as in parking: a producer stores its wish, then looks for room. */
+    atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load(&control->space_wanted) != 0 && atomic_exchange(&control->space_wanted, 0) != 0) {
         atomic_fetch_add(&control->space, 1);
         futex_wake(&control->space, INT32_MAX);
@@ -479,6 +483,13 @@ static PyObject *ring_frontier(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "K", &from))
         return NULL;
     return PyLong_FromUnsignedLongLong(dl_frontier(ring_of(self), from));
+}
+
+static PyObject *ring_is_closed(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    struct dl_ring *ring = ring_of(self);
+    return PyBool_FromLong(dl_is_closed(ring, atomic_load(&ring->control->released)));
 }
 
 /* Sleep until a producer rings or the time is over.  The bell is read before `parked` is set: one rung in
@@ -642,6 +653,7 @@ static PyMethodDef ring_methods[] = {
     {"release", ring_release, METH_VARARGS, NULL},
     {"close", ring_close, METH_VARARGS, NULL},
     {"frontier", ring_frontier, METH_VARARGS, NULL},
+    {"is_closed", ring_is_closed, METH_NOARGS, NULL},
     {"park", ring_park, METH_VARARGS, NULL},
     {"wake", ring_wake, METH_NOARGS, NULL},
     {"announce", ring_announce, METH_NOARGS, NULL},
@@ -1390,19 +1402,26 @@ static void frames_dealloc(PyObject *self)
 }
 
 /* How many records stood in a damaged range: exact if the page is sealed and the rest of it is whole, or
- * if the damaged frame's header still leads to the next valid one; else 1 at the least. */
+ * if the damaged frame's header still leads to the next valid one; else 1 at the least.  What is behind
+ * the range is read up to the next damage only, or many damages would cost their square. */
 static uint64_t records_lost(const Frames *frames, const uint8_t *at, const struct dl_frame *frame,
                              uint64_t distance)
 {
     if (frames->records != ~0ull) {
-        struct dl_census census;
-        uint64_t from = frames->offset + distance;
-        dl_census(at + distance, frames->end - from, frames->origin + from, frames->seed, 0, &census);
-        if (census.corrupt_ranges == 0 && from + census.end == frames->end
-            && frames->records >= frames->number + census.records)
-            return frames->records - frames->number - census.records;
+        struct dl_frame next;
+        uint64_t offset = distance, room = frames->end - frames->offset, records = 0;
+        uint64_t position = frames->origin + frames->offset;
+        while (offset < room
+               && dl_frame_check(at + offset, room - offset, position + offset, frames->seed, &next)
+                      == DL_FRAME_VALID) {
+            records += dl_frame_records(&next);
+            offset += next.span;
+        }
+        if (offset >= room && frames->records >= frames->number + records)
+            return frames->records - frames->number - records;
     }
-    if (frame->span == distance && frame->header.kind == DL_GROUP) {
+    if (frame->span == distance && frame->header.kind == DL_GROUP
+        && frame->header.length <= distance - DL_FRAME_HEADER) {
         uint32_t inner = dl_group_count(frame->bytes, frame->header.length);
         return inner != 0 ? inner : 1;
     }
@@ -1738,6 +1757,11 @@ static PyTypeObject *add_type(PyObject *module, const char *name, PyType_Spec *s
 
 static int core_exec(PyObject *module)
 {
+    if (mapping_type != NULL) {
+        PyErr_SetString(PyExc_ImportError,
+                        "disklog_mp._core is loaded once per process: no second interpreter, no reload");
+        return -1;
+    }
     dl_crc32c_init();
     if (make_fork_page() != 0) {
         PyErr_SetFromErrno(PyExc_OSError);

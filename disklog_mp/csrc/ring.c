@@ -30,7 +30,7 @@ void dl_ring_format(void *memory, const struct dl_constants *wanted)
     STORE(control->released, wanted->base, relaxed);
     STORE(control->written, wanted->base, relaxed);
     STORE(control->durable, wanted->base, relaxed);
-    STORE(control->retiring, ~0ull, relaxed);
+    STORE(control->retiring, DL_NO_NOTE, relaxed);
 
     uint32_t tag = dl_tag(wanted->base, wanted->capacity);
     if (tag == 1)
@@ -66,7 +66,7 @@ const char *dl_ring_open(struct dl_ring *ring, void *memory, uint64_t size)
     ring->map = (void *)(bytes + DL_MAP_OFFSET);
     ring->data = bytes + dl_data_offset(capacity);
     ring->capacity = capacity;
-    ring->granules = (uint32_t)(capacity / DL_GRANULE);
+    ring->granules = capacity / DL_GRANULE;
     ring->record_limit = dl_record_limit(capacity);
     ring->seed = dl_frame_seed(constants->salt);
     return NULL;
@@ -95,8 +95,8 @@ static void advance_hint(struct dl_ring *ring, uint64_t end)
 static int claim(struct dl_ring *ring, struct dl_claimant *claimant, uint32_t granules, uint64_t *position)
 {
     const uint64_t capacity = ring->capacity, length = (uint64_t)granules * DL_GRANULE;
-    uint64_t seen = LOAD(claimant->seen, relaxed);
-    uint64_t own = LOAD(claimant->last, relaxed);
+    uint64_t seen = DL_ATOMIC(own:A, LOAD(claimant->seen, acquire));
+    uint64_t own = DL_ATOMIC(own:A, LOAD(claimant->last, acquire));
     uint64_t t = DL_ATOMIC(claim:A, LOAD(ring->control->hint, acquire));
     if (t < own)
         t = own;
@@ -105,7 +105,7 @@ static int claim(struct dl_ring *ring, struct dl_claimant *claimant, uint32_t gr
     uint64_t word = 0;
     bool loaded = false; /* a failed swap has already read the word */
     for (;;) {
-        if (t - seen > capacity) {
+        if (t - seen > capacity || t % DL_GRANULE != 0) {
             seen = DL_ATOMIC(claim:B, LOAD(ring->control->released, acquire));
             if (t < seen)
                 t = seen;
@@ -145,7 +145,7 @@ static int claim(struct dl_ring *ring, struct dl_claimant *claimant, uint32_t gr
                     t = seen;
                 continue;
             }
-            STORE(claimant->seen, seen, relaxed);
+            DL_ATOMIC(own:B, STORE(claimant->seen, seen, release));
             return DL_FULL;
         }
         if (wanted != length) {
@@ -163,8 +163,8 @@ static int claim(struct dl_ring *ring, struct dl_claimant *claimant, uint32_t gr
             break;
         loaded = true;
     }
-    STORE(claimant->seen, seen, relaxed);
-    STORE(claimant->last, t + length, relaxed);
+    DL_ATOMIC(own:B, STORE(claimant->seen, seen, release));
+    DL_ATOMIC(own:B, STORE(claimant->last, t + length, release));
     if ((t ^ (t + length)) / DL_HINT_STRIDE != 0)
         advance_hint(ring, t + length);
     *position = t;
@@ -273,6 +273,16 @@ static uint64_t group_records(const struct dl_ring *ring, uint64_t position, uin
     return count <= span / DL_FRAME_HEADER ? count : 1;
 }
 
+/* Nobody stores a hint beyond the frontier: where nothing is claimed at `frontier` but the hint is later,
+ * somebody scribbled, and producers claim behind a hole or not at all. */
+static bool hint_is_astray(const struct dl_ring *ring, uint64_t frontier)
+{
+    if (DL_ATOMIC(drain:B, LOAD(ring->control->hint, acquire)) <= frontier)
+        return false;
+    uint64_t word = DL_ATOMIC(drain:A, LOAD(ring->map[dl_granule(ring, frontier)], acquire));
+    return dl_laps_ahead(word, dl_tag(frontier, ring->capacity)) < 0;
+}
+
 void dl_drain(struct dl_ring *ring, uint64_t from, uint64_t max_bytes, uint64_t max_records,
               struct dl_segment *segment)
 {
@@ -280,14 +290,21 @@ void dl_drain(struct dl_ring *ring, uint64_t from, uint64_t max_bytes, uint64_t 
     uint32_t state = 0;
     *segment = (struct dl_segment){.start = from, .stop = DL_STOP_EMPTY};
     for (;;) {
+        if (h % DL_GRANULE != 0) {
+            segment->stop = DL_STOP_DAMAGED;
+            break;
+        }
         if (h != from && (dl_index(ring, h) == 0 || state == DL_PADDING)) {
             segment->stop = DL_STOP_WRAP;
             break;
         }
         uint64_t word = DL_ATOMIC(drain:A, LOAD(ring->map[dl_granule(ring, h)], acquire));
         int32_t ahead = dl_laps_ahead(word, dl_tag(h, ring->capacity));
-        if (ahead < 0)
+        if (ahead < 0) {
+            if (h == from && hint_is_astray(ring, h))
+                segment->stop = DL_STOP_DAMAGED;
             break;
+        }
         if (ahead > 0 || !plausible(ring, h, word)) {
             segment->stop = DL_STOP_DAMAGED;
             break;
@@ -340,7 +357,7 @@ static void refresh_tags(struct dl_ring *ring, uint64_t from, uint64_t to)
     for (uint64_t position = from; position < to; position += DL_GRANULE) {
         _Atomic uint64_t *cell = &ring->map[dl_granule(ring, position)];
         uint32_t tag = dl_tag(position, ring->capacity);
-        if (dl_laps_ahead(LOAD(*cell, relaxed), tag) != 0)
+        if (dl_laps_ahead(DL_ATOMIC(refresh:B, LOAD(*cell, relaxed)), tag) != 0)
             DL_ATOMIC(refresh:A, STORE(*cell, dl_word(tag, 0, 0, 0), release));
     }
 }
@@ -367,6 +384,13 @@ uint64_t dl_frontier(const struct dl_ring *ring, uint64_t from)
     return t;
 }
 
+bool dl_is_closed(const struct dl_ring *ring, uint64_t from)
+{
+    uint64_t t = dl_frontier(ring, from);
+    uint64_t word = DL_ATOMIC(closed:A, LOAD(ring->map[dl_granule(ring, t)], seq_cst));
+    return dl_laps_ahead(word, dl_tag(t, ring->capacity)) == 0 && dl_word_state(word) == DL_CLOSED;
+}
+
 bool dl_close(struct dl_ring *ring, uint64_t position)
 {
     uint32_t tag = dl_tag(position, ring->capacity);
@@ -374,7 +398,7 @@ bool dl_close(struct dl_ring *ring, uint64_t position)
     uint64_t word = DL_ATOMIC(drain:A, LOAD(*cell, acquire));
     if (dl_laps_ahead(word, tag) >= 0)
         return false;
-    return DL_ATOMIC(close:A, SWAP(*cell, &word, dl_word(tag, DL_CLOSED, 0, 1), acq_rel));
+    return DL_ATOMIC(close:A, SWAP(*cell, &word, dl_word(tag, DL_CLOSED, 0, 1), seq_cst));
 }
 
 bool dl_park(struct dl_ring *ring, uint64_t position)
@@ -390,32 +414,37 @@ bool dl_park(struct dl_ring *ring, uint64_t position)
 void dl_unpark(struct dl_ring *ring) { DL_ATOMIC(park:C, STORE(ring->control->parked, 0, relaxed)); }
 
 /* Order: the totals after it, the note of which slot, the slot's new word, the count that puts the totals
- * in force.  A successor finds the note; if the slot has moved on, the count is all that was missing. */
+ * in force.  A successor finds the note; if the slot has moved on and the count has not, the count is all
+ * that was missing. */
 void dl_retire(struct dl_ring *ring, uint32_t slot)
 {
     struct dl_control *control = ring->control;
     struct dl_slot *owner = &ring->slots[slot];
-    uint64_t count = LOAD(control->retired_count, relaxed), word = LOAD(owner->word, acquire);
-    _Atomic uint64_t *now = control->totals[count & 1], *next = control->totals[(count + 1) & 1];
-    STORE(next[0], LOAD(now[0], relaxed) + LOAD(owner->logged, relaxed), relaxed);
-    STORE(next[1], LOAD(now[1], relaxed) + LOAD(owner->dropped, relaxed), relaxed);
-    STORE(next[2], LOAD(now[2], relaxed) + LOAD(owner->waited, relaxed), relaxed);
-    STORE(control->retiring, (uint64_t)slot << 32 | (uint32_t)(word >> 32), release);
-    DL_POINT("retiring");
-    STORE(owner->word, ((word >> 32) + 1) << 32 | DL_SLOT_FREE, release);
-    DL_POINT("freed");
-    STORE(control->retired_count, count + 1, release);
-    STORE(control->retiring, ~0ull, release);
+    uint64_t count = DL_ATOMIC(retire:E, LOAD(control->retired_count, acquire));
+    uint64_t word = DL_ATOMIC(retire:E, LOAD(owner->word, acquire));
+    const _Atomic uint64_t *counts[] = {&owner->logged, &owner->dropped, &owner->waited};
+    for (int i = 0; i < 3; i++) {
+        uint64_t total = DL_ATOMIC(retire:F, LOAD(control->totals[count & 1][i], relaxed));
+        total += DL_ATOMIC(retire:F, LOAD(*counts[i], relaxed));
+        DL_ATOMIC(retire:F, STORE(control->totals[(count + 1) & 1][i], total, relaxed));
+    }
+    DL_ATOMIC(retire:A, STORE(control->retiring, dl_note(count, slot, word), release));
+    DL_ATOMIC(retire:B, STORE(owner->word, ((word >> 32) + 1) << 32 | DL_SLOT_FREE, release));
+    DL_ATOMIC(retire:C, STORE(control->retired_count, count + 1, release));
+    DL_ATOMIC(retire:D, STORE(control->retiring, DL_NO_NOTE, release));
 }
 
 void dl_retire_resume(struct dl_ring *ring)
 {
     struct dl_control *control = ring->control;
-    uint64_t note = LOAD(control->retiring, acquire);
-    if (note >> 32 >= DL_SLOTS)
+    uint64_t note = DL_ATOMIC(retire:E, LOAD(control->retiring, acquire));
+    uint32_t slot = dl_note_slot(note);
+    if (slot >= DL_SLOTS)
         return;
-    uint64_t word = LOAD(ring->slots[note >> 32].word, acquire);
-    if ((uint32_t)(word >> 32) != (uint32_t)note)
-        STORE(control->retired_count, LOAD(control->retired_count, relaxed) + 1, release);
-    STORE(control->retiring, ~0ull, release);
+    uint64_t count = DL_ATOMIC(retire:E, LOAD(control->retired_count, acquire));
+    uint64_t word = DL_ATOMIC(retire:E, LOAD(ring->slots[slot].word, acquire));
+    bool freed = dl_note(count, slot, word) != note, counted = dl_note(count, slot, note << 32) != note;
+    if (freed && !counted)
+        DL_ATOMIC(retire:C, STORE(control->retired_count, count + 1, release));
+    DL_ATOMIC(retire:D, STORE(control->retiring, DL_NO_NOTE, release));
 }

@@ -29,9 +29,12 @@
  * short walk over words in the cache costs less than a line every producer writes.
  *
  * TAGS WRAP after 2^28 laps and are compared as signed differences.  A granule at which no frame ever
- * starts keeps an old tag, which would come to look later than the lap after 2^27 laps: once in
- * DL_REFRESH_LAPS laps the writer gives such words the lap's tag while it releases them (state 0: no walk
- * ever visits them in that lap, and in the next they are earlier, as they must be).
+ * starts keeps an old tag, which would come to look later than the lap: once in DL_REFRESH_LAPS laps the
+ * writer gives such words the lap's tag while it releases them (state 0: no walk ever visits them in that
+ * lap, and in the next they are earlier, as they must be).  So no word is ever further behind than that,
+ * and one that seems to be counts as ahead: a producer that is stopped with a position in its hands finds
+ * the word there later than its lap, however long it slept, and starts over; but for the last
+ * DL_TAG_BEHIND laps before a whole multiple of 2^28, 256 terabytes of a ring of 1 MiB.
  *
  * PARKING is Dekker's: the writer stores `parked`, then looks at the word at its position; a producer
  * stores the word, then looks at `parked`; all four sequentially consistent, so one of them sees the
@@ -40,6 +43,8 @@
  *
  * Orderings.  Each access is labelled in the code, DL_ATOMIC(label, ...); a test compares the two lists.
  *
+ *   own:A      load last, seen (acquire)       with own:B      a claim of another thread, what it saw
+ *   own:B      store last, seen (release)      with own:A
  *   claim:A    load hint (acquire)             with hint:B     a boundary, and the words up to it
  *   claim:B    load released (acquire)         with release:A  the writer is done with what is below
  *   claim:C    load word (acquire)             with claim:E, close:A, refresh:A   the walk sees lengths
@@ -51,15 +56,24 @@
  *   commit:B   load parked (seq_cst)           with park:A     after commit:A in the single order
  *   commit:C   swap parked -> 0 (acq_rel)      with park:A     one bell per park
  *   drain:A    load word (acquire)             with commit:A, claim:D, claim:E
+ *   drain:B    load hint (acquire)             with hint:B     the claims up to it
  *   frontier:A load word (acquire)             with claim:E    as claim:C, for the writer and for stats
+ *   closed:A   load word (seq_cst)             with close:A
  *   abandon:A  swap CLAIMED -> ABANDONED (acq_rel)   with drain:A   the owner is dead, nobody else stores
  *   refresh:A  store word (release)            with claim:C    who sees a later tag also sees `released`
  *                                                              beyond the place it came from
+ *   refresh:B  load word (relaxed)             alone           nobody else stores there
  *   release:A  store released (release)        with claim:B
- *   close:A    swap word -> CLOSED (acq_rel)   with claim:C    loses to a claim, or ends the ring
+ *   close:A    swap word -> CLOSED (seq_cst)   with claim:C, closed:A   loses to a claim, or ends the ring
  *   park:A     store parked (seq_cst)          with commit:B
  *   park:B     load word (seq_cst)             with commit:A
  *   park:C     store parked 0 (relaxed)        alone           a late bell is harmless
+ *   retire:A   store the note (release)        with retire:E   the totals to come are stored
+ *   retire:B   store the slot's word (release) with retire:E   the note is stored
+ *   retire:C   store the count (release)       with retire:E   the totals in force are stored
+ *   retire:D   store no note (release)         with retire:E   nothing is left to do
+ *   retire:E   load note, word, count (acquire)  with retire:A to retire:D of a writer that died
+ *   retire:F   load, store a total (relaxed)   alone           the count puts it in force
  */
 #ifndef DL_RING_H
 #define DL_RING_H
@@ -75,9 +89,6 @@
 #define DL_ATOMIC(label, access) (DL_POINT(#label), access)
 
 #define DL_HINT_STRIDE 4096u
-#ifndef DL_REFRESH_LAPS
-#define DL_REFRESH_LAPS (1u << 20)
-#endif
 
 enum dl_status {
     DL_OK = 0,
@@ -96,7 +107,7 @@ struct dl_ring {
     _Atomic uint64_t *map;
     uint8_t *data;
     uint64_t capacity;
-    uint32_t granules; /* in the whole ring */
+    uint64_t granules; /* in the whole ring */
     uint32_t record_limit;
     uint32_t seed; /* of every crc, see dl_frame_seed */
 };
@@ -177,6 +188,10 @@ void dl_unpark(struct dl_ring *ring);
 
 /* Anybody: the first unclaimed position at or after `from`; reads only.  Stops at damage. */
 uint64_t dl_frontier(const struct dl_ring *ring, uint64_t from);
+
+/* Anybody: has the ring been closed?  Looked at after a slot was taken it is the other half of close:A,
+ * after which the writer looks at the slots: one of the two sees the other (both seq_cst by their swaps). */
+bool dl_is_closed(const struct dl_ring *ring, uint64_t from);
 
 /* The writer: make a slot free again, adding its counts to the totals exactly once, however often the
  * writer dies on the way.  dl_retire_resume first thing in a new writer. */

@@ -1,0 +1,80 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CORE := $(wildcard disklog_mp/csrc/*.[ch]) pyproject.toml
+TORTURE_MINUTES ?= 10
+BENCH ?=
+TESTS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format coverage sanitize stress model bench torture dist clean
+
+help: ## what there is to make
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/pyvenv.cfg:
+	$(PYTHON) -m venv $(VENV)
+
+# The package alone, as a user installs it (but editable, so that a change shows at once).
+$(VENV)/installed: $(VENV)/pyvenv.cfg $(CORE)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+$(VENV)/installed-lint: $(VENV)/installed-test
+	$(BIN)/python -m pip install --quiet --editable '.[lint]'
+	@touch $@
+
+demo: $(VENV)/installed ## the main job on real input: a pool of processes logs, a reader follows
+	$(BIN)/disklog-mp demo
+
+test: $(VENV)/installed-test ## all tests
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/installed-lint ## format, lint, types, stubs, layers
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m mypy.stubtest disklog_mp._core $(if $(wildcard tests/stubtest-allowlist.txt),--allowlist tests/stubtest-allowlist.txt)
+	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_labels.py
+
+format: $(VENV)/installed-lint ## put the code into shape
+	$(BIN)/python -m ruff format .
+	$(BIN)/python -m ruff check --fix .
+
+coverage: $(VENV)/installed-test ## all tests, and which lines of Python they reach
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest $(TESTS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --show-missing --skip-covered --fail-under=95
+
+sanitize: ## the C core under thread, address and undefined-behaviour sanitizers, and its mutants
+	bash tests/c/run
+
+stress: ## the same, longer
+	SECONDS_EACH=60 bash tests/c/run
+
+model: ## the protocol's model, explored exhaustively (needs spin and gcc)
+	tests/model/run
+
+bench: $(VENV)/installed ## how fast it is on this machine
+	$(BIN)/disklog-mp bench $(BENCH)
+
+torture: $(VENV)/installed-test ## processes killed over and over, for TORTURE_MINUTES
+	end=$$(($$(date +%s) + 60 * $(TORTURE_MINUTES))); rounds=0; \
+	while [ $$(date +%s) -lt $$end ]; do \
+	  $(BIN)/python -m pytest -q -x tests/test_deaths.py tests/test_many_processes.py || exit 1; \
+	  rounds=$$((rounds + 1)); \
+	done; echo "$$rounds rounds"
+
+dist: $(VENV)/installed-test ## wheel and source distribution, in dist/
+	$(BIN)/python -m pip install --quiet build
+	$(BIN)/python -m build
+
+clean: ## everything that was made
+	rm -rf $(VENV) build dist *.egg-info disklog_mp/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,10 +6,12 @@ what to do when there is none is the session's.
 
 import contextlib
 import errno
+import io
 import os
 import re
 import select
 import stat
+import time
 from typing import NamedTuple
 
 import posix_ipc
@@ -47,7 +49,8 @@ class Identity(NamedTuple):
 def start_ticks(pid: int) -> int | None:
     """Return when a process started, in clock ticks after boot; None if there is none of that pid."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
+        # Not open(): a destructor may log while the interpreter shuts down, and that name goes first.
+        with io.FileIO(f"/proc/{pid}/stat") as file:
             return int(file.read().rpartition(b")")[2].split()[19])
     except (FileNotFoundError, ProcessLookupError):
         return None
@@ -257,9 +260,14 @@ def take_slot(file: RingFile, who: Identity, since: int) -> int:
             if file.ring.attach(index, who.pid, who.start, who.namespace, since):
                 return index
             _files.unlock_byte(file.fd, index)
-        if first:
+        if first and not file.ring.slots(_core.SLOT_DETACHED, 1):
             raise TooManyProducersError(_core.SLOTS)
-        first = 1
+        if first > 300:
+            raise TooManyProducersError(_core.SLOTS)
+        if first:  # some have left, and wait for the writer to see it
+            file.ring.wake()
+            time.sleep(0.01)
+        first += 1
 
 
 class Slot(NamedTuple):

@@ -409,6 +409,7 @@ class Writer:
         file.ring.abandoned = old.ring.abandoned
         file.ring.writer_count = old.ring.writer_count
         file.ring.durable = old.ring.durable
+        old.ring.halted = _core.REPLACED  # also for those who claim beyond where it was closed
         self._former.append((old, self._witnesses))
         self._marks.clear()
         self._file = file

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import stop_writer, wait_until
-from workers import claim_and, die_after_logging, log_for_ever, log_numbers
+from workers import MAP_OFFSET, claim_and, die_after_logging, log_for_ever, log_numbers
 
 import disklog_mp
 from disklog_mp import _ring
@@ -150,6 +150,26 @@ class TestWriter:
         log.flush()
 
         assert list(range(50)) == numbers_of(path)
+
+    def test_a_damaged_claim_map_is_left_behind(self, open_log: OpenLog, path: Path) -> None:
+        """A word that cannot be: the writer says so and goes on in a new ring, and so do producers."""
+        log = open_log()
+        with disklog_mp.attach(log.name) as other:
+            log.log(b"0 0")
+            log.flush()
+            ring = log._ring
+            assert ring is not None
+            position = ring.frontier(ring.released)
+            word = (position // ring.capacity + 1) << 36 | 7 << 33 | 1
+            ring.store64(MAP_OFFSET + position % ring.capacity // 32 * 8, word)
+            ring.wake()
+            wait_until(lambda: ring.halted)
+            for i in range(1, 100):
+                (log if i % 2 else other).log(b"0 %d" % i)
+            log.flush()
+            other.flush()
+
+        assert list(range(100)) == numbers_of(path)
 
     def test_another_ring_size_after_a_restart(self, open_log: OpenLog, name: str, path: Path) -> None:
         """A new writer with another ring_bytes drains the old ring, closes it, goes on in a successor."""
@@ -332,9 +352,13 @@ class TestForks:
         for child in range(10, 15):
             pid = os.fork()
             if pid == 0:
-                for i in range(50):
-                    log.log(b"%d %d" % (child, i))
-                os._exit(0)
+                code = 1
+                try:
+                    for i in range(50):
+                        log.log(b"%d %d" % (child, i))
+                    code = 0
+                finally:
+                    os._exit(code)
             assert os.waitpid(pid, 0)[1] == 0
         stop.set()
         for thread in threads:

@@ -180,7 +180,7 @@ struct dl_control {
     _Atomic uint64_t roll_wanted;
     uint8_t pad5[104];
     _Atomic uint64_t heartbeat; /* ns, CLOCK_REALTIME: a hint to look closer, never a proof */
-    _Atomic uint32_t halted; /* 1: the log reached max_bytes and takes no more */
+    _Atomic uint32_t halted; /* enum dl_halt: what producers must know before they claim */
     _Atomic uint32_t writer_pid; /* 0: left in good order */
     _Atomic uint64_t writer_start; /* start ticks of that process */
     _Atomic uint64_t writer_namespace; /* inode of its pid namespace */
@@ -215,6 +215,12 @@ static_assert(offsetof(struct dl_control, error_time) == 1280, "see the table");
 static_assert(offsetof(struct dl_control, options) == 2048, "see the table");
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
               "a lock inside shared memory is not shared");
+
+enum dl_halt {
+    DL_GOING = 0,
+    DL_LOG_FULL = 1, /* the log reached max_bytes and takes no more */
+    DL_REPLACED = 2, /* this ring has a successor of the same name */
+};
 
 /* A producer's slot.  word = incarnation << 32 | enum dl_slot_state: the kernel lock on the slot's byte
  * says who may fill a FREE one; only the writer makes one FREE again, with the next incarnation. */
@@ -310,7 +316,8 @@ static inline uint64_t dl_data_offset(uint64_t capacity)
 }
 static inline uint64_t dl_ring_size(uint64_t capacity) { return dl_data_offset(capacity) + capacity; }
 
-/* A quarter of the ring at most, and never more than a claim word can say. */
+/* A quarter of the ring at most, and never more than a claim word can say.  (No frame may be longer than
+ * half the ring: padding is committed without a bell, and must not be what a full ring waits for.) */
 static inline uint32_t dl_record_limit(uint64_t capacity)
 {
     uint64_t granules = capacity / DL_GRANULE / 4u;

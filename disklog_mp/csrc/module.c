@@ -765,7 +765,6 @@ static PyObject *producer_bind(PyObject *self, PyObject *args)
     producer->claimant.slot = slot;
     producer->claimant.pid = pid;
     atomic_store(&producer->claimant.last, 0);
-    atomic_store(&producer->claimant.seen, 0);
     producer->slot = &ring_of(ring)->slots[slot];
     producer->ring = ring;
     producer->token = fork_token();
@@ -789,8 +788,12 @@ static int ready(Producer *producer)
         || producer->token != atomic_load_explicit(fork_page, memory_order_relaxed)
         || producer->token == 0)
         return NEEDS_ATTACH;
-    if (atomic_load_explicit(&ring_of(producer->ring)->control->halted, memory_order_relaxed) != 0)
+    switch (atomic_load_explicit(&ring_of(producer->ring)->control->halted, memory_order_relaxed)) {
+    case DL_LOG_FULL:
         return HALTED;
+    case DL_REPLACED:
+        return DL_ENDED;
+    }
     return DL_OK;
 }
 
@@ -833,6 +836,11 @@ static int append(Producer *producer, const void *bytes, size_t length, uint16_t
     else {
         Py_IncRef(held);
         atomic_fetch_add(&producer->inside, 1);
+        if (producer->token == 0) { /* unbound in between, as is possible without a GIL */
+            atomic_fetch_sub(&producer->inside, 1);
+            Py_DecRef(held);
+            return NEEDS_ATTACH;
+        }
         Py_BEGIN_ALLOW_THREADS
         status = dl_append(ring, &producer->claimant, header, bytes, length, position, &end);
         Py_END_ALLOW_THREADS
@@ -1716,6 +1724,8 @@ static const struct {
     {"STOP_WRAP", DL_STOP_WRAP},
     {"STOP_CLOSED", DL_STOP_CLOSED},
     {"STOP_DAMAGED", DL_STOP_DAMAGED},
+    {"LOG_FULL", DL_LOG_FULL},
+    {"REPLACED", DL_REPLACED},
     {"SLOT_FREE", DL_SLOT_FREE},
     {"SLOT_ATTACHED", DL_SLOT_ATTACHED},
     {"SLOT_DETACHED", DL_SLOT_DETACHED},

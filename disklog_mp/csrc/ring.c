@@ -91,25 +91,24 @@ static void advance_hint(struct dl_ring *ring, uint64_t end)
             return;
 }
 
-/* Take `granules` at the frontier. */
-static int claim(struct dl_ring *ring, struct dl_claimant *claimant, uint32_t granules, uint64_t *position)
+/* Take `granules` at the frontier, for that slot. */
+static int claim(struct dl_ring *ring, struct dl_claimant *claimant, uint32_t slot, uint32_t granules,
+                 uint64_t *position)
 {
     const uint64_t capacity = ring->capacity, length = (uint64_t)granules * DL_GRANULE;
-    uint64_t seen = DL_ATOMIC(own:A, LOAD(claimant->seen, acquire));
     uint64_t own = DL_ATOMIC(own:A, LOAD(claimant->last, acquire));
     uint64_t t = DL_ATOMIC(claim:A, LOAD(ring->control->hint, acquire));
     if (t < own)
         t = own;
-    if (t < seen)
-        t = seen;
+    uint64_t released = DL_ATOMIC(claim:B, LOAD(ring->control->released, acquire));
     uint64_t word = 0;
     bool loaded = false; /* a failed swap has already read the word */
     for (;;) {
-        if (t - seen > capacity || t % DL_GRANULE != 0) {
-            seen = DL_ATOMIC(claim:B, LOAD(ring->control->released, acquire));
-            if (t < seen)
-                t = seen;
-            if (t - seen > capacity || t % DL_GRANULE != 0)
+        if (t - released > capacity || t % DL_GRANULE != 0) { /* below, or so far above that it grew */
+            released = DL_ATOMIC(claim:B, LOAD(ring->control->released, acquire));
+            if (t < released)
+                t = released;
+            if (t - released > capacity || t % DL_GRANULE != 0)
                 return DL_DAMAGED;
             loaded = false;
         }
@@ -125,32 +124,26 @@ static int claim(struct dl_ring *ring, struct dl_claimant *claimant, uint32_t gr
             t += (uint64_t)dl_word_granules(word) * DL_GRANULE;
             continue;
         }
+        uint64_t before = released;
+        released = DL_ATOMIC(claim:B, LOAD(ring->control->released, acquire));
         if (ahead > 0) { /* t is from a past lap: the frontier is at least a lap on */
-            uint64_t before = t;
-            seen = DL_ATOMIC(claim:B, LOAD(ring->control->released, acquire));
-            t = DL_ATOMIC(claim:A, LOAD(ring->control->hint, acquire));
-            if (t < seen)
-                t = seen;
-            if (t <= before || t % DL_GRANULE != 0)
+            if (released <= t)
                 return DL_DAMAGED;
             continue;
         }
         uint64_t rest = capacity - dl_index(ring, t);
         uint64_t wanted = length <= rest ? length : rest; /* too long for the rest: pad it first */
-        if (t + wanted - seen > capacity) {
-            uint64_t before = seen;
-            seen = DL_ATOMIC(claim:B, LOAD(ring->control->released, acquire));
-            if (seen != before) {
-                if (t < seen)
-                    t = seen;
+        /* Once more, though the word says it: a producer that slept here while the others went through half
+         * of all tags would take a current word for an earlier one. */
+        if (t < released)
+            continue;
+        if (t + wanted - released > capacity) {
+            if (released != before)
                 continue;
-            }
-            DL_ATOMIC(own:B, STORE(claimant->seen, seen, release));
             return DL_FULL;
         }
         if (wanted != length) {
-            uint64_t padding = dl_word(dl_tag(t, capacity), DL_PADDING, claimant->slot,
-                                       (uint32_t)(rest / DL_GRANULE));
+            uint64_t padding = dl_word(dl_tag(t, capacity), DL_PADDING, slot, (uint32_t)(rest / DL_GRANULE));
             loaded = !DL_ATOMIC(claim:D, SWAP(ring->map[dl_granule(ring, t)], &word, padding, acq_rel));
             if (!loaded) {
                 t += rest;
@@ -158,12 +151,11 @@ static int claim(struct dl_ring *ring, struct dl_claimant *claimant, uint32_t gr
             }
             continue;
         }
-        uint64_t claimed = dl_word(dl_tag(t, capacity), DL_CLAIMED, claimant->slot, granules);
+        uint64_t claimed = dl_word(dl_tag(t, capacity), DL_CLAIMED, slot, granules);
         if (DL_ATOMIC(claim:E, SWAP(ring->map[dl_granule(ring, t)], &word, claimed, acq_rel)))
             break;
         loaded = true;
     }
-    DL_ATOMIC(own:B, STORE(claimant->seen, seen, release));
     DL_ATOMIC(own:B, STORE(claimant->last, t + length, release));
     if ((t ^ (t + length)) / DL_HINT_STRIDE != 0)
         advance_hint(ring, t + length);
@@ -171,10 +163,10 @@ static int claim(struct dl_ring *ring, struct dl_claimant *claimant, uint32_t gr
     return DL_OK;
 }
 
-static void commit(struct dl_ring *ring, const struct dl_claimant *claimant, uint64_t position,
-                   uint32_t state, uint32_t granules)
+static void commit(struct dl_ring *ring, uint32_t slot, uint64_t position, uint32_t state,
+                   uint32_t granules)
 {
-    uint64_t word = dl_word(dl_tag(position, ring->capacity), state, claimant->slot, granules);
+    uint64_t word = dl_word(dl_tag(position, ring->capacity), state, slot, granules);
     DL_ATOMIC(commit:A, STORE(ring->map[dl_granule(ring, position)], word, seq_cst));
 }
 
@@ -183,9 +175,9 @@ int dl_append(struct dl_ring *ring, struct dl_claimant *claimant, struct dl_fram
 {
     if (length > ring->record_limit)
         return DL_TOO_LARGE;
-    uint32_t granules = dl_frame_granules(length);
+    const uint32_t granules = dl_frame_granules(length), slot = claimant->slot;
     uint64_t at;
-    int status = claim(ring, claimant, granules, &at);
+    int status = claim(ring, claimant, slot, granules, &at);
     if (status != DL_OK)
         return status;
     DL_POINT("claimed");
@@ -197,7 +189,7 @@ int dl_append(struct dl_ring *ring, struct dl_claimant *claimant, struct dl_fram
     DL_POINT("copied");
     memcpy(frame, &header, DL_FRAME_HEADER);
     DL_POINT("filled");
-    commit(ring, claimant, at, DL_COMMITTED, granules);
+    commit(ring, slot, at, DL_COMMITTED, granules);
     *position = at;
     *end = at + (uint64_t)granules * DL_GRANULE;
     return DL_OK;
@@ -214,9 +206,9 @@ int dl_append_group(struct dl_ring *ring, struct dl_claimant *claimant, struct d
         if (length > ring->record_limit)
             return DL_TOO_LARGE;
     }
-    uint32_t granules = dl_frame_granules(length);
+    const uint32_t granules = dl_frame_granules(length), slot = claimant->slot;
     uint64_t at;
-    int status = claim(ring, claimant, granules, &at);
+    int status = claim(ring, claimant, slot, granules, &at);
     if (status != DL_OK)
         return status;
     DL_POINT("group claimed");
@@ -241,7 +233,7 @@ int dl_append_group(struct dl_ring *ring, struct dl_claimant *claimant, struct d
     header.crc = dl_frame_crc(ring->seed, at, &header, frame + DL_FRAME_HEADER);
     memcpy(frame, &header, DL_FRAME_HEADER);
     DL_POINT("group filled");
-    commit(ring, claimant, at, DL_COMMITTED_GROUP, granules);
+    commit(ring, slot, at, DL_COMMITTED_GROUP, granules);
     *position = at + DL_FRAME_HEADER + DL_GROUP_HEADER;
     *end = at + (uint64_t)granules * DL_GRANULE;
     return DL_OK;
@@ -368,7 +360,7 @@ void dl_release(struct dl_ring *ring, uint64_t from, uint64_t to)
     if (from / ring->capacity % DL_REFRESH_LAPS == DL_REFRESH_LAPS - 1u)
         refresh_tags(ring, from, to);
     DL_POINT("refreshed");
-    DL_ATOMIC(release:A, STORE(ring->control->released, to, release));
+    DL_ATOMIC(release:A, STORE(ring->control->released, to, seq_cst));
 }
 
 uint64_t dl_frontier(const struct dl_ring *ring, uint64_t from)
@@ -396,8 +388,9 @@ bool dl_close(struct dl_ring *ring, uint64_t position)
     uint32_t tag = dl_tag(position, ring->capacity);
     _Atomic uint64_t *cell = &ring->map[dl_granule(ring, position)];
     uint64_t word = DL_ATOMIC(drain:A, LOAD(*cell, acquire));
-    if (dl_laps_ahead(word, tag) >= 0)
-        return false;
+    uint64_t released = DL_ATOMIC(close:B, LOAD(ring->control->released, relaxed));
+    if (dl_laps_ahead(word, tag) >= 0 || position - released >= ring->capacity)
+        return false; /* the frontier of a full ring is over its head: not the place for a word */
     return DL_ATOMIC(close:A, SWAP(*cell, &word, dl_word(tag, DL_CLOSED, 0, 1), seq_cst));
 }
 

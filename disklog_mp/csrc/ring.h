@@ -43,8 +43,8 @@
  *
  * Orderings.  Each access is labelled in the code, DL_ATOMIC(label, ...); a test compares the two lists.
  *
- *   own:A      load last, seen (acquire)       with own:B      a claim of another thread, what it saw
- *   own:B      store last, seen (release)      with own:A
+ *   own:A      load last (acquire)             with own:B      a claim of another thread, what it saw
+ *   own:B      store last (release)            with own:A
  *   claim:A    load hint (acquire)             with hint:B     a boundary, and the words up to it
  *   claim:B    load released (acquire)         with release:A  the writer is done with what is below
  *   claim:C    load word (acquire)             with claim:E, close:A, refresh:A   the walk sees lengths
@@ -63,7 +63,8 @@
  *   refresh:A  store word (release)            with claim:C    who sees a later tag also sees `released`
  *                                                              beyond the place it came from
  *   refresh:B  load word (relaxed)             alone           nobody else stores there
- *   release:A  store released (release)        with claim:B
+ *   release:A  store released (seq_cst)        with claim:B; and before the look at the space_wanted flag
+ *   close:B    load released (relaxed)         alone           the writer's own
  *   close:A    swap word -> CLOSED (seq_cst)   with claim:C, closed:A   loses to a claim, or ends the ring
  *   park:A     store parked (seq_cst)          with commit:B
  *   park:B     load word (seq_cst)             with commit:A
@@ -112,13 +113,11 @@ struct dl_ring {
     uint32_t seed; /* of every crc, see dl_frame_seed */
 };
 
-/* What one process knows of its own claims; shared by its threads, each field a hint that is only ever
- * too low. */
+/* What one process knows of its own claims; shared by its threads. */
 struct dl_claimant {
     uint32_t slot;
     uint32_t pid;
-    _Atomic uint64_t last; /* end of the last claim: a boundary to start from */
-    _Atomic uint64_t seen; /* `released` when last looked at */
+    _Atomic uint64_t last; /* end of a late claim: a boundary to start from, only ever too low */
 };
 
 struct dl_item {

@@ -1,12 +1,12 @@
 """disklog-mp: a log that many processes write without ever waiting for a disk.
 
-    import disklog_mp
+import disklog_mp
 
-    with disklog_mp.open("app", "/var/log/app") as log:   # join the log's writer, or start one
-        log.log(b"a record")                              # committed: survives any process's death
-    log = disklog_mp.attach("app")                        # in any worker
-    for record in disklog_mp.Reader("/var/log/app"):      # no writer needed
-        print(record.number, record.pid, record.data)
+with disklog_mp.open("app", "/var/log/app") as log:   # join the log's writer, or start one
+    log.log(b"a record")                              # committed: survives any process's death
+log = disklog_mp.attach("app")                        # in any worker
+for record in disklog_mp.Reader("/var/log/app"):      # no writer needed
+    print(record.number, record.pid, record.data)
 """
 
 import sys

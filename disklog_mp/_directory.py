@@ -3,6 +3,7 @@
 It knows file names, not what is in the files.
 """
 
+import contextlib
 import errno
 import os
 import re
@@ -10,8 +11,9 @@ import re
 from disklog_mp import _files
 from disklog_mp._files import REAL, Files, RealFile
 
-PAGE_NAME = re.compile(r"page-(\d{10,19})\.dlog")
-OUR_NAMES = re.compile(r"page-\d{10,19}\.(dlog|bad-\d+)|\.page-\d{10,19}\.new|disklog\.lock")
+PAGE_NAME = re.compile(r"page-([0-9]{10,19})\.dlog")
+ASIDE_NAME = re.compile(r"page-([0-9]{10,19})\.bad-([0-9]{1,19})")
+OUR_NAMES = re.compile(r"page-[0-9]{10,19}\.(dlog|bad-[0-9]+)|\.page-[0-9]{10,19}\.new|disklog\.lock")
 LOCK = "disklog.lock"
 
 
@@ -26,7 +28,10 @@ class Directory:
     def __init__(self, path: str | os.PathLike[str], files: Files = REAL) -> None:
         self.path = os.path.abspath(os.fspath(path))
         self.files = files
+        self.rebooted = False  # since the last writer recovered the pages; known once the lock is taken
         self._lock: RealFile | None = None
+        self._noted = ""
+        self._boot = ""  # of the last writer that recovered the pages
 
     def page_path(self, number: int) -> str:
         """Return where the page of that number is, or would be."""
@@ -46,7 +51,17 @@ class Directory:
             names = os.listdir(self.path)
         except FileNotFoundError:
             return []
-        return sorted(int(match[1]) for match in map(PAGE_NAME.fullmatch, names) if match)
+        numbers = []
+        for match in filter(None, map(PAGE_NAME.fullmatch, names)):
+            number = int(match[1])
+            if number > 0 and match[0] == page_name(number):  # more zeros make another file, not a page
+                numbers.append(number)
+        return sorted(numbers)
+
+    def set_aside(self) -> list[tuple[int, int]]:
+        """Return page number and offset of the bytes kept aside; offset 0 is a whole page file."""
+        matches = map(ASIDE_NAME.fullmatch, os.listdir(self.path))
+        return sorted((int(match[1]), int(match[2])) for match in matches if match)
 
     def is_log(self) -> bool:
         """True if a writer has been here."""
@@ -64,7 +79,8 @@ class Directory:
         _files.make_directory(self.path, mode, gid)
         if self.is_log():
             return
-        foreign = sorted(name for name in os.listdir(self.path) if OUR_NAMES.fullmatch(name) is None)
+        names = set(os.listdir(self.path)) - {"lost+found"}  # the root of a file system of its own
+        foreign = sorted(name for name in names if OUR_NAMES.fullmatch(name) is None)
         if foreign:
             shown = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
             raise OSError(
@@ -85,22 +101,38 @@ class Directory:
             file.close()
             return False
         self._lock = file
+        self._boot = self._words()[2]
+        self.rebooted = self._boot != _files.boot_id()
         return True
 
     def note(self, text: str) -> None:
-        """Leave a line in the lock file about who holds it, for people and error messages."""
+        """Leave "pid name" in the lock file, for people and error messages."""
         assert self._lock is not None
-        self._lock.truncate(0)
-        self._lock.write_at(text.encode(), 0)
+        self._noted = text.strip()
+        note = f"{self._noted} {self._boot}\n".encode()
+        self._lock.write_at(note, 0)  # not cut first: a full disk has room for what it holds already
+        self._lock.truncate(len(note))
+
+    def note_recovered(self) -> None:
+        """The pages hold what they can: what is written from here on is lost by the next power loss only."""
+        if self._lock is not None:
+            self._boot, self.rebooted = _files.boot_id(), False
+            with contextlib.suppress(OSError):  # then the next writer takes more care than it must
+                self.note(self._noted)
+
+    def _words(self) -> tuple[str, str, str]:
+        """The pid, the log's name and the boot in the lock file; empty where there is none."""
+        try:
+            with open(os.path.join(self.path, LOCK), encoding="utf-8", errors="replace") as file:
+                pid, name, boot, *_ = [*file.read(400).split(), "", "", ""]
+        except OSError:
+            return "", "", ""
+        return pid, name, boot
 
     def read_note(self) -> tuple[int, str]:
         """Return the pid and the log's name from the lock file, (0, "") if they cannot be read."""
-        try:
-            with open(os.path.join(self.path, LOCK), encoding="utf-8", errors="replace") as file:
-                pid, _, name = file.read(200).strip().partition(" ")
-            return int(pid), name
-        except (OSError, ValueError):
-            return 0, ""
+        pid, name, _ = self._words()
+        return (int(pid), name) if pid.isascii() and pid.isdigit() else (0, "")
 
     def is_locked(self) -> bool:
         """True if a live process writes this directory."""

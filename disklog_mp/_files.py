@@ -4,6 +4,7 @@ It knows neither pages nor rings.  Everything the page writer does to a disk goe
 test can hand in one that fails, or that forgets what was not synced.
 """
 
+import errno
 import fcntl
 import os
 import stat
@@ -48,12 +49,22 @@ class RealFile:
         rest = memoryview(data)
         while rest:
             done = os.pwrite(self.fd, rest, offset)
+            if done == 0:
+                raise OSError(errno.EIO, "the file takes no more bytes")
             rest = rest[done:]
             offset += done
 
     def allocate(self, length: int) -> None:
-        """Reserve disk space up to `length`, so that writing there cannot run out of it."""
-        os.posix_fallocate(self.fd, 0, length)
+        """Make the file at least `length` long and reserve the disk space, so that writing there cannot run
+        out of it.  Where a file system reserves nothing (NFS before 4.2, some FUSE), the length has to do.
+        """
+        try:
+            os.posix_fallocate(self.fd, 0, length)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+                raise
+            if length > self.size():
+                self.truncate(length)
 
     def truncate(self, length: int) -> None:
         os.ftruncate(self.fd, length)
@@ -92,7 +103,7 @@ class RealFiles:
         fd = os.open(path, access | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise OSError(22, "not a regular file", path)
+            raise OSError(errno.EINVAL, "not a regular file", path)
         return RealFile(fd)
 
     def rename(self, source: str, target: str) -> None:
@@ -110,6 +121,14 @@ class RealFiles:
 
 
 REAL = RealFiles()
+
+
+def boot_id() -> str:
+    """Return what is new at every boot of the machine: what was written in an earlier one and not synced
+    may be gone.
+    """
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
 
 
 def set_access(fd: int, mode: int, gid: int) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import functools
 import os
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from disklog_mp import _ring
 from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiveError
 from disklog_mp.session import Session, read_options
+
+if TYPE_CHECKING:
+    from disklog_mp.writer import Writer
 
 PATIENCE = 20.0  # seconds for somebody else's writer to become ready
 
@@ -137,11 +141,18 @@ def attach(
     )
 
 
-def serve(name: str, path: str | os.PathLike[str] = ".", *, ring_dir: str | None = None, **options: Any) -> None:
+def serve(
+    name: str,
+    path: str | os.PathLike[str] = ".",
+    *,
+    ring_dir: str | None = None,
+    started: Callable[[Writer], object] | None = None,
+    **options: Any,
+) -> None:
     """Run the log's writer in this process until SIGTERM or SIGINT, then drain, sync and return.
 
-    Takes the options of open().  Tells systemd when it is ready (Type=notify).  Producers may stay
-    attached over a restart: the ring stays for them.
+    Takes the options of open().  Tells systemd when it is ready (Type=notify), then calls `started`.
+    Producers may stay attached over a restart: the ring stays for them.
 
     Raises WriterActiveError, ConfigMismatchError, OSError, ValueError, TypeError.
     """
@@ -154,5 +165,7 @@ def serve(name: str, path: str | os.PathLike[str] = ".", *, ring_dir: str | None
         work = writer.Writer(name, path, chosen, ring_dir=ring_dir)
         notifier = _systemd.Notifier()
         notifier.notify(f"READY=1\nSTATUS=writing {name} to {work.path}")
+        if started is not None:
+            started(work)
         work.run(stopping, notifier.alive)
         notifier.notify("STOPPING=1")

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from disklog_mp._core import CAPACITY_MAX, CAPACITY_MIN
@@ -116,7 +116,7 @@ def _group(value: Any, what: str) -> str | int:
     return value
 
 
-CHECKS = {
+CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "page_records": _count,
     "page_bytes": _page_bytes,
     "page_age": parse_duration,

@@ -4,36 +4,21 @@ It is handed runs of frames and never looks into them; it knows nothing of rings
 per log, used by the one process that holds the directory's lock.
 """
 
-import errno
-import os
 import time
 from collections import deque
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from disklog_mp import _page_format
 from disklog_mp._core import GRANULE, Mapping, all_zero, census, crc32c_update
-from disklog_mp._directory import PAGE_NAME, Directory
-from disklog_mp._files import OS_PAGE, WritableFile
+from disklog_mp._directory import Directory
+from disklog_mp._files import Files, WritableFile
 from disklog_mp._options import Options
-from disklog_mp._page_format import (
-    BELL,
-    DATA_CRC,
-    HEADER_LENGTH,
-    LAST_TIME,
-    PAGE_OPEN,
-    PAGE_SEALED,
-    RECORDS,
-    SEAL_CRC,
-    STATE,
-    WATERMARK,
-    HeaderError,
-    PageHeader,
-)
+from disklog_mp._page_file import LEAP, FoundPage, PageFile, Survey
+from disklog_mp._page_format import BELL, HEADER_LENGTH, LAST_TIME, HeaderError, PageHeader
 from disklog_mp.errors import FormatVersionError
 
 NO_LIMIT = 2**63
-FIRST_STEP = 1 << 20  # disk space is reserved ahead of need, in steps that grow up to the last one
-LAST_STEP = 8 << 20
+FILES_KEPT = 32  # sealed pages whose descriptor waits for a sync
 
 
 class Recovered(NamedTuple):
@@ -45,15 +30,24 @@ class Recovered(NamedTuple):
     abandoned: int  # frames of dead producers in it
     corrupt_ranges: int
     corrupt_bytes: int
-    torn_bytes: int  # kept aside
+    torn_bytes: int  # bytes behind the last valid frame that were once published, or are not zero
     set_aside: tuple[str, ...]
+
+
+class Syncable(Protocol):
+    """What a sync job needs of a file."""
+
+    def sync(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class SyncJob(NamedTuple):
     """What must reach the disk for all below `position` to be durable.  run() may be called in a thread."""
 
-    files: tuple[WritableFile, ...]
+    files: tuple[Syncable, ...]
+    sealed: int  # so many of them, the first, were complete when the job was made
     directory: Directory | None
+    names: int  # changes in the directory that it covers
     position: int
 
     def run(self) -> None:
@@ -64,68 +58,62 @@ class SyncJob(NamedTuple):
             self.directory.files.sync_directory(self.directory.path)
 
 
-class _OpenPage:
-    """The page being written."""
+class _Asleep:
+    """In place of a sealed page's file: holds no descriptor, opens the page again to sync it."""
 
-    def __init__(self, file: WritableFile, header: PageHeader, allocated: int) -> None:
-        # touched by the writer only
-        self.file = file
-        self.header = header
-        self.allocated = allocated
-        self.data_crc = 0xFFFFFFFF
-        self.opened = time.monotonic()
-        # read by others, through the mapped header
-        self.line = file.map(HEADER_LENGTH, writable=True)
-        self.watermark = header.data_offset
-        self.records = 0
+    def __init__(self, files: Files, path: str) -> None:
+        self._files = files
+        self._path = path
 
-    def offset(self, position: int) -> int:
-        return self.header.data_offset + position - self.header.first_position
-
-    def end(self) -> int:
-        """The offset at which the page is full."""
-        return self.header.data_offset + self.header.page_bytes
-
-    def reserve(self, offset: int) -> None:
-        """Make sure writing below `offset` cannot run out of disk."""
-        if offset <= self.allocated:
+    def sync(self) -> None:
+        try:
+            file = self._files.open(self._path, writable=True)
+        except FileNotFoundError:  # retired
             return
-        step = min(max(self.allocated, FIRST_STEP), LAST_STEP)
-        for length in (max(offset, min(self.end(), self.allocated + step)), offset):
-            length = -(-length // OS_PAGE) * OS_PAGE
-            try:
-                self.file.allocate(length)
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT) or length <= offset + OS_PAGE:
-                    raise
-            else:
-                self.allocated = length
-                return
+        try:
+            file.sync()
+        finally:
+            file.close()
 
-    def publish(self, watermark: int, records: int, last_time: int) -> None:
-        """Show all below `watermark` to readers.  The count first: it is never behind what can be read."""
-        self.records += records
-        self.watermark = watermark
-        self.line.store64(RECORDS, self.records)
-        if last_time:
-            self.line.store64(LAST_TIME, last_time)
-        self.line.store64(WATERMARK, watermark)
-        self.line.ring_bell(BELL)
+    def close(self) -> None:
+        """Nothing is open."""
 
-    def seal(self) -> None:
-        """Make the page immutable and give back the disk space behind its last frame."""
-        self.line.store32(DATA_CRC, self.data_crc ^ 0xFFFFFFFF)
-        self.line.store32(STATE, PAGE_SEALED)
-        self.line.store32(SEAL_CRC, _page_format.seal_crc(memoryview(self.line)))
-        self.line.ring_bell(BELL)
-        self.trim()
 
-    def trim(self) -> None:
-        """Cut what was reserved and never used: nobody reads behind the watermark."""
-        length = -(-self.watermark // OS_PAGE) * OS_PAGE
-        if length < self.file.size():
-            self.file.truncate(length)
-            self.allocated = length
+class _Sealed:
+    """A page that will not change any more, and may not be on disk yet."""
+
+    def __init__(self, page: PageFile) -> None:
+        self.header = page.header
+        self.watermark = page.watermark
+        self.data_crc = page.data_crc
+        self.ends_at = page.ends_at()
+        self.file: Syncable = page.file
+
+
+class _Repairs:
+    """What recovery has to report so far."""
+
+    def __init__(self) -> None:
+        self.records = self.abandoned = 0
+        self.corrupt_ranges = self.corrupt_bytes = self.torn_bytes = 0
+        self.set_aside: list[str] = []
+
+    def count(self, survey: Survey) -> None:
+        self.corrupt_ranges += survey.corrupt_ranges
+        self.corrupt_bytes += survey.corrupt_bytes
+        self.torn_bytes += survey.torn_end - survey.end
+
+    def report(self, position: int, number: int) -> Recovered:
+        return Recovered(
+            position,
+            number,
+            self.records,
+            self.abandoned,
+            self.corrupt_ranges,
+            self.corrupt_bytes,
+            self.torn_bytes,
+            tuple(self.set_aside),
+        )
 
 
 class PageWriter:
@@ -140,11 +128,16 @@ class PageWriter:
         self.position = 0  # behind all that is written
         self.number = 0  # of the next record
         self.page_number = 0  # of the newest page
+        self.retire_error: OSError | None = None  # why the oldest page could not be removed the last time
         self._gid = gid
-        self._page: _OpenPage | None = None
+        self._page: PageFile | None = None
+        self._before: Mapping | None = None  # the line of the page before: readers at its end sleep on it
         self._kept: deque[tuple[int, int, int]] = deque()  # sealed pages: number, bytes, last time
-        self._unsynced: list[WritableFile] = []  # sealed, their bytes not yet known to be on disk
-        self._directory_dirty = False
+        self._kept_bytes = 0
+        self._unsynced: list[_Sealed] = []  # sealed, their bytes not yet known to be on disk
+        self._in_job: tuple[Syncable, ...] = ()  # may be in use by another thread
+        self._names = 0  # changes in the directory so far, and how many of them are on disk
+        self._names_synced = 0
 
     # -- where we are ------------------------------------------------------------------------------------
 
@@ -153,7 +146,7 @@ class PageWriter:
         limit = self.options.page_records or NO_LIMIT
         if self._page is None:
             return self.options.page_bytes, limit
-        return self._page.end() - self._page.watermark, limit - self._page.records
+        return max(0, self._page.end() - self._page.watermark), max(0, limit - self._page.records)
 
     def is_empty(self) -> bool:
         """True if the next record is the first of its page."""
@@ -165,7 +158,7 @@ class PageWriter:
 
     def total_bytes(self) -> int:
         """Return the bytes of all page files, up to their watermarks."""
-        return sum(size for _, size, _ in self._kept) + (self._page.watermark if self._page else 0)
+        return self._kept_bytes + (self._page.watermark if self._page else 0)
 
     def first_page(self) -> int:
         """Return the number of the oldest page, 0 if there is none."""
@@ -193,7 +186,7 @@ class PageWriter:
         if self.options.page_records and page.records >= self.options.page_records:
             self.seal()
 
-    def _open_page(self, span: int) -> _OpenPage:
+    def _open_page(self, span: int) -> PageFile:
         number = self.page_number + 1
         options = self.options
         header = PageHeader(
@@ -203,59 +196,89 @@ class PageWriter:
             first_number=self.number,
             salt=self.salt,
             created=time.time_ns(),
-            page_bytes=max(options.page_bytes, span),
-            page_records=options.page_records or 0,
-            page_age=int((options.page_age or 0) * 1e9),
+            page_bytes=min(max(options.page_bytes, span), _page_format.PAGE_BYTES_MAX),
+            page_records=min(options.page_records or 0, NO_LIMIT),
+            page_age=min(int((options.page_age or 0) * 1e9), NO_LIMIT),
             data_offset=HEADER_LENGTH,
             head_length=0,
             name=self.name,
         )
         new_path = self.directory.new_path(number)
-        files = self.directory.files
-        try:
-            file = files.create(new_path, options.mode, self._gid)
-        except FileExistsError:  # an attempt of ours that failed on the way
-            files.unlink(new_path)
-            file = files.create(new_path, options.mode, self._gid)
+        file = self._create(new_path)
         try:
             file.allocate(HEADER_LENGTH)
             file.write_at(_page_format.pack(header), 0)
             if options.sync != "never":
                 file.sync()  # or the name could survive a power loss that the header does not
-            page = _OpenPage(file, header, HEADER_LENGTH)
-            files.rename(new_path, self.directory.page_path(number))
+            page = PageFile(file, header, HEADER_LENGTH)
+            self.directory.files.rename(new_path, self.directory.page_path(number))
         except BaseException:
             file.close()
-            files.unlink(new_path)
+            self.directory.files.unlink(new_path)
             raise
-        self._directory_dirty = True
+        self._names += 1
         self.page_number = number
         self._page = page
+        if self._before is not None:
+            self._before.ring_bell(BELL)
+        self._before = page.line
         return page
+
+    def _create(self, path: str) -> WritableFile:
+        files = self.directory.files
+        try:
+            return files.create(path, self.options.mode, self._gid)
+        except FileExistsError:  # an attempt of ours that failed on the way
+            files.unlink(path)
+            return files.create(path, self.options.mode, self._gid)
 
     def seal(self) -> bool:
         """Make the page being written immutable; the next append begins another.  False if it is empty."""
         page = self._page
         if page is None or self.is_empty():
             return False
-        page.seal()
         self._page = None
-        self._unsynced.append(page.file)
-        self._kept.append((page.header.number, page.watermark, page.line.load64(LAST_TIME)))
+        self._seal(page)
         return True
 
+    def _seal(self, page: PageFile) -> None:
+        page.seal()
+        self._keep(page.header.number, page.watermark, page.line.load64(LAST_TIME))
+        self._unsynced.append(_Sealed(page))
+        for older in self._unsynced[FILES_KEPT:]:
+            # With sync="never", or a disk that hangs, they would be more and more.
+            if older.file not in self._in_job and not isinstance(older.file, _Asleep):
+                older.file.close()
+                older.file = _Asleep(self.directory.files, self.directory.page_path(older.header.number))
+
+    def _keep(self, number: int, size: int, last_time: int) -> None:
+        self._kept.append((number, size, last_time))
+        self._kept_bytes += size
+
     def retire(self) -> list[int]:
-        """Remove the oldest sealed pages that retention no longer keeps; return their numbers."""
-        options, gone = self.options, []
-        while self._kept and self._is_surplus(options):
-            number, _, _ = self._kept[0]
+        """Remove the oldest sealed pages that retention no longer keeps; return their numbers.
+
+        One that cannot be removed is tried again the next time, see retire_error.
+        """
+        gone: list[int] = []
+        self.retire_error = None
+        while self._kept and self._is_surplus(self.options):
+            number, size, _ = self._kept[0]
             try:
                 self.directory.files.unlink(self.directory.page_path(number))
             except FileNotFoundError:
                 pass
+            except OSError as error:
+                self.retire_error = error
+                break
             self._kept.popleft()
-            self._directory_dirty = True
+            self._kept_bytes -= size
+            self._names += 1
             gone.append(number)
+        for page in [page for page in self._unsynced if page.header.number in gone]:
+            if page.file not in self._in_job:
+                self._unsynced.remove(page)
+                page.file.close()
         return gone
 
     def _is_surplus(self, options: Options) -> bool:
@@ -273,186 +296,262 @@ class PageWriter:
 
     def sync_job(self) -> SyncJob:
         """Return what to sync now so that all written so far is durable."""
-        files = [*self._unsynced, *([self._page.file] if self._page else [])]
-        return SyncJob(tuple(files), self.directory if self._directory_dirty else None, self.position)
+        files: list[Syncable] = [page.file for page in self._unsynced]
+        sealed = len(files)
+        if self._page is not None:
+            files.append(self._page.file)
+        self._in_job = tuple(files)
+        directory = self.directory if self._names != self._names_synced else None
+        return SyncJob(self._in_job, sealed, directory, self._names, self.position)
 
     def synced(self, job: SyncJob) -> None:
-        """Take note that the job has run: files sealed before it are done with."""
-        for file in job.files:
-            if file in self._unsynced:
-                self._unsynced.remove(file)
-                file.close()
-        if job.directory is not None:
-            self._directory_dirty = False
+        """Take note that the job has run: files that were complete when it was made are done with."""
+        self._in_job = ()
+        done = job.files[: job.sealed]
+        for page in [page for page in self._unsynced if page.file in done]:
+            self._unsynced.remove(page)
+            page.file.close()
+        self._names_synced = max(self._names_synced, job.names)
+
+    def rescue(self, job: SyncJob) -> list[tuple[int, int]]:
+        """After a sync that failed: write the job's pages anew, to other places of the disk, and sync those.
+
+        The kernel may have dropped what it could not write, and would not say so a second time.  Returns
+        the position ranges of pages that no longer hold what was written.  Readers stay with what they
+        mapped: what is copied is sealed.  Raises OSError if that fails as well: to be called again.
+        """
+        self._in_job = ()
+        self.seal()
+        damaged = []
+        for page in [page for page in self._unsynced if page.file in job.files]:
+            if not self._write_anew(page):
+                damaged.append((page.header.first_position, page.ends_at))
+            self._unsynced.remove(page)
+            page.file.close()
+        return damaged
+
+    def _write_anew(self, page: _Sealed) -> bool:
+        """Put a copy of a sealed page in its place; False if what is copied is not what was written."""
+        number, files = page.header.number, self.directory.files
+        path, new_path = self.directory.page_path(number), self.directory.new_path(number)
+        try:
+            source = files.open(path, writable=False)
+        except FileNotFoundError:  # retired
+            return True
+        try:
+            size = source.size()
+            if size < page.header.data_offset:
+                return False
+            whole = source.map(size, writable=False)
+        finally:
+            source.close()
+        header, end = page.header, min(page.watermark, len(whole))
+        crc = census(whole, header.data_offset, end, header.first_position, header.salt)[-1]
+        file = self._create(new_path)
+        try:
+            file.allocate(len(whole))
+            file.write_at(memoryview(whole), 0)
+            file.sync()
+            files.rename(new_path, path)
+        except BaseException:
+            files.unlink(new_path)
+            raise
+        finally:
+            file.close()
+        self._names += 1
+        return end == page.watermark and crc == page.data_crc
 
     def close(self) -> None:
         """Let go of all files; the page stays open for the next writer to go on in."""
         if self._page is not None:
             self._page.trim()
+        self._close_files()
+
+    def _close_files(self) -> None:
+        for page in self._unsynced:
+            page.file.close()
+        self._unsynced.clear()
+        if self._page is not None:
             self._page.file.close()
             self._page = None
-        for file in self._unsynced:
-            file.close()
-        self._unsynced.clear()
 
     # -- recovery ----------------------------------------------------------------------------------------
 
-    def recover(self, new_log_id: bytes, new_salt: int, *, ring_is_there: bool) -> Recovered:
+    def recover(
+        self,
+        new_log_id: bytes,
+        new_salt: int,
+        *,
+        ring_is_there: bool,
+        released: int | None = None,
+        durable: int | None = None,
+    ) -> Recovered:
         """Find where the log goes on, repairing what a crash left.  Opening is recovering.
 
-        With the ring of an earlier writer of this boot at hand the last page's watermark is the truth;
-        without it the last page is scanned.  Bytes that cannot be read are kept aside, never thrown away.
-        Raises FormatVersionError if the last page is of another version.
+        Without the ring of an earlier writer of this boot the last page is scanned to its end.  With it,
+        what stands at position `released` and behind is in the ring and comes again; if that is not told,
+        the watermark says it.  Pages that reach beyond `durable` are synced by the first sync job.
+
+        Bytes that cannot be read are kept aside, never thrown away; no position, number or page number is
+        given twice.  Interrupted anywhere, it can be repeated.  Raises FormatVersionError if the last page
+        is of another version.
         """
-        self.directory.tidy()
-        numbers = self.directory.pages()
-        aside: list[str] = []
-        end_of_lost = 0
-        self.page_number = max([*numbers, *self._numbers_set_aside()], default=0)
-        self.log_id, self.salt = new_log_id, new_salt
-        found: tuple[WritableFile, PageHeader] | None = None
-        while numbers and found is None:
-            number = numbers[-1]
-            path = self.directory.page_path(number)
+        directory = self.directory
+        directory.tidy()
+        repairs = _Repairs()
+        last: FoundPage | None = None
+        try:
+            numbers = directory.pages()
+            self.page_number = max([0, *numbers, *(number for number, _ in directory.set_aside())])
+            last = self._find_last(numbers, repairs)
+            if last is None:
+                self.log_id, self.salt = new_log_id, new_salt
+                self.position = released or 0
+            else:
+                self.log_id, self.salt = last.header.log_id, last.header.salt
+                self._take_older(numbers[:-1], last.header, durable, repairs)
+                self._take_last(last, ring_is_there, released, repairs)
+        except BaseException:
+            if last is not None:
+                last.file.close()
+            self._close_files()
+            raise
+        directory.note_recovered()
+        return repairs.report(self.position, self.number)
+
+    def _find_last(self, numbers: list[int], repairs: _Repairs) -> FoundPage | None:
+        """The last page with a header; what is behind it and has none is set aside, and not in `numbers`."""
+        while numbers:
+            path = self.directory.page_path(numbers[-1])
             file = self.directory.files.open(path, writable=True)
             try:
-                found = (file, _read_header(file, path))
+                return FoundPage(file, path, numbers[-1])
             except HeaderError:
-                numbers.pop()
-                end_of_lost += file.size()
                 file.close()
-                aside.append(self._set_page_aside(number, end_of_lost))
-        for number in numbers[:-1]:
-            self._kept.append(self._measure(number))
-        if found is None:
-            self.position = -(-end_of_lost // GRANULE) * GRANULE
-            return Recovered(self.position, 0, 0, 0, 0, 0, 0, tuple(filter(None, aside)))
-        file, header = found
-        self.log_id, self.salt = header.log_id, header.salt
-        report = self._recover_page(file, header, aside, ring_is_there)
-        if end_of_lost:
-            if self._page is not None:
-                self.seal()
-            self.position += -(-end_of_lost // GRANULE) * GRANULE
-            report = report._replace(position=self.position)
-        return report
+                target = self.directory.bad_path(numbers.pop(), 0)
+                self.directory.files.rename(path, target)
+                self._names += 1
+                repairs.set_aside.append(target)
+            except BaseException:
+                file.close()
+                raise
+        return None
 
-    def _numbers_set_aside(self) -> list[int]:
-        names = os.listdir(self.directory.path)
-        stems = [name.partition(".bad-")[0] for name in names if ".bad-" in name]
-        return [int(match[1]) for stem in stems if (match := PAGE_NAME.fullmatch(stem + ".dlog"))]
+    def _take_older(
+        self, numbers: list[int], following: PageHeader, durable: int | None, repairs: _Repairs
+    ) -> None:
+        """Note the pages before the last for retention; seal those that a power loss, or a repair that was
+        interrupted, left unsealed.
+        """
+        files, kept = self.directory.files, []
+        for number in reversed(numbers):
+            path = self.directory.page_path(number)
+            file = files.open(path, writable=False)
+            try:
+                found = FoundPage(file, path, number)
+            except (HeaderError, FormatVersionError):
+                kept.append((number, file.size(), time.time_ns()))  # for all that is known it just ended
+                continue
+            finally:
+                file.close()
+            line = found.line
+            unsynced = durable is not None and self.options.sync != "never" and found.ends_at() > durable
+            if unsynced or not found.is_sealed:
+                page = PageFile(files.open(path, writable=True), found.header, found.size)
+                if found.is_sealed:
+                    page.resume(line.watermark, line.records, line.data_crc ^ 0xFFFFFFFF)
+                else:
+                    self._seal_older(page, found, following, repairs)
+                    line = page.read_line()
+                self._unsynced.append(_Sealed(page))
+            kept.append((number, min(found.size, line.watermark), line.last_time))
+            following = found.header
+        for facts in reversed(kept):
+            self._keep(*facts)
 
-    def _set_page_aside(self, number: int, size: int) -> str:
-        """A page file without a header: empty ones never were pages, others are kept."""
-        path = self.directory.page_path(number)
-        if size == 0:
-            self.directory.files.unlink(path)
-            return ""
-        target = self.directory.bad_path(number, 0)
-        self.directory.files.rename(path, target)
-        return target
-
-    def _measure(self, number: int) -> tuple[int, int, int]:
-        """Number, bytes and last time of an older page, for retention."""
-        path = self.directory.page_path(number)
-        file = self.directory.files.open(path, writable=False)
+    def _seal_older(self, page: PageFile, found: FoundPage, following: PageHeader, repairs: _Repairs) -> None:
         try:
-            size = file.size()
-            if size < HEADER_LENGTH:
-                return number, size, 0
-            line = _page_format.unpack_line(memoryview(file.map(HEADER_LENGTH, writable=False)))
-            return number, min(size, line.watermark), line.last_time
-        finally:
-            file.close()
+            found.file = page.file
+            survey = found.survey_older(following)
+            self._keep_aside(found, survey, repairs)
+        except BaseException:
+            page.file.close()
+            raise
+        page.resume(survey.end, survey.records, survey.crc)
+        page.show(survey.last_time)
+        page.seal()
 
-    def _recover_page(
-        self, file: WritableFile, header: PageHeader, aside: list[str], ring_is_there: bool
-    ) -> Recovered:
-        size = file.size()
-        whole = file.map(size, writable=False)
-        line = _page_format.unpack_line(memoryview(whole))
-        start = header.data_offset
-        plausible = start <= line.watermark <= size and (line.watermark - start) % GRANULE == 0
-        sealed = line.state == PAGE_SEALED and line.seal_crc == _page_format.seal_crc(memoryview(whole))
-        stop = line.watermark if plausible and (ring_is_there or sealed) else size
-        counted = census(whole, start, stop, header.first_position, header.salt)
-        records, _, abandoned, corrupt_ranges, corrupt_bytes, end, last_time, crc = counted
-        torn_end = _last_nonzero(whole, end, stop)
-        kept = torn_end > end
-        if plausible:
-            torn_end = max(torn_end, line.watermark)
-        torn = torn_end - end
-        if kept:
-            aside.append(self._keep_aside(whole, header.number, end, torn_end))
-        # A position is never used twice, not even one whose record was lost.
-        self.position = header.first_position + -(-(torn_end - start) // GRANULE) * GRANULE
-        lost_some = torn or corrupt_ranges
-        self.number = header.first_number + (max(records, line.records) if plausible and lost_some else records)
-        page = _OpenPage(file, header, size)
-        page.watermark, page.records, page.data_crc = end, self.number - header.first_number, crc
-        if sealed and not torn:
-            self._kept.append((header.number, end, line.last_time))
-            file.close()
+    def _take_last(
+        self, last: FoundPage, ring_is_there: bool, released: int | None, repairs: _Repairs
+    ) -> None:
+        """Go on behind the last page's frames: in it, or in a new one if something was lost there."""
+        header, line = last.header, last.line
+        page = PageFile(last.file, header, last.size)
+        survey = last.survey_last(ring_is_there, released)
+        repairs.records, repairs.abandoned = survey.valid, survey.abandoned
+        if last.is_sealed:
+            repairs.count(survey)
+            page.resume(line.watermark, line.records, line.data_crc ^ 0xFFFFFFFF)
+            end, self.number = line.watermark, header.first_number + line.records
         else:
-            page.line.store32(STATE, PAGE_OPEN)
-            page.line.store32(BELL, line.bell)
-            page.publish(end, 0, last_time)
+            self._keep_aside(last, survey, repairs)
+            page.resume(survey.end, survey.records, survey.crc)
+            end, self.number = survey.torn_end, header.first_number + survey.next_number
+        self.position = header.first_position + -(-(end - header.data_offset) // GRANULE) * GRANULE
+        if ring_is_there and released is not None:
+            self.position = max(self.position, released)
+        aside = self.directory.set_aside()
+        lost = [number for number, offset in aside if offset == 0 and number > header.number]
+        self.number += self._count_aside(lost)
+        if not ring_is_there and (lost or self.directory.rebooted):
+            self.position += LEAP
+        self._before = page.line
+        if not last.is_sealed and survey.end >= last.published():
+            page.show(survey.last_time)  # followers look for the next page when they have read this one
+        if self.position != page.ends_at():
+            self._open_page(0)  # before the seal: now it is written where the log goes on
+        if last.is_sealed:
+            self._keep(header.number, min(last.size, line.watermark), line.last_time)
+            self._unsynced.append(_Sealed(page))
+        elif self._page is not None or survey.corrupt_ranges:
+            page.show(survey.last_time)
+            self._seal(page)
+        else:
             self._page = page
-            if torn or (corrupt_ranges and not ring_is_there):
-                if not self.seal():
-                    self._drop_page(page)
-        return Recovered(
-            self.position,
-            self.number,
-            records,
-            abandoned,
-            corrupt_ranges,
-            corrupt_bytes,
-            torn,
-            tuple(filter(None, aside)),
-        )
 
-    def _drop_page(self, page: _OpenPage) -> None:
-        """A page of which no record was left: its bytes are aside, its name goes."""
-        self._page = None
-        page.file.close()
-        self.directory.files.unlink(self.directory.page_path(page.header.number))
-        self._directory_dirty = True
+    def _count_aside(self, numbers: list[int]) -> int:
+        """How many records the pages hold that were set aside, if they began where the log ended."""
+        position, records = self.position, 0
+        for number in numbers:
+            file = self.directory.files.open(self.directory.bad_path(number, 0), writable=False)
+            try:
+                size = file.size()
+                if size > HEADER_LENGTH:
+                    whole = file.map(size, writable=False)
+                    counted = census(whole, HEADER_LENGTH, size, position, self.salt)
+                    records += counted[0]
+                    position += counted[5] - HEADER_LENGTH
+            finally:
+                file.close()
+        return records
 
-    def _keep_aside(self, whole: Mapping, number: int, offset: int, end: int) -> str:
-        path = self.directory.bad_path(number, offset)
+    def _keep_aside(self, found: FoundPage, survey: Survey, repairs: _Repairs) -> None:
+        """Copy what is no frame, and not only zeros, to a file of its own."""
+        repairs.count(survey)
+        number = found.header.number
+        bad = memoryview(found.whole())[survey.end : survey.torn_end]
+        if all_zero(bad):
+            return
+        path = self.directory.bad_path(number, survey.end)
+        repairs.set_aside.append(path)
+        if (number, survey.end) in self.directory.set_aside():
+            return  # by a repair that was interrupted
+        new_path = self.directory.new_path(number)
+        file = self._create(new_path)
         try:
-            file = self.directory.files.create(path, self.options.mode, self._gid)
-        except FileExistsError:  # recovery itself was interrupted: the same bytes
-            return path
-        try:
-            file.write_at(memoryview(whole)[offset:end], 0)
+            file.write_at(bad, 0)
             file.sync()
         finally:
             file.close()
-        self._directory_dirty = True
-        return path
-
-
-def _read_header(file: WritableFile, path: str) -> PageHeader:
-    size = file.size()
-    if size < HEADER_LENGTH:
-        raise HeaderError(size, f"{size} bytes", f"a header of {HEADER_LENGTH} bytes")
-    data = memoryview(file.map(HEADER_LENGTH, writable=False))
-    try:
-        return _page_format.unpack(data)
-    except HeaderError as problem:
-        if problem.offset == 8:
-            raise FormatVersionError(path, f"a page of version {problem.found}", problem.expected) from None
-        raise
-
-
-def _last_nonzero(whole: Mapping, start: int, end: int) -> int:
-    """Return the offset one past the last byte that is not zero, `start` if there is none."""
-    view = memoryview(whole)
-    while end > start:
-        step = max(start, (end - 1) // OS_PAGE * OS_PAGE)
-        if not all_zero(view[step:end]):
-            return step + len(bytes(view[step:end]).rstrip(b"\0"))
-        end = step
-    return start
+        self.directory.files.rename(new_path, path)
+        self._names += 1

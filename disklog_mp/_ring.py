@@ -144,7 +144,9 @@ def _remove_unfinished(target: str) -> None:
         return
     for entry in os.listdir(place):
         stem, _, pid = entry.rpartition(".")
-        if stem == "." + name and pid.isdigit() and (int(pid) == os.getpid() or start_ticks(int(pid)) is None):
+        if stem != "." + name or not pid.isdigit():
+            continue
+        if int(pid) == os.getpid() or start_ticks(int(pid)) is None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(place, entry))
 
@@ -192,7 +194,7 @@ def attach(name: str, ring_dir: str | None) -> RingFile:
             if found == "version":
                 found = f"a ring of version {int.from_bytes(os.pread(fd, 4, 8), 'little')}"
             raise FormatVersionError(
-                path, f"{found}; `disklog-mp rm {name}` removes it", _core.RING_VERSION
+                path, f"{found}; `disklog-mp rm --force {name}` removes it", _core.RING_VERSION
             ) from None
         fd = _reopen(fd)
     except BaseException:
@@ -217,7 +219,9 @@ def _check_owner(status: os.stat_result, path: str) -> None:
     if status.st_mode & 0o060 == 0o060 and status.st_gid in {os.getegid(), *os.getgroups()}:
         return
     raise PermissionError(
-        errno.EPERM, f"it belongs to user {status.st_uid}, neither this one nor root nor one of its group", path
+        errno.EPERM,
+        f"it belongs to user {status.st_uid}: neither this one nor root nor a group of ours",
+        path,
     )
 
 
@@ -273,7 +277,7 @@ def take_slot(file: RingFile, who: Identity, since: int) -> int:
 class Slot(NamedTuple):
     """One producer's slot as it stands in the ring; nothing in it is trusted."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # of the slot in its table; nobody asks a tuple for that
     state: int
     incarnation: int
     pid: int
@@ -348,4 +352,3 @@ class Witnesses:
             if pidfd >= 0:
                 os.close(pidfd)
         self._pidfds.clear()
-

@@ -60,9 +60,7 @@ def read(file: _ring.RingFile) -> Stats:
             logged += slot.logged
             dropped += slot.dropped
             if state == _core.SLOT_ATTACHED:
-                producers.append(
-                    ProducerStats(slot.pid, slot.logged, slot.dropped, slot.waited, slot.since)
-                )
+                producers.append(ProducerStats(slot.pid, slot.logged, slot.dropped, slot.waited, slot.since))
     first, last = ring.first_page, ring.page
     return Stats(
         name=ring.name,

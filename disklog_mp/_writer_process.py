@@ -29,9 +29,7 @@ def start(name: str, path: str, options: dict[str, Any], ring_dir: str | None, *
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     environment = dict(os.environ)
     # The writer must find the package wherever this process found it.
-    environment["PYTHONPATH"] = os.pathsep.join(
-        [root, *filter(None, [environment.get("PYTHONPATH")])]
-    )
+    environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [environment.get("PYTHONPATH")])])
     process = subprocess.Popen(
         [sys.executable, "-m", "disklog_mp._writer_process", order],
         stdin=subprocess.DEVNULL,
@@ -62,7 +60,8 @@ def _raise_if_failed(answer: bytes, name: str) -> None:
         raise OSError(*told["values"])
     kind = getattr(errors, told["kind"], None)
     if kind is None:
-        raise {"ValueError": ValueError, "TypeError": TypeError}.get(told["kind"], RuntimeError)(*told["values"])
+        known = {"ValueError": ValueError, "TypeError": TypeError}
+        raise known.get(told["kind"], RuntimeError)(*told["values"])
     raise kind(*told["values"])
 
 

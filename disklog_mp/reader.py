@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -14,9 +16,13 @@ from disklog_mp._directory import Directory
 from disklog_mp.errors import CorruptPageError, PageNotFoundError, PageRetiredError
 from disklog_mp.page import Damage, Page, report
 
-CLOCK_SLACK = 60 * 10**9  # ns a producer's clock reading may be older than the page it ended up in
-NEXT_PAGE_POLL = 0.002
-LIST_POLL = 0.5
+CLOCK_SLACK = 60 * 10**9  # ns that the clocks of producers and writer may differ by
+LOOK = 0.1  # longest sleep without another look, seconds
+FIRST_PAGE_POLL = 0.02
+LIST_POLL = (0.1, 3.2)  # looks for a page other than the next one: at first, and when it is quiet
+
+
+CURSOR = re.compile(r"([0-9a-f]{32}):([0-9]{1,20}):([0-9]{1,20})")
 
 
 class Cursor(NamedTuple):
@@ -35,14 +41,16 @@ class Cursor(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Cursor:
         """Read a printed cursor.  Raises ValueError for anything else."""
-        parts = text.split(":")
-        try:
-            log_id, position, number = bytes.fromhex(parts[0]), int(parts[1]), int(parts[2])
-        except (ValueError, IndexError):
-            raise ValueError(f"{text!r} is not a cursor") from None
-        if len(parts) != 3 or len(log_id) != 16 or not (0 <= position < 2**64 and 0 <= number < 2**64):
+        match = CURSOR.fullmatch(text)
+        if match is None:
             raise ValueError(f"{text!r} is not a cursor")
-        return cls(log_id.hex(), position, number)
+        return cls(match[1], int(match[2]), int(match[3])).checked()
+
+    def checked(self) -> Cursor:
+        """Return it if its numbers can be a place.  Raises ValueError."""
+        if not (0 <= self.position < 2**64 and 0 <= self.number < 2**64):
+            raise ValueError(f"{str(self)!r} is not a cursor")
+        return self
 
 
 def _nanoseconds(moment: object, what: str) -> int:
@@ -52,11 +60,13 @@ def _nanoseconds(moment: object, what: str) -> int:
     if isinstance(moment, int):
         return moment
     if isinstance(moment, float):
+        if not math.isfinite(moment):
+            raise ValueError(f"{what} is a point in time, not {moment!r}")
         return int(moment * 1e9)
     timestamp = getattr(moment, "timestamp", None)
     if timestamp is None:
         raise TypeError(f"{what} is ns since the epoch, seconds as a float, or a datetime, not {moment!r}")
-    return int(timestamp() * 1e6) * 1000
+    return int(round(timestamp() * 1e6)) * 1000
 
 
 class Reader:
@@ -71,6 +81,7 @@ class Reader:
     ) -> None:
         self._directory = Directory(path)
         self._on_damage = on_damage
+        self._streams: list[Stream] = []  # where read() stopped, for it to go on there
         if not os.path.isdir(self.path):
             if os.path.lexists(self.path):
                 raise NotADirectoryError(errno.ENOTDIR, "a log is a directory", self.path)
@@ -91,26 +102,49 @@ class Reader:
         return self._directory.pages()
 
     def pages(self) -> Iterator[Page]:
-        """Iterate the pages there are, oldest first; those retired meanwhile, or without a header, are
-        passed over (the latter are reported)."""
-        for number in self.page_numbers():
+        """Iterate the pages there are, oldest first.
+
+        Those retired meanwhile are passed over; so are those without a header, and those missing between
+        others, but these are reported.
+        """
+        return self._pages(self.page_numbers())
+
+    def _pages(self, numbers: list[int]) -> Iterator[Page]:
+        before: Page | None = None
+        for number in numbers:
             page = self._open(number)
-            if page is not None:
-                yield page
+            if page is None:
+                continue
+            if before is not None and number > before.number + 1:
+                self._note_missing(before, page)
+            before = page
+            yield page
+
+    def _note_missing(self, before: Page, after: Page) -> None:
+        """Report records between two pages whose page file is not there."""
+        missing = before.number + 1
+        lost = after.first_number - before.first_number - len(before)
+        if lost > 0 and not os.path.lexists(self._directory.page_path(missing)):
+            self._on_damage(Damage(missing, 0, 0, lost, 0, 0, False))
 
     def get_page(self, number: int) -> Page:
         """Return a page by its number, from 1.
 
         Raises PageNotFoundError, PageRetiredError if it is gone, CorruptPageError if its header is damaged.
         """
+        path = self._directory.page_path(number)
         try:
-            return Page(self._directory.page_path(number), on_damage=self._on_damage)
+            page = Page(path, on_damage=self._on_damage)
         except FileNotFoundError:
             numbers = self.page_numbers() or [0]
             kind = PageRetiredError if 0 < number < numbers[0] else PageNotFoundError
             raise kind(number, numbers[0], numbers[-1]) from None
+        if page.number != number:
+            page.close()
+            raise CorruptPageError(path, 32, f"page number {page.number}", number)
+        return page
 
-    def _open(self, number: int) -> Page | None:
+    def _open(self, number: int, *, on_damage: Callable[[Damage], object] | None = None) -> Page | None:
         try:
             return self.get_page(number)
         except PageNotFoundError:
@@ -120,8 +154,27 @@ class Reader:
             with contextlib.suppress(OSError):
                 size = os.path.getsize(self._directory.page_path(number))
             if size:  # an empty file never was a page
-                self._on_damage(Damage(number, 0, size, 0, 0, 0, int(str(problem.offset)) == size))
+                cut = problem.offset == size
+                (on_damage or self._on_damage)(Damage(number, 0, size, 0, 0, 0, cut))
             return None
+
+    def _from_last(self, begins_before: Callable[[Page], bool]) -> list[int]:
+        """Return the numbers of the pages from the last one on of which that is true (all, if of none); it
+        is true of a page only if it is of those before.
+        """
+        numbers = self.page_numbers()
+        readable = numbers[:]
+        low, high = 0, len(readable)
+        while high - low > 1:
+            middle = (low + high) // 2
+            page = self._open(readable[middle], on_damage=lambda damage: None)
+            if page is None:
+                del readable[middle]
+                high -= 1
+                continue
+            with page:
+                low, high = (middle, high) if begins_before(page) else (low, middle)
+        return numbers[numbers.index(readable[low]) :] if readable else []
 
     # -- records -----------------------------------------------------------------------------------------
 
@@ -138,55 +191,51 @@ class Reader:
         """Iterate records by number (start <= number < stop) and time (since <= timestamp < until).
 
         A time is ns since the epoch, seconds as a float, or a datetime.  Times are the producers' clocks:
-        neighbours may be out of order, and each record is judged by its own.
+        neighbours may be out of order, and each record is judged by its own.  Which pages are looked at is
+        told by when they were begun: a clock set back by more than a minute can hide some from `since`.
         """
         after = None if since is None else _nanoseconds(since, "since")
         before = None if until is None else _nanoseconds(until, "until")
-        first = 0 if start is None else start
-        for page in self._pages_from(first, after):
-            if stop is not None and page.first_number >= stop:
-                return
-            if before is not None and page.header.created >= before + CLOCK_SLACK:
-                return
-            frames = page.frames(first)
-            while True:
-                for record in frames:
-                    if stop is not None and record.number >= stop:
-                        return
-                    if after is not None and record.timestamp < after:
-                        continue
-                    if before is not None and record.timestamp >= before:
-                        continue
-                    yield record
-                if not page.extend(frames):
-                    break
+        return self._records(max(0, start or 0), stop, after, before)
 
-    def _pages_from(self, number: int, after: int | None) -> Iterator[Page]:
-        """The pages from the one that holds a record of that number on, without those that ended before
-        `after`: a record is in its page before the next page is made."""
-        numbers = self.page_numbers()
-        low, high = 0, len(numbers)
-        while high - low > 1:
-            middle = (low + high) // 2
-            page = self._open(numbers[middle])
-            if page is None:
-                break
-            begins_before = page.first_number <= number
-            if after is not None and page.header.created < after - CLOCK_SLACK:
-                begins_before = True
-            page.close()
-            low, high = (middle, high) if begins_before else (low, middle)
-        for candidate in numbers[low:]:
-            page = self._open(candidate)
-            if page is not None:
-                yield page
+    def _records(
+        self, start: int, stop: int | None, after: int | None, before: int | None
+    ) -> Iterator[Record]:
+        def begins_before(page: Page) -> bool:
+            # A record is in its page before the next page is begun.
+            early = after is not None and page.header.created < after - CLOCK_SLACK
+            return early or page.first_number <= start
+
+        numbers = self.page_numbers() if start == 0 and after is None else self._from_last(begins_before)
+        for page in self._pages(numbers):
+            with page:
+                if stop is not None and page.first_number >= stop:
+                    return
+                # What lay in the ring for long, its disk being full, is older than its page: so a page
+                # begun after `before` is the last one only if all in it is from after that, too.
+                over = before is not None and page.header.created >= before + CLOCK_SLACK
+                frames = page.frames(start)
+                while True:
+                    for record in frames:
+                        if stop is not None and record.number >= stop:
+                            return
+                        if before is not None and record.timestamp >= before:
+                            continue
+                        over = False
+                        if after is None or record.timestamp >= after:
+                            yield record
+                    if not page.extend(frames):
+                        break
+                if over and frames.number > page.first_number:
+                    return
 
     # -- cursors -----------------------------------------------------------------------------------------
 
     def begin(self) -> Cursor | None:
         """Return the cursor of the oldest record kept; None while the log has no page."""
         for page in self.pages():
-            return Cursor(page.header.log_id.hex(), page.first_position, page.first_number)
+            with page:
+                return Cursor(page.header.log_id.hex(), page.first_position, page.first_number)
         return None
 
     def end(self) -> Cursor | None:
@@ -194,8 +243,8 @@ class Reader:
         for number in reversed(self.page_numbers()):
             page = self._open(number)
             if page is not None:
-                count = len(page)
-                return Cursor(page.header.log_id.hex(), page.end_position(), page.first_number + count)
+                with page:
+                    return Cursor(page.header.log_id.hex(), *page.place())
         return None
 
     def read(
@@ -207,24 +256,36 @@ class Reader:
         Raises PageRetiredError if retention removed what the cursor points at, ValueError if it is no
         cursor of this log.
         """
-        stream = Stream(self, cursor)
+        if max_records < 1:
+            raise ValueError(f"max_records={max_records} must be at least 1")
+        stream = self._stream(cursor)
         records: list[Record] = []
         total = 0
         for record in stream:
             total += len(record.view)
             if records and max_bytes is not None and total > max_bytes:
-                return records, stream.before(record)
+                stream.give_back(record)
+                break
             records.append(record)
             if len(records) >= max_records:
                 break
+        self._streams[:] = [stream]
         return records, stream.cursor()
 
-    def follow(
-        self, cursor: Cursor | str | None = None, *, timeout: float | None = None
-    ) -> Iterator[Record]:
+    def _stream(self, cursor: Cursor | str | None) -> Stream:
+        """The stream with which read() came to that cursor, or a new one."""
+        wanted = Cursor.parse(cursor) if isinstance(cursor, str) else cursor
+        try:
+            stream = self._streams.pop()  # not to be found by another thread meanwhile
+        except IndexError:
+            return Stream(self, wanted)
+        return stream if wanted is not None and stream.cursor() == wanted else Stream(self, wanted)
+
+    def follow(self, cursor: Cursor | str | None = None, *, timeout: float | None = None) -> Iterator[Record]:
         """Iterate records from the cursor on (None: the oldest) and then wait for more, for ever.
 
-        With `timeout`, ends after so many seconds in which none came.  Raises what read() raises.
+        With `timeout`, ends after so many seconds in which none came.  Raises what read() raises, also on
+        the way: retention may be faster than the one who follows.
         """
         stream = Stream(self, cursor)
         last = time.monotonic()
@@ -232,7 +293,7 @@ class Reader:
             for record in stream:
                 yield record
                 last = time.monotonic()
-            patience = 0.1 if timeout is None else min(0.1, last + timeout - time.monotonic())
+            patience = LOOK if timeout is None else min(LOOK, last + timeout - time.monotonic())
             if patience <= 0:
                 return
             stream.wait(patience)
@@ -244,98 +305,115 @@ class Stream:
     def __init__(self, reader: Reader, cursor: Cursor | str | None) -> None:
         self._reader = reader
         self._wanted = Cursor.parse(cursor) if isinstance(cursor, str) else cursor
+        if self._wanted is not None:
+            self._wanted.checked()
         self._page: Page | None = None
         self._frames: Frames | None = None
+        self._given_back: Record | None = None
         self._bell = 0
-        self._listed = 0.0
+        self._next_list, self._list_poll = 0.0, LIST_POLL[0]
 
     def __iter__(self) -> Iterator[Record]:
+        if self._given_back is not None:
+            record, self._given_back = self._given_back, None
+            yield record
         if self._page is None and not self._begin():
             return
         while True:
-            assert self._page is not None and self._frames is not None
+            assert self._page is not None
+            assert self._frames is not None
             # The bell first, then whether this page is the last, then its end: what comes in between shows.
             self._bell = self._page.bell()
-            following = self._following()
+            problem = following = None
+            try:
+                following = self._following(self._page)
+            except (PageRetiredError, ValueError) as error:
+                problem = error
             yield from self._frames
             if self._page.extend(self._frames):
                 continue
+            if problem is not None:
+                raise problem
             if following is None:
                 return
-            self._enter(following, following.first_number, 0)
+            self._enter(following)
 
     def _begin(self) -> bool:
-        pages = self._reader.pages()
-        page = next(pages, None)
-        if page is None:
-            return False
         wanted = self._wanted
         if wanted is None:
-            self._enter(page, page.first_number, 0)
-            return True
-        if page.header.log_id.hex() != wanted.log_id:
-            raise ValueError(f"{wanted} is a cursor of another log than the one in {self._reader.path}")
-        if wanted.position < page.first_position:
             numbers = self._reader.page_numbers()
-            raise PageRetiredError(numbers[0] - 1, numbers[0], numbers[-1])
-        page = self._find(page, wanted.position)
-        self._enter(page, page.first_number, wanted.position)
+        else:
+            numbers = self._reader._from_last(lambda page: page.first_position <= wanted.position)
+        page = next(self._reader._pages(numbers), None)
+        if page is None:
+            return False
+        if wanted is not None:
+            self._check_log(page, wanted.log_id)
+            # Behind a page that is gone a repair may have left positions nobody had: then the numbers tell.
+            behind = wanted.position < page.first_position and wanted.number < page.first_number
+            if behind and page.number == numbers[0]:
+                raise PageRetiredError(page.number - 1, page.number, numbers[-1])
+        self._enter(page)
         return True
 
-    def _find(self, first: Page, position: int) -> Page:
-        """The last page that begins at or before the position."""
-        numbers = self._reader.page_numbers()
-        low, high, best = 0, len(numbers), first
-        while low < high:
-            middle = (low + high) // 2
-            page = self._reader._open(numbers[middle])
-            if page is not None and page.first_position <= position:
-                low, best = middle + 1, page
-            else:
-                high = middle
-        return best
+    def _check_log(self, page: Page, log_id: str) -> None:
+        found = page.header.log_id.hex()
+        if found != log_id:
+            raise ValueError(f"a cursor of log {log_id}, but page {page.number} of {page.path} is of {found}")
 
-    def _enter(self, page: Page, number: int, position: int) -> None:
+    def _enter(self, page: Page) -> None:
         if self._page is not None:
             self._page.close()
         self._page = page
-        self._frames = page.frames(number, position)
+        # The page before may be one whose end the cursor was behind.
+        self._frames = page.frames(page.first_number, self._wanted.position if self._wanted else 0)
 
-    def _following(self) -> Page | None:
+    def _following(self, page: Page) -> Page | None:
         """The next page, if there is one: then this one is complete."""
-        assert self._page is not None
-        number = self._page.number
-        if os.path.exists(self._reader._directory.page_path(number + 1)):
-            return self._reader._open(number + 1) or self._beyond(number)
-        if self._page.sealed and time.monotonic() - self._listed > LIST_POLL:
-            self._listed = time.monotonic()
-            return self._beyond(number)
-        return None
+        following = None
+        if os.path.exists(self._reader._directory.page_path(page.number + 1)):
+            following = self._reader._open(page.number + 1) or self._beyond(page, page.number + 2)
+        elif time.monotonic() >= self._next_list:
+            following = self._beyond(page, page.number + 1)
+            self._next_list = time.monotonic() + self._list_poll
+            self._list_poll = min(2 * self._list_poll, LIST_POLL[1])
+        if following is not None:
+            self._check_log(following, page.header.log_id.hex())
+            self._next_list, self._list_poll = 0.0, LIST_POLL[0]
+        return following
 
-    def _beyond(self, number: int) -> Page | None:
-        for candidate in self._reader.page_numbers():
-            if candidate > number:
-                page = self._reader._open(candidate)
-                if page is not None:
-                    return page
+    def _beyond(self, page: Page, first: int) -> Page | None:
+        """The first page that can be read from that number on.
+
+        Raises PageRetiredError if it was retention that came from behind.
+        """
+        numbers = self._reader.page_numbers()
+        if numbers and numbers[0] > page.number + 1:
+            raise PageRetiredError(page.number + 1, numbers[0], numbers[-1])
+        for number in numbers:
+            following = self._reader._open(number) if number >= first else None
+            if following is not None:
+                if number > page.number + 1:
+                    self._reader._note_missing(page, following)
+                return following
         return None
 
     def cursor(self) -> Cursor | None:
         """The cursor of the next record."""
         if self._page is None or self._frames is None:
             return self._wanted
-        return Cursor(self._page.header.log_id.hex(), self._frames.position, self._frames.number)
+        log_id = self._page.header.log_id.hex()
+        if self._given_back is not None:
+            return Cursor(log_id, self._given_back.position, self._given_back.number)
+        return Cursor(log_id, self._frames.position, self._frames.number)
 
-    def before(self, record: Record) -> Cursor:
-        """The cursor of a record of the page it is at."""
-        assert self._page is not None
-        return Cursor(self._page.header.log_id.hex(), record.position, record.number)
+    def give_back(self, record: Record) -> None:
+        """Make the record that came last the next one again."""
+        self._given_back = record
 
     def wait(self, seconds: float) -> None:
         """Sleep until there may be more, at most so long."""
         if self._page is None:
-            time.sleep(min(seconds, 0.02))
-        elif self._page.sealed:
-            time.sleep(min(seconds, NEXT_PAGE_POLL))
+            time.sleep(min(seconds, FIRST_PAGE_POLL))
         else:
             self._page.wait(self._bell, seconds)

@@ -7,6 +7,7 @@ in this file runs for a record that finds room.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -25,7 +26,6 @@ from disklog_mp._core import (
     HALTED,
     KIND_GAP,
     NEEDS_ATTACH,
-    NEEDS_ATTENTION,
     SPACE,
     SPACE_WANTED,
     SYNC_WANTED,
@@ -53,7 +53,7 @@ POLICIES = ("block", "raise", "drop")
 
 
 class _Attachment:
-    """This process's slot in one ring, shared by its sessions on that log."""
+    """The process's slot in one ring, shared by its sessions on that log."""
 
     def __init__(self, name: str, ring_dir: str | None) -> None:
         self.users = 0
@@ -97,7 +97,8 @@ _lock = threading.RLock()  # a signal handler may log while its thread attaches
 
 def _forked() -> None:
     """In a forked child: the parent's slots are not ours, and to hold their locks would keep a dead
-    parent alive."""
+    parent alive.
+    """
     global _lock
     _lock = threading.RLock()
     for attachment in _attachments.values():
@@ -169,6 +170,7 @@ class Session(_core.Producer):
         self._starter = starter
         self._dropped = 0
         self._dropped_since = 0
+        self._glance_at = 0.0
         self._closed = False
         self._attach()
 
@@ -251,6 +253,8 @@ class Session(_core.Producer):
                 if not counted:
                     self._count(0, 1)
                     counted = True
+                if self.on_full != "block":
+                    self._glance()
                 if self.on_full == "drop":
                     return self._drop(count)
                 if self.on_full == "raise" or waited >= self.timeout:
@@ -286,12 +290,13 @@ class Session(_core.Producer):
 
     def _report_drops(self) -> int:
         """Put a gap record into the log: how many were dropped, from when to when.  0, or a status."""
-        dropped = self._dropped
-        told = {"dropped": dropped, "since": self._dropped_since, "until": time.time_ns()}
+        since = self._dropped_since
+        dropped, self._dropped = self._dropped, 0  # taken by one thread
+        told = {"dropped": dropped, "since": since, "until": time.time_ns()}
         status = self._try(json.dumps(told).encode(), 0, KIND_GAP) if dropped else 0
         if status < 0:
+            self._dropped, self._dropped_since = self._dropped + dropped, since
             return status
-        self._dropped -= dropped
         self._attention = self._dropped != 0
         return 0
 
@@ -303,6 +308,14 @@ class Session(_core.Producer):
         if self._starter is not None and self._attachment is not None:
             if not _ring.writer_alive(self._attachment.file):
                 self._starter(wait=False)
+
+    def _glance(self) -> None:
+        """For those who do not wait for room: see, once a second, that there is a writer."""
+        now = time.monotonic()
+        if now >= self._glance_at:
+            self._glance_at = now + 1.0
+            with contextlib.suppress(DiskLogError, OSError):
+                self._look_at_writer()
 
     def _keep_writer(self) -> bool:
         """True if a writer is alive, if need be one started here."""

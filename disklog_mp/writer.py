@@ -141,7 +141,8 @@ class Writer:
 
     def _is_ours(self, file: _ring.RingFile) -> bool:
         """True if the ring is this directory's, of this boot.  One of another directory gives way only if
-        nothing would be lost: ConfigMismatchError."""
+        nothing would be lost: ConfigMismatchError.
+        """
         ring = file.ring
         try:
             if ring.path != self._directory.path:
@@ -178,7 +179,7 @@ class Writer:
 
     def _create_ring(self, generation: int, replace: bool) -> _ring.RingFile:
         pages = self._pages
-        return _ring.create(
+        file = _ring.create(
             self.name,
             ring_dir=self.ring_dir,
             capacity=self.options.ring_bytes,
@@ -191,6 +192,8 @@ class Writer:
             gid=self._gid,
             replace=replace,
         )
+        file.ring.base_records = pages.number
+        return file
 
     def _introduce(self) -> None:
         """Put this writer's identity, options and books into the ring."""
@@ -227,7 +230,8 @@ class Writer:
         self, stopping: Callable[[], bool] = lambda: False, alive: Callable[[], None] = lambda: None
     ) -> None:
         """Drain until `stopping()` is true and all that is committed is written, or nobody needs us.
-        `alive()` is called now and then while all is well."""
+        `alive()` is called now and then while all is well.
+        """
         while True:
             moved = self._drain()
             now = time.monotonic()
@@ -383,7 +387,7 @@ class Writer:
         return taken
 
     def _look_at_ring(self) -> None:
-        """Someone may have removed the ring's name (logind does, to users who log out): go on in a new one."""
+        """Somebody may have removed the ring's name (logind does, when a user leaves): go on in a new one."""
         if self.ring.capacity != self.options.ring_bytes or not _ring.is_current(
             self._file_(), self.name, self.ring_dir
         ):
@@ -406,6 +410,7 @@ class Writer:
                     totals[i] += count
         for i, total in enumerate(totals):
             file.ring.store64(_core.TOTALS + 8 * i, total)
+        file.ring.base_records = old.ring.base_records
         file.ring.abandoned = old.ring.abandoned
         file.ring.writer_count = old.ring.writer_count
         file.ring.durable = old.ring.durable
@@ -471,7 +476,8 @@ class Writer:
 
     def _leave(self, now: float) -> bool:
         """End in good order: all that is committed is written and synced.  The ring goes if it is of no
-        use to anybody; with producers attached it stays, for them and the next writer."""
+        use to anybody; with producers attached it stays, for them and the next writer.
+        """
         ring = self.ring
         if self._trouble:
             self._say("leaving with records in the ring: the next writer takes them")
@@ -515,7 +521,9 @@ class _Syncer:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._jobs: queue.SimpleQueue[SyncJob | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[SyncJob] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[SyncJob, bool]] = queue.SimpleQueue()
+        self._failed: SyncJob | None = None  # its pages have to be written anew
+        self._retry_at = 0.0
         self._busy = False
         self._thread: threading.Thread | None = None
 
@@ -525,7 +533,7 @@ class _Syncer:
         The job is made after the last one was taken note of, which closes files.
         """
         self.harvest()
-        if self._busy:
+        if self._busy or self._failed is not None:
             return
         self._busy = True
         if self._thread is None:
@@ -535,35 +543,59 @@ class _Syncer:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            self._perform(job)
-            self._done.put(job)
+            self._done.put((job, self._perform(job)))
             self._writer.ring.wake()
 
-    def _perform(self, job: SyncJob) -> None:
+    def _perform(self, job: SyncJob) -> bool:
         ring = self._writer.ring
         try:
             job.run()
         except OSError as error:
             self._writer._report(error)
             ring.sync_failures += 1
+            good = False
         else:
             ring.durable = job.position
+            good = True
         ring.store32(_core.DONE_WANTED, 1)
         ring.announce()
+        return good
 
     def harvest(self) -> None:
-        """Take note of what has been done."""
-        while not self._done.empty():
-            # One thread gets, so what is there stays there.
-            self._writer._pages.synced(self._done.get())
+        """Take note of what has been done.  A sync that failed is never tried again as if it could work:
+        the kernel may have dropped what it could not write.
+        """
+        while not self._done.empty():  # only this thread gets: what is there stays there
+            self._take_note(*self._done.get())
             self._busy = False
+        if self._failed is not None and time.monotonic() >= self._retry_at:
+            self._rescue(self._failed)
+
+    def _take_note(self, job: SyncJob, good: bool) -> None:
+        if good:
+            self._writer._pages.synced(job)
+        else:
+            self._failed = job
+
+    def _rescue(self, job: SyncJob) -> None:
+        writer = self._writer
+        try:
+            damaged = writer._pages.rescue(job)
+        except OSError as error:
+            writer._report(error)
+            self._retry_at = time.monotonic() + BACK_OFF[1]
+            return
+        self._failed = None
+        writer._after_roll()
+        for first, end in damaged:
+            writer._say(f"positions {first} to {end} may have been lost: the disk refused to sync them")
 
     def run_now(self, make: Callable[[], SyncJob]) -> None:
         """Sync before going on."""
         self.close()
-        job = make()
-        self._perform(job)
-        self._writer._pages.synced(job)
+        if self._failed is None:
+            job = make()
+            self._take_note(job, self._perform(job))
 
     def close(self) -> None:
         """Wait for the job under way, end the thread."""

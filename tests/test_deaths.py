@@ -16,6 +16,7 @@ from workers import MAP_OFFSET, claim_and, die_after_logging, log_for_ever, log_
 
 import disklog_mp
 from disklog_mp import _ring
+from disklog_mp.cli._books import close_books
 
 OpenLog = Callable[..., disklog_mp.Session]
 spawn = multiprocessing.get_context("spawn")
@@ -130,8 +131,10 @@ class TestWriter:
             log.flush()
             other.flush()
 
+        books = close_books(str(path), log._attachment.file)  # type: ignore[union-attr]
+
         assert list(range(100)) == numbers_of(path)
-        assert log.stats().logged == 100
+        assert (100, 100, True) == (books.logged, books.written, books.balance)
 
     def test_a_ring_closed_by_a_writer_that_died_is_succeeded(self, open_log: OpenLog, path: Path) -> None:
         """Killed between closing the ring and making the next: whoever logs has it put right."""
@@ -254,7 +257,9 @@ class TestWorkers:
             worker.start()
             worker.join()
         for i in range(5):
-            victim = fork.Process(target=log_for_ever, args=(log.name, i, memoryview(bytearray(40)).cast("Q")))
+            victim = fork.Process(
+                target=log_for_ever, args=(log.name, i, memoryview(bytearray(40)).cast("Q"))
+            )
             victim.start()
             wait_until(lambda: len(log.stats().producers) >= 2)
             victim.kill()
@@ -343,7 +348,9 @@ class TestForks:
 
         def work(worker: int) -> None:
             while not stop.is_set():
-                log.log(b"%d %d" % (worker, counts[worker]) + b" " * (30_000 if counts[worker] % 9 == 0 else 0))
+                log.log(
+                    b"%d %d" % (worker, counts[worker]) + b" " * (30_000 if counts[worker] % 9 == 0 else 0)
+                )
                 counts[worker] += 1
 
         threads = [threading.Thread(target=work, args=(worker,)) for worker in range(2)]

@@ -351,11 +351,10 @@ class TestEndOfLife:
 @contextmanager
 def serve(name: str, path: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """Run serve() in a process; killed at the end if the test did not end it."""
-    code = (
-        "import disklog_mp, sys\n"
-        f"disklog_mp.serve({name!r}, {str(path)!r}, ring_bytes=65536)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], text=True, env={**os.environ, **environment}) as process:
+    code = f"import disklog_mp, sys\ndisklog_mp.serve({name!r}, {str(path)!r}, ring_bytes=65536)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], text=True, env={**os.environ, **environment}
+    ) as process:
         try:
             yield process
         finally:

@@ -89,7 +89,12 @@ class TestRecords:
 
     def test_wrong_arguments_are_type_errors(self, log: disklog_mp.Session) -> None:
         """log() takes one record and a tag by keyword."""
-        for arguments, keywords in [((), {}), ((b"a", b"b"), {}), ((b"a",), {"level": 1}), ((b"a",), {"tag": "x"})]:
+        for arguments, keywords in [
+            ((), {}),
+            ((b"a", b"b"), {}),
+            ((b"a",), {"level": 1}),
+            ((b"a",), {"tag": "x"}),
+        ]:
             with pytest.raises(TypeError):
                 log.log(*arguments, **keywords)
 
@@ -168,10 +173,9 @@ class TestFull:
     def test_block_waits_for_as_long_as_it_was_told(self, open_log: OpenLog) -> None:
         """on_full="block": RingFullError after the timeout, which it reports."""
         log = open_log(timeout=0.2)
-        with stopped_writer(log):
-            with pytest.raises(disklog_mp.RingFullError) as caught:
-                while True:
-                    log.log(b"x" * 1000)
+        with stopped_writer(log), pytest.raises(disklog_mp.RingFullError) as caught:
+            while True:
+                log.log(b"x" * 1000)
 
         assert caught.value.waited >= 0.2
 
@@ -359,7 +363,7 @@ class TestLife:
             worker, sequence = record.data.split()[:2]
             seen[int(worker)].append(int(sequence))
 
-        assert dict.fromkeys(range(8), list(range(500))) == seen
+        assert {worker: list(range(500)) for worker in range(8)} == seen
 
     def test_closing_while_threads_log_loses_nothing_accepted(
         self, log: disklog_mp.Session, path: Path

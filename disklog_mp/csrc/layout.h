@@ -195,7 +195,8 @@ struct dl_control {
     _Atomic uint64_t retired_count; /* slots retired; totals[retired_count & 1] is in force */
     _Atomic uint64_t retiring; /* the retirement under way, see dl_note */
     _Atomic uint64_t totals[2][3]; /* logged, dropped, waited of all slots retired so far */
-    uint8_t pad7[272];
+    _Atomic uint64_t base_records; /* the number at which the counts of this ring (and totals) began */
+    uint8_t pad7[264];
     _Atomic uint64_t error_time; /* 0: none */
     _Atomic uint32_t error_number; /* errno */
     uint32_t pad8;

@@ -423,6 +423,7 @@ static PyGetSetDef ring_getset[] = {
     CONTROL("writer_namespace", WORD64(writer_namespace)),
     CONTROL("writer_count", WORD64(writer_count)),
     CONTROL("records", WORD64(records)),
+    CONTROL("base_records", WORD64(base_records)),
     CONTROL("abandoned", WORD64(abandoned)),
     CONTROL("page", WORD64(page)),
     CONTROL("first_page", WORD64(first_page)),

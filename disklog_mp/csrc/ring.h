@@ -32,9 +32,9 @@
  * starts keeps an old tag, which would come to look later than the lap: once in DL_REFRESH_LAPS laps the
  * writer gives such words the lap's tag while it releases them (state 0: no walk ever visits them in that
  * lap, and in the next they are earlier, as they must be).  So no word is ever further behind than that,
- * and one that seems to be counts as ahead: a producer that is stopped with a position in its hands finds
- * the word there later than its lap, however long it slept, and starts over; but for the last
- * DL_TAG_BEHIND laps before a whole multiple of 2^28, 256 terabytes of a ring of 1 MiB.
+ * and one that seems to be counts as ahead.  A producer that is stopped with a position in its hands, for
+ * however long, starts over: it looks at `released` between its look at the word and its swap, and the
+ * swap needs the very word it saw, so only a sleep just there, of 2^28 laps to the claim, could deceive it.
  *
  * PARKING is Dekker's: the writer stores `parked`, then looks at the word at its position; a producer
  * stores the word, then looks at `parked`; all four sequentially consistent, so one of them sees the

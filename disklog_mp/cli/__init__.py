@@ -1,1 +1,120 @@
-def main(): pass
+"""The command line: thin commands over the library, each loaded when it is called for.
+
+Data goes to stdout, messages to stderr.  Exit codes: 0 fine; 1 something worth knowing, see the command;
+2 an error, in one line on stderr; 130 interrupted (Ctrl-C); 141 whoever read our output left (`| head`).
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from disklog_mp.cli import _text
+from disklog_mp.errors import DiskLogError
+
+COMMANDS = {
+    "demo": "demo",
+    "serve": "serve",
+    "append": "append",
+    "cat": "read",
+    "tail": "read",
+    "stat": "state",
+    "ls": "state",
+    "verify": "verify",
+    "rm": "rm",
+    "bench": "bench",
+    "version": "version",
+}
+INTERRUPTED = 130
+CLOSED_PIPE = 141
+
+
+class Commands(click.Group):
+    """The commands by name; the module of one is imported when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"disklog_mp.cli.{COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        # Here and not in run(): click would make its own sense of a closed pipe.
+        try:
+            status = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _forget_stdout()
+            return CLOSED_PIPE
+        return status
+
+
+def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from disklog_mp.cli.version import text
+
+        click.echo(text())
+        ctx.exit()
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
+)
+def commands() -> None:
+    """A log that many processes write without ever waiting for a disk.
+
+    LOG is the name of a log that is open on this machine, or the directory of any log; ./name is always a
+    directory.  Exit codes: 0 fine, 1 something worth knowing, 2 an error, 130 after Ctrl-C, 141 when
+    whoever read the output left.
+    """
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command line and return its exit code; errors become one line on stderr."""
+    try:
+        return commands.main(arguments, prog_name="disklog-mp", standalone_mode=False) or 0
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except click.UsageError as error:
+        error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        _text.say(error.message)
+        return error.exit_code
+    except (DiskLogError, OSError, ValueError) as error:
+        _text.say(error_line(error))
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO):
+            _forget_stdout()  # it may be what is full
+        return 2
+
+
+def error_line(error: Exception) -> str:
+    """Return what an error says, in one line that is safe to print."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+        return f"{where}{error.strerror}"
+    return str(error) or type(error).__name__
+
+
+def _forget_stdout() -> None:
+    """Python flushes stdout once more at its end: let that succeed."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    if sys.stdout is None:  # started with `>&-`
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+    sys.exit(run())

@@ -1,0 +1,93 @@
+"""Which records: by number, time, tag, producer, or the last so many."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from disklog_mp._core import Record
+from disklog_mp.cli import _text
+from disklog_mp.page import Damage
+from disklog_mp.reader import Reader
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Conditions a record has to meet; None and () let all pass."""
+
+    start: int | None = None
+    stop: int | None = None
+    since: int | None = None
+    until: int | None = None
+    tags: tuple[int, ...] = ()
+    pids: tuple[int, ...] = ()
+
+    def records(self, reader: Reader, stop: int | None = None) -> Iterator[Record]:
+        """Iterate the records that meet them, those from number `stop` on left out."""
+        ends = [number for number in (self.stop, stop) if number is not None]
+        found = reader.records(self.start, min(ends, default=None), self.since, self.until)
+        return filter(self.by_label, found) if self.tags or self.pids else found
+
+    def by_label(self, record: Record) -> bool:
+        """True if tag and pid are among those wanted."""
+        return (not self.tags or record.tag in self.tags) and (not self.pids or record.pid in self.pids)
+
+    def matches(self, record: Record) -> bool:
+        """True if the record meets all conditions."""
+        return (
+            (self.start is None or record.number >= self.start)
+            and (self.stop is None or record.number < self.stop)
+            and (self.since is None or record.timestamp >= self.since)
+            and (self.until is None or record.timestamp < self.until)
+            and self.by_label(record)
+        )
+
+    def last(self, reader: Reader, count: int, stop: int | None = None) -> list[Record]:
+        """Return the last `count` records that meet them, walking back page by page."""
+        found: list[Record] = []
+        above = stop
+        for number in reversed(reader.page_numbers()):
+            if len(found) >= count or (self.start is not None and above is not None and above <= self.start):
+                break
+            page = reader._open(number)
+            if page is None:
+                continue
+            with page:
+                first = page.first_number
+            part = Selection(
+                max(first, self.start or 0), self.stop, self.since, self.until, self.tags, self.pids
+            )
+            found[:0] = deque(part.records(reader, above), count - len(found))
+            above = first
+        return found
+
+
+class DamageReport:
+    """Says on stderr what cannot be read, each range once, and remembers that there was something."""
+
+    def __init__(self) -> None:
+        self._known: set[tuple[int, int]] = set()
+
+    def __call__(self, damage: Damage) -> None:
+        if (damage.page, damage.offset) in self._known:
+            return
+        self._known.add((damage.page, damage.offset))
+        _text.say(damage_text(damage))
+
+    @property
+    def exit_code(self) -> int:
+        """1 if anything was damaged."""
+        return 1 if self._known else 0
+
+
+def damage_text(damage: Damage) -> str:
+    """Describe a range that cannot be read."""
+    if damage.offset == 0:
+        return f"page {damage.page}: no page header in its first bytes, {damage.length:,} bytes passed over"
+    kind = "torn tail" if damage.torn else "corrupt range"
+    lost = f", at least {_text.plural(damage.records, 'record')}" if damage.records else ""
+    return (
+        f"page {damage.page}: {kind} of {damage.length:,} bytes at offset {damage.offset:,}{lost} "
+        f"(crc {damage.found:#010x}, expected {damage.expected:#010x})"
+    )

@@ -1,0 +1,87 @@
+"""How numbers, sizes, times and foreign text look in front of people.  No I/O but say()."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def say(text: str) -> None:
+    """Print one line of message on stderr."""
+    click.echo(f"disklog-mp: {printable(text)}", err=True)
+
+
+def printable(text: str) -> str:
+    """Return the text with all but printable characters and tabs escaped: what a record, a path or a
+    command holds must not steer the terminal it is shown on.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char == "\t" else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    return {"\n": "\\n", "\r": "\\r"}.get(char) or char.encode("unicode_escape").decode()
+
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def to_json(value: Any) -> str:
+    """Return JSON in one line; text stays readable unless it holds what a terminal would obey."""
+    line = _encode(value)
+    return line if line.isprintable() else json.dumps(value).replace("\x7f", "\\u007f")
+
+
+def size(number: float) -> str:
+    """Return a number of bytes as people read it: 1.5 MiB."""
+    unit = 0
+    while number >= 1024 and unit < len(UNITS) - 1:
+        number /= 1024
+        unit += 1
+    digits = 0 if unit == 0 or number >= 100 or number == int(number) else 1
+    return f"{number:.{digits}f} {UNITS[unit]}"
+
+
+def plural(number: int, noun: str) -> str:
+    """Return `1 page`, `2,000 pages`, `2 processes`."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{ending}"
+
+
+def moment(nanoseconds: int) -> str:
+    """Return a time of ns since the epoch as local time to the second."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(nanoseconds // 10**9))
+
+
+def iso(nanoseconds: int) -> str:
+    """Return a time of ns since the epoch in ISO 8601, UTC, to the nanosecond."""
+    second, fraction = divmod(nanoseconds, 10**9)
+    return f"{_iso_second(second)}.{fraction:09d}Z"
+
+
+@functools.lru_cache(64)
+def _iso_second(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> list[str]:
+    """Return lines with aligned columns; those whose head is in `right` are aligned to the right."""
+    columns = list(zip(heads, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    lines = []
+    for row in (heads, *rows):
+        cells = [
+            cell.rjust(width) if head in right else cell.ljust(width)
+            for cell, width, head in zip(row, widths, heads, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines

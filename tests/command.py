@@ -1,0 +1,56 @@
+"""The command line as users run it: in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import stop_writer
+
+import disklog_mp
+
+COMMAND = [sys.executable, "-m", "disklog_mp"]
+Finished = subprocess.CompletedProcess[bytes]
+
+
+def run(*arguments: object, stdin: bytes = b"", **options: Any) -> Finished:
+    """Run the command to its end, however it ends; whatever happened, there must be no traceback."""
+    command = [*COMMAND, *map(str, arguments)]
+    done = subprocess.run(command, input=stdin, capture_output=True, timeout=100, check=False, **options)
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    return done
+
+
+def lines(*arguments: object) -> list[str]:
+    """Return the lines on stdout of a command that ends well."""
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().splitlines()
+
+
+def objects(*arguments: object, code: int = 0) -> list[dict[str, Any]]:
+    """Return the JSON objects a command prints with --json."""
+    done = run(*arguments, "--json")
+    assert done.returncode == code, done.stderr.decode()
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def start(*arguments: object) -> subprocess.Popen[bytes]:
+    """Start the command and leave it running, with pipes; use it in `with`."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*COMMAND, *map(str, arguments)], stdin=pipe, stdout=pipe, stderr=pipe)
+
+
+@pytest.fixture
+def kill_writer(
+    open_log: Callable[..., disklog_mp.Session], name: str, path: Path
+) -> Iterator[Callable[[], None]]:
+    """Kill the writer of the test's log; at the end another one takes up what it left."""
+    yield lambda: stop_writer(name, signal.SIGKILL)
+    if os.path.isdir(path):
+        open_log().flush()

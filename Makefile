@@ -39,7 +39,8 @@ check: $(VENV)/installed-lint ## format, lint, types, stubs, layers
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
-	$(BIN)/python -m mypy.stubtest disklog_mp._core $(if $(wildcard tests/stubtest-allowlist.txt),--allowlist tests/stubtest-allowlist.txt)
+	$(BIN)/python -m mypy.stubtest disklog_mp._core --mypy-config-file pyproject.toml \
+	  --allowlist tests/stubtest-allowlist.txt --ignore-unused-allowlist
 	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_labels.py
 
 format: $(VENV)/installed-lint ## put the code into shape

@@ -127,8 +127,8 @@ class Ring(Mapping):
     writer_namespace: int
     writer_count: int
     records: int
-    abandoned: int
     base_records: int
+    abandoned: int
     page: int
     first_page: int
     page_bytes: int

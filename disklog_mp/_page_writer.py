@@ -49,11 +49,19 @@ class SyncJob(NamedTuple):
     directory: Directory | None
     names: int  # changes in the directory that it covers
     position: int
+    failed: list[Syncable]  # filled by run()
 
     def run(self) -> None:
-        """Sync; raises the OSError of the first that fails."""
+        """Sync; raises the first OSError after all have been tried."""
+        error = None
         for file in self.files:
-            file.sync()
+            try:
+                file.sync()
+            except OSError as problem:
+                self.failed.append(file)
+                error = error or problem
+        if error is not None:
+            raise error
         if self.directory is not None:
             self.directory.files.sync_directory(self.directory.path)
 
@@ -79,15 +87,13 @@ class _Asleep:
         """Nothing is open."""
 
 
-class _Sealed:
+class _Sealed(NamedTuple):
     """A page that will not change any more, and may not be on disk yet."""
 
-    def __init__(self, page: PageFile) -> None:
-        self.header = page.header
-        self.watermark = page.watermark
-        self.data_crc = page.data_crc
-        self.ends_at = page.ends_at()
-        self.file: Syncable = page.file
+    header: PageHeader
+    watermark: int
+    data_crc: int
+    file: Syncable
 
 
 class _Repairs:
@@ -244,12 +250,17 @@ class PageWriter:
     def _seal(self, page: PageFile) -> None:
         page.seal()
         self._keep(page.header.number, page.watermark, page.line.load64(LAST_TIME))
-        self._unsynced.append(_Sealed(page))
-        for older in self._unsynced[FILES_KEPT:]:
-            # With sync="never", or a disk that hangs, they would be more and more.
-            if older.file not in self._in_job and not isinstance(older.file, _Asleep):
-                older.file.close()
-                older.file = _Asleep(self.directory.files, self.directory.page_path(older.header.number))
+        self._unsynced.append(_Sealed(page.header, page.watermark, page.data_crc, page.file))
+        if len(self._unsynced) > FILES_KEPT:
+            # With sync="never", or a disk that hangs, there are more and more.  What a job may be at work
+            # on has its turn with the next page.
+            for i, (header, _, _, file) in enumerate(self._unsynced[-2:], len(self._unsynced) - 2):
+                if file not in self._in_job:
+                    file.close()
+                    self._unsynced[i] = self._unsynced[i]._replace(file=self._asleep(header.number))
+
+    def _asleep(self, number: int) -> _Asleep:
+        return _Asleep(self.directory.files, self.directory.page_path(number))
 
     def _keep(self, number: int, size: int, last_time: int) -> None:
         self._kept.append((number, size, last_time))
@@ -302,30 +313,36 @@ class PageWriter:
             files.append(self._page.file)
         self._in_job = tuple(files)
         directory = self.directory if self._names != self._names_synced else None
-        return SyncJob(self._in_job, sealed, directory, self._names, self.position)
+        return SyncJob(self._in_job, sealed, directory, self._names, self.position, [])
 
     def synced(self, job: SyncJob) -> None:
         """Take note that the job has run: files that were complete when it was made are done with."""
-        self._in_job = ()
-        done = job.files[: job.sealed]
-        for page in [page for page in self._unsynced if page.file in done]:
-            self._unsynced.remove(page)
-            page.file.close()
+        self._let_go(job)
         self._names_synced = max(self._names_synced, job.names)
 
+    def _let_go(self, job: SyncJob) -> None:
+        self._in_job = ()
+        done = set(job.files[: job.sealed]) - set(job.failed)
+        for page in self._unsynced:
+            if page.file in done:
+                page.file.close()
+        self._unsynced = [page for page in self._unsynced if page.file not in done]
+
     def rescue(self, job: SyncJob) -> list[tuple[int, int]]:
-        """After a sync that failed: write the job's pages anew, to other places of the disk, and sync those.
+        """After a job that failed: write the pages it failed on anew, elsewhere on the disk, and sync those.
 
         The kernel may have dropped what it could not write, and would not say so a second time.  Returns
         the position ranges of pages that no longer hold what was written.  Readers stay with what they
         mapped: what is copied is sealed.  Raises OSError if that fails as well: to be called again.
         """
-        self._in_job = ()
-        self.seal()
+        self._let_go(job)
+        if self._page is not None and self._page.file in job.failed:
+            self.seal()
         damaged = []
-        for page in [page for page in self._unsynced if page.file in job.files]:
+        for page in [page for page in self._unsynced if page.file in job.failed]:
             if not self._write_anew(page):
-                damaged.append((page.header.first_position, page.ends_at))
+                begin = page.header.first_position
+                damaged.append((begin, begin + page.watermark - page.header.data_offset))
             self._unsynced.remove(page)
             page.file.close()
         return damaged
@@ -390,7 +407,8 @@ class PageWriter:
 
         Without the ring of an earlier writer of this boot the last page is scanned to its end.  With it,
         what stands at position `released` and behind is in the ring and comes again; if that is not told,
-        the watermark says it.  Pages that reach beyond `durable` are synced by the first sync job.
+        the watermark says it.  Pages that reach beyond `durable` (not told: all) are synced by the first
+        sync job, for nobody knows what the last writer came to.
 
         Bytes that cannot be read are kept aside, never thrown away; no position, number or page number is
         given twice.  Interrupted anywhere, it can be repeated.  Raises FormatVersionError if the last page
@@ -417,6 +435,7 @@ class PageWriter:
             self._close_files()
             raise
         directory.note_recovered()
+        self._names += 1  # as with the pages: names of the last writer's may not be on disk
         return repairs.report(self.position, self.number)
 
     def _find_last(self, numbers: list[int], repairs: _Repairs) -> FoundPage | None:
@@ -454,16 +473,14 @@ class PageWriter:
                 continue
             finally:
                 file.close()
-            line = found.line
-            unsynced = durable is not None and self.options.sync != "never" and found.ends_at() > durable
-            if unsynced or not found.is_sealed:
-                page = PageFile(files.open(path, writable=True), found.header, found.size)
-                if found.is_sealed:
-                    page.resume(line.watermark, line.records, line.data_crc ^ 0xFFFFFFFF)
-                else:
-                    self._seal_older(page, found, following, repairs)
-                    line = page.read_line()
-                self._unsynced.append(_Sealed(page))
+            header, line = found.header, found.line
+            if not found.is_sealed:
+                page = PageFile(files.open(path, writable=True), header, found.size)
+                self._seal_older(page, found, following, repairs)
+                line = page.read_line()
+            if not found.is_sealed or durable is None or found.ends_at() > durable:
+                crc = line.data_crc ^ 0xFFFFFFFF
+                self._unsynced.append(_Sealed(header, line.watermark, crc, self._asleep(number)))
             kept.append((number, min(found.size, line.watermark), line.last_time))
             following = found.header
         for facts in reversed(kept):
@@ -474,12 +491,11 @@ class PageWriter:
             found.file = page.file
             survey = found.survey_older(following)
             self._keep_aside(found, survey, repairs)
-        except BaseException:
+            page.resume(survey.end, survey.records, survey.crc)
+            page.show(survey.last_time)
+            page.seal()
+        finally:
             page.file.close()
-            raise
-        page.resume(survey.end, survey.records, survey.crc)
-        page.show(survey.last_time)
-        page.seal()
 
     def _take_last(
         self, last: FoundPage, ring_is_there: bool, released: int | None, repairs: _Repairs
@@ -503,16 +519,20 @@ class PageWriter:
         aside = self.directory.set_aside()
         lost = [number for number, offset in aside if offset == 0 and number > header.number]
         self.number += self._count_aside(lost)
-        if not ring_is_there and (lost or self.directory.rebooted):
+        leap = not ring_is_there and (self.directory.rebooted or bool(lost))
+        if leap:
             self.position += LEAP
         self._before = page.line
         if not last.is_sealed and survey.end >= last.published():
             page.show(survey.last_time)  # followers look for the next page when they have read this one
         if self.position != page.ends_at():
-            self._open_page(0)  # before the seal: now it is written where the log goes on
+            new = self._open_page(0)  # before the seal: now it is written where the log goes on
+            if leap:  # or the next power loss would leap from here to the same place
+                new.file.sync()
+                self.directory.files.sync_directory(self.directory.path)
         if last.is_sealed:
             self._keep(header.number, min(last.size, line.watermark), line.last_time)
-            self._unsynced.append(_Sealed(page))
+            self._unsynced.append(_Sealed(header, line.watermark, page.data_crc, page.file))
         elif self._page is not None or survey.corrupt_ranges:
             page.show(survey.last_time)
             self._seal(page)

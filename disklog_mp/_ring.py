@@ -244,6 +244,11 @@ def is_current(file: RingFile, name: str, ring_dir: str | None) -> bool:
     return (status.st_dev, status.st_ino) == (mine.st_dev, mine.st_ino)
 
 
+def is_replaced(file: RingFile, name: str, ring_dir: str | None) -> bool:
+    """True if the name leads to another ring; not if it is gone, which its writer puts right."""
+    return os.path.exists(ring_path(name, ring_dir)) and not is_current(file, name, ring_dir)
+
+
 def writer_alive(file: RingFile) -> bool:
     """True if a process holds the writer's lock on this ring; the kernel drops it with the process."""
     return _files.is_locked(file.fd, _core.WRITER_LOCK)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import operator
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 from disklog_mp import _page_format
 from disklog_mp._core import GRANULE, Frames, Mapping, Record, census
@@ -237,9 +237,11 @@ class Page:
         """Report damage the iterator met, each range once; and what is missing behind where it ended."""
         open_, missing = self._mapping.load32(STATE) == PAGE_OPEN, self._missing(frames.end)
         for offset, length, crc, expected, records in frames.damage:
-            last = offset + length >= frames.end
-            torn, length = last and open_, length + missing if last else length
-            self._note(Damage(self.number, offset, length, records, crc, expected, torn))
+            if offset + length < frames.end:
+                self._note(Damage(self.number, offset, length, records, crc, expected, False))
+            else:
+                self._note(Damage(self.number, offset, length + missing, records, crc, expected, open_))
+                missing = 0
         if missing and frames.offset == frames.end:
             lost = 0 if open_ else self.end_number() - frames.number
             self._note(Damage(self.number, frames.end, missing, max(0, lost), 0, 0, open_))
@@ -264,7 +266,7 @@ class Page:
         """Iterate the records' bytes alone: the fast path."""
         return self._iterate(self.frames(payloads=True))
 
-    def _iterate(self, frames: Frames) -> Iterator[Record]:
+    def _iterate(self, frames: Frames) -> Iterator[Any]:
         while True:
             yield from frames
             if not self.extend(frames):

@@ -276,7 +276,7 @@ class Session(_core.Producer):
         ring.wait(SPACE, seen, min(LOOK, seconds))
         self._keep_writer()
         attachment = self._attachment
-        if attachment is not None and not _ring.is_current(attachment.file, self.name, self._ring_dir):
+        if attachment is not None and _ring.is_replaced(attachment.file, self.name, self._ring_dir):
             return ENDED
         return FULL if self._attention else attempt()
 
@@ -380,7 +380,7 @@ class Session(_core.Producer):
                 raise WaitTimeoutError(goal, position, reached, waited)
             ring.wait(DONE, seen, LOOK if timeout is None else min(LOOK, timeout - waited))
             attachment = self._attachment
-            if attachment is not None and not _ring.is_current(attachment.file, self.name, self._ring_dir):
+            if attachment is not None and _ring.is_replaced(attachment.file, self.name, self._ring_dir):
                 self._attach()
             ring = self._ready_ring()
 

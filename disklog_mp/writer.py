@@ -270,7 +270,7 @@ class Writer:
             else:
                 if stop == _core.STOP_DAMAGED:
                     self._replace_damaged()
-                elif stop == _core.STOP_CLOSED:  # by a writer that did not live to replace it
+                elif stop == _core.STOP_CLOSED:  # by us, or by a writer that did not live to replace it
                     self._replace(self._file_())
                 return False
         index = position & self._mask
@@ -391,17 +391,11 @@ class Writer:
         if self.ring.capacity != self.options.ring_bytes or not _ring.is_current(
             self._file_(), self.name, self.ring_dir
         ):
-            self._succeed()
-
-    def _succeed(self) -> bool:
-        """Close the ring, once it is drained, and go on in a successor of the same name."""
-        old = self._file_()
-        if not old.ring.close(self._pages.position):
-            return False
-        self._replace(old)
-        return True
+            # What was claimed before is drained first; then the closed word is met and the ring replaced.
+            self.ring.close(self.ring.frontier(self._pages.position))
 
     def _replace(self, old: _ring.RingFile) -> None:
+        """Go on in a successor of the same name, after the last position of the old ring."""
         file = self._create_ring(old.ring.generation + 1, replace=True)
         totals = list(old.ring.totals())
         for state in (_core.SLOT_ATTACHED, _core.SLOT_DETACHED):

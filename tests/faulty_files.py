@@ -3,6 +3,7 @@
 import errno
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +138,27 @@ class FaultyFiles(RealFiles):
         """What the file holds now survives."""
         self._content[os.fstat(fd).st_ino] = os.pread(fd, os.fstat(fd).st_size, 0)
 
-    def lose_power(self, path: Path, *, names_survive: bool = False) -> None:
-        """Take back what was not synced; `names_survive`: but for names, which a journal may have kept."""
+    def lose_power(
+        self, path: Path, *, names_survive: bool = False, survives: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Take back what was not synced.
+
+        `names_survive`: but for names, which a journal may have kept.  `survives` is asked for each OS page
+        of a file that was written since.
+        """
+        present = {name: (path / name).read_bytes() for name in self._inodes(path)}
         names = self._inodes(path) if names_survive else self._names
-        for name in self._inodes(path):
+        inodes = {inode: name for name, inode in self._inodes(path).items()}
+        for name in present:
             (path / name).unlink()
         for name, inode in names.items():
-            (path / name).write_bytes(self._content.get(inode, b""))
+            old, new = self._content.get(inode, b""), present.get(inodes.get(inode, ""), b"")
+            data = bytearray(old)
+            for offset in range(0, len(new), 4096):
+                if new[offset : offset + 4096] != old[offset : offset + 4096] and survives():
+                    data.extend(bytes(max(0, offset - len(data))))
+                    data[offset : offset + 4096] = new[offset : offset + 4096]
+            (path / name).write_bytes(data)
         self._names = self._inodes(path)
         self._content = {inode: (path / name).read_bytes() for name, inode in self._names.items()}
 

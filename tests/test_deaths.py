@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +136,24 @@ class TestWriter:
 
         assert list(range(100)) == numbers_of(path)
         assert (100, 100, True) == (books.logged, books.written, books.balance)
+
+    def test_a_full_ring_whose_name_is_removed_throws_nobody_out(self, open_log: OpenLog, path: Path) -> None:
+        """Whoever waits for room goes on waiting, and is served by the ring or its successor."""
+        log = open_log(timeout=60)
+        writer = log.stats().writer_pid
+        os.kill(writer, signal.SIGSTOP)
+        with disklog_mp.attach(log.name, timeout=60) as other:
+            for i in range(900):
+                other.log(b"0 %d" % i + b" " * 1000)
+            os.unlink(_ring.ring_path(log.name, None))
+            timer = threading.Timer(0.3, os.kill, (writer, signal.SIGCONT))
+            timer.start()
+            for i in range(900, 3000):
+                other.log(b"0 %d" % i + b" " * 1000)
+            timer.join()
+            other.flush()
+
+        assert list(range(3000)) == numbers_of(path)
 
     def test_a_ring_closed_by_a_writer_that_died_is_succeeded(self, open_log: OpenLog, path: Path) -> None:
         """Killed between closing the ring and making the next: whoever logs has it put right."""
@@ -341,8 +360,6 @@ class TestForks:
 
     def test_a_fork_while_threads_log(self, log: disklog_mp.Session, path: Path) -> None:
         """Appends under way in other threads at the moment of the fork are the parent's alone."""
-        import threading
-
         stop = threading.Event()
         counts = [0, 0]
 

@@ -40,6 +40,8 @@ def test_sixteen_processes_and_three_readers_agree(
     stats = log.stats()
 
     assert [0] * WORKERS == [process.exitcode for process in processes]
+    for process in processes:
+        process.close()
     assert [(WORKERS * COUNT, results[0][1])] * 3 == results
     assert WORKERS * COUNT + 1 == stats.records == stats.logged
     assert stats.dropped == stats.abandoned == 0

@@ -37,7 +37,8 @@ uint32_t dl_frame_crc(uint32_t seed, uint64_t position, const struct dl_frame_he
 enum dl_frame_status dl_frame_check(const uint8_t *at, uint64_t room, uint64_t position, uint32_t seed,
                                     struct dl_frame *frame);
 
-/* Distance from `at` to the next valid frame at or after it, in whole granules; `room` if there is none. */
+/* Distance from `at` to the next valid frame at or after it, in whole granules; `room` if there is none.
+ * The cost grows with the room, whatever lengths the headers on the way claim. */
 uint64_t dl_frame_find(const uint8_t *at, uint64_t room, uint64_t position, uint32_t seed);
 
 /* True if nothing but zeros stands there. */

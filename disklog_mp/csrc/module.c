@@ -571,7 +571,8 @@ static PyObject *ring_slots(PyObject *self, PyObject *args)
         return NULL;
     PyObject *list = PyList_New(0);
     for (unsigned int i = 0, found = 0; list != NULL && i < DL_SLOTS && found < most; i++) {
-        if ((uint32_t)atomic_load_explicit(&ring_of(self)->slots[i].word, memory_order_acquire) != state)
+        /* In the single order: after closing a ring, it is half of Dekker's with those who attach. */
+        if ((uint32_t)atomic_load(&ring_of(self)->slots[i].word) != state)
             continue;
         PyObject *index = PyLong_FromUnsignedLong(i);
         if (index == NULL || PyList_Append(list, index) != 0) {
@@ -748,6 +749,13 @@ static void producer_dealloc(PyObject *self)
 
 static PyTypeObject *ring_type; /* set once, at import */
 
+/* In a fork's child: the parent's threads are not there to finish their appends. */
+static void forget_parent(Producer *producer)
+{
+    if (producer->token != 0 && producer->token != atomic_load_explicit(fork_page, memory_order_relaxed))
+        atomic_store(&producer->inside, 0);
+}
+
 static PyObject *producer_bind(PyObject *self, PyObject *args)
 {
     Producer *producer = (Producer *)self;
@@ -768,6 +776,7 @@ static PyObject *producer_bind(PyObject *self, PyObject *args)
     atomic_store(&producer->claimant.last, 0);
     producer->slot = &ring_of(ring)->slots[slot];
     producer->ring = ring;
+    forget_parent(producer);
     producer->token = fork_token();
     Py_DecRef(old);
     Py_RETURN_NONE;
@@ -778,6 +787,7 @@ static PyObject *producer_unbind(PyObject *self, PyObject *unused)
 {
     (void)unused;
     Producer *producer = (Producer *)self;
+    forget_parent(producer);
     producer->token = 0;
     return PyLong_FromLong(atomic_load(&producer->inside));
 }
@@ -845,12 +855,13 @@ static int append(Producer *producer, const void *bytes, size_t length, uint16_t
         Py_BEGIN_ALLOW_THREADS
         status = dl_append(ring, &producer->claimant, header, bytes, length, position, &end);
         Py_END_ALLOW_THREADS
-        atomic_fetch_sub(&producer->inside, 1);
     }
     if (status == DL_OK)
         appended(producer, ring, end, 1);
-    if (aside)
+    if (aside) {
+        atomic_fetch_sub(&producer->inside, 1); /* counted: now the slot may go */
         Py_DecRef(held);
+    }
     return status;
 }
 
@@ -1001,9 +1012,9 @@ static int append_group(Producer *producer, PyObject *records, uint16_t tag, uin
         atomic_fetch_add(&producer->inside, 1);
         status = dl_append_group(ring_of(held), &producer->claimant, header, items, (uint32_t)number,
                                  position, &end);
-        atomic_fetch_sub(&producer->inside, 1);
         if (status == DL_OK)
             appended(producer, ring_of(held), end, (uint64_t)number);
+        atomic_fetch_sub(&producer->inside, 1);
         Py_DecRef(held);
     }
 done:

@@ -21,7 +21,8 @@
  * owner is left.  A start over moves forward.  The words from `released` lead to the frontier.  In the end
  * all is drained and every slot is free: invalid end states count.
  *
- * ABSTRACTED: memory is sequentially consistent; what a missing fence would do is written out as the order
+ * ABSTRACTED: a producer may go by an older value of `released`, which `seen` remembers; the code looks anew
+ * before each swap, one of the ways open to the model.  Memory is sequentially consistent; what a missing fence would do is written out as the order
  * it permits (BUG_FENCE, BUG_SPACE_FENCE, BUG_LAST_LATE).  The kernel's lock is the only witness of death
  * and falls with the process.  The words of a frontier walk are read at once (a slower walk ends later), so
  * is a run that is written (nobody may change it); a hint swap with its retries is one maximum.  A granule's

@@ -66,7 +66,8 @@ def _nanoseconds(moment: object, what: str) -> int:
     timestamp = getattr(moment, "timestamp", None)
     if timestamp is None:
         raise TypeError(f"{what} is ns since the epoch, seconds as a float, or a datetime, not {moment!r}")
-    return int(round(timestamp() * 1e6)) * 1000
+    microseconds: int = round(timestamp() * 1e6)
+    return microseconds * 1000
 
 
 class Reader:

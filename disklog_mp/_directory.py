@@ -15,6 +15,7 @@ PAGE_NAME = re.compile(r"page-([0-9]{10,19})\.dlog")
 ASIDE_NAME = re.compile(r"page-([0-9]{10,19})\.bad-([0-9]{1,19})")
 OUR_NAMES = re.compile(r"page-[0-9]{10,19}\.(dlog|bad-[0-9]+)|\.page-[0-9]{10,19}\.new|disklog\.lock")
 LOCK = "disklog.lock"
+UNSEEN = 64  # pages that can be made while a directory is listed
 
 
 def page_name(number: int) -> str:
@@ -56,7 +57,19 @@ class Directory:
             number = int(match[1])
             if number > 0 and match[0] == page_name(number):  # more zeros make another file, not a page
                 numbers.append(number)
-        return sorted(numbers)
+        return self._complete(sorted(numbers))
+
+    def _complete(self, numbers: list[int]) -> list[int]:
+        """Add what a listing left out: it is no picture of one moment, and a file renamed meanwhile may
+        appear under neither name, though one that got its name later does.
+        """
+        complete: list[int] = []
+        for number in numbers:
+            before = complete[-1] if complete else 0
+            unseen = range(max(before + 1, number - UNSEEN), number)
+            complete += [other for other in unseen if os.path.lexists(self.page_path(other))]
+            complete.append(number)
+        return complete
 
     def set_aside(self) -> list[tuple[int, int]]:
         """Return page number and offset of the bytes kept aside; offset 0 is a whole page file."""

@@ -137,6 +137,19 @@ def create(
     return RingFile(ring, fd)
 
 
+def check_room(name: str, ring_dir: str | None, capacity: int) -> None:
+    """Raise the OSError that creating a ring of that capacity would meet."""
+    import tempfile
+
+    target = ring_path(name, ring_dir)
+    size = _core.ring_size(capacity)
+    with tempfile.TemporaryFile(dir=os.path.dirname(target)) as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            raise _no_room(error, size, os.path.dirname(target)) from None
+
+
 def _remove_unfinished(target: str) -> None:
     """Remove what creators of this ring left under temporary names when they were killed."""
     place, name = os.path.split(target)

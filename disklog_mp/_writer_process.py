@@ -25,7 +25,9 @@ def start(name: str, path: str, options: dict[str, Any], ring_dir: str | None, *
     Raises what the writer met at its start: WriterActiveError if there is one already, OSError, ...
     """
     _starting[:] = [process for process in _starting if process.poll() is None]
-    order = json.dumps({"name": name, "path": path, "options": options, "ring_dir": ring_dir})
+    order = json.dumps(
+        {"name": name, "path": path, "options": options, "ring_dir": ring_dir, "waiting": wait}
+    )
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     environment = dict(os.environ)
     # The writer must find the package wherever this process found it.
@@ -72,6 +74,7 @@ def main(order: str) -> None:
     from disklog_mp import writer
 
     told = json.loads(order)
+    ready = False
     try:
         writer.raise_descriptor_limit()
         with writer.stop_on_signals() as stopping:
@@ -79,13 +82,22 @@ def main(order: str) -> None:
                 told["name"], told["path"], Options(**told["options"]), ring_dir=told["ring_dir"]
             )
             _answer({"kind": "ready"})
+            ready = True
             work.run(stopping)
-    except errors.DiskLogError as error:
+    except errors.WriterActiveError as error:  # somebody was faster: no news
         _answer({"kind": type(error).__name__, "values": error.args})
-    except OSError as error:
-        _answer({"kind": "OSError", "values": [error.errno, error.strerror, error.filename]})
-    except (TypeError, ValueError) as error:
-        _answer({"kind": type(error).__name__, "values": [str(error)]})
+    except (errors.DiskLogError, OSError, TypeError, ValueError) as error:
+        if ready or not told["waiting"]:
+            print(f"disklog-mp: {told['name']}: the writer cannot go on: {error}", file=sys.stderr)
+        _answer(_describe(error))
+
+
+def _describe(error: Exception) -> dict[str, Any]:
+    if isinstance(error, errors.DiskLogError):
+        return {"kind": type(error).__name__, "values": error.args}
+    if isinstance(error, OSError):
+        return {"kind": "OSError", "values": [error.errno, error.strerror, error.filename]}
+    return {"kind": type(error).__name__, "values": [str(error)]}
 
 
 def _answer(told: dict[str, Any]) -> None:

@@ -112,14 +112,15 @@ class Reader:
 
     def _pages(self, numbers: list[int]) -> Iterator[Page]:
         before: Page | None = None
+        listed = 0
         for number in numbers:
             page = self._open(number)
-            if page is None:
-                continue
-            if before is not None and number > before.number + 1:
-                self._note_missing(before, page)
-            before = page
-            yield page
+            if page is not None:
+                if before is not None and number > listed + 1:
+                    self._note_missing(before, page)
+                before = page
+                yield page
+            listed = number
 
     def _note_missing(self, before: Page, after: Page) -> None:
         """Report records between two pages whose page file is not there."""
@@ -270,6 +271,7 @@ class Reader:
             records.append(record)
             if len(records) >= max_records:
                 break
+        del stream._reader  # or they would hold each other, and a descriptor
         self._streams[:] = [stream]
         return records, stream.cursor()
 
@@ -280,6 +282,7 @@ class Reader:
             stream = self._streams.pop()  # not to be found by another thread meanwhile
         except IndexError:
             return Stream(self, wanted)
+        stream._reader = self
         return stream if wanted is not None and stream.cursor() == wanted else Stream(self, wanted)
 
     def follow(self, cursor: Cursor | str | None = None, *, timeout: float | None = None) -> Iterator[Record]:
@@ -372,10 +375,10 @@ class Stream:
     def _following(self, page: Page) -> Page | None:
         """The next page, if there is one: then this one is complete."""
         following = None
-        if os.path.exists(self._reader._directory.page_path(page.number + 1)):
-            following = self._reader._open(page.number + 1) or self._beyond(page, page.number + 2)
+        if self._is_there(page.number + 1):
+            following = self._reader._open(page.number + 1) or self._beyond(page)
         elif time.monotonic() >= self._next_list:
-            following = self._beyond(page, page.number + 1)
+            following = self._beyond(page)
             self._next_list = time.monotonic() + self._list_poll
             self._list_poll = min(2 * self._list_poll, LIST_POLL[1])
         if following is not None:
@@ -383,16 +386,21 @@ class Stream:
             self._next_list, self._list_poll = 0.0, LIST_POLL[0]
         return following
 
-    def _beyond(self, page: Page, first: int) -> Page | None:
-        """The first page that can be read from that number on.
+    def _is_there(self, number: int) -> bool:
+        return os.path.exists(self._reader._directory.page_path(number))
+
+    def _beyond(self, page: Page) -> Page | None:
+        """The first page that can be read behind one whose next page is not there, or cannot be read.
 
         Raises PageRetiredError if it was retention that came from behind.
         """
         numbers = self._reader.page_numbers()
-        if numbers and numbers[0] > page.number + 1:
+        later = [number for number in numbers if number > page.number + 1]
+        # Pages get their names in order: if the next one is not there now, it did not come just before these.
+        if not self._is_there(page.number + 1) and numbers[:1] == later[:1] != []:
             raise PageRetiredError(page.number + 1, numbers[0], numbers[-1])
-        for number in numbers:
-            following = self._reader._open(number) if number >= first else None
+        for number in [page.number + 1, *later]:
+            following = self._reader._open(number)
             if following is not None:
                 if number > page.number + 1:
                     self._reader._note_missing(page, following)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from disklog_mp import _core, _ring
+from disklog_mp import _core, _files, _ring
 from disklog_mp._core import (
     DAMAGED,
     DONE,
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from disklog_mp.reader import Reader
 
 LOOK = 0.02  # longest sleep without another look, seconds
+PATIENCE = 5.0  # with a writer that is about to leave, or to make another ring
+START_AGAIN = 0.5  # seconds between two writers started by one session
 POLICIES = ("block", "raise", "drop")
 
 
@@ -58,6 +60,7 @@ class _Attachment:
     def __init__(self, name: str, ring_dir: str | None) -> None:
         self.users = 0
         self.who = _ring.identity()
+        deadline = time.monotonic() + PATIENCE
         while True:
             self.file = _ring.attach(name, ring_dir)
             status = os.fstat(self.file.fd)
@@ -73,9 +76,28 @@ class _Attachment:
             # The writer closed it before it could see us: there is a successor, or soon no log.
             alive = _ring.writer_alive(self.file)
             self.detach()
-            if not alive:
+            if not alive or time.monotonic() > deadline:
                 raise LogNotFoundError(name)
             time.sleep(0.001)
+
+    def mend(self, path: str) -> bool:
+        """True if the descriptor is ours, or could be had again: a daemon may have closed all it had."""
+        try:
+            status = os.fstat(self.file.fd)
+            if (status.st_dev, status.st_ino) == self._inode:
+                return True
+        except OSError:
+            pass
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return False
+        status = os.fstat(fd)
+        if (status.st_dev, status.st_ino) != self._inode or not _files.lock_byte(fd, self.slot):
+            os.close(fd)
+            return False
+        self.file = self.file._replace(fd=fd)
+        return True
 
     def detach(self) -> None:
         self.file.ring.detach(self.slot, self._incarnation)
@@ -117,6 +139,7 @@ def _take(name: str, ring_dir: str | None, former: _Attachment | None) -> _Attac
         if attachment is not None and (
             attachment is former
             or attachment.who.pid != os.getpid()
+            or not attachment.mend(_ring.ring_path(name, ring_dir))
             or not _ring.is_current(attachment.file, name, ring_dir)
         ):
             del _attachments[name, ring_dir]
@@ -171,6 +194,7 @@ class Session(_core.Producer):
         self._dropped = 0
         self._dropped_since = 0
         self._glance_at = 0.0
+        self._start_again_at = 0.0
         self._closed = False
         self._attach()
 
@@ -184,18 +208,46 @@ class Session(_core.Producer):
             former, ended = self._attachment, self._bound
             if former is not None and former.who.pid != os.getpid():
                 former, self._dropped, self._attention = None, 0, False
-            try:
-                attachment = _take(self.name, self._ring_dir, former if ended else None)
-            except LogNotFoundError:
-                if self._starter is None:
-                    raise
-                self._starter()
-                attachment = _take(self.name, self._ring_dir, None)
+            attachment = self._take(former, ended)
             self._attachment = attachment
             self._bind(attachment.file.ring, attachment.slot, attachment.who.pid)
             self._watch = self._starter is not None
             if former is not None:
                 _give_back(self.name, self._ring_dir, former)
+
+    def _take(self, former: _Attachment | None, ended: bool) -> _Attachment:
+        """Attach to the ring of the name, which may be about to come: its writer is replacing the one we
+        had, or another process is starting one.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return _take(self.name, self._ring_dir, former if ended else None)
+            except LogNotFoundError:
+                coming = (
+                    former is not None
+                    and former.mend(_ring.ring_path(self.name, self._ring_dir))
+                    and _ring.writer_alive(former.file)
+                )
+                if time.monotonic() > deadline or (self._starter is None and not coming):
+                    raise
+                if self._starter is not None and not coming:
+                    try:
+                        self._starter()
+                    except WriterActiveError as active:
+                        if active.args[0] != self.name:
+                            raise
+            time.sleep(0.002)
+
+    def _whole_attachment(self) -> _Attachment:
+        """The attachment with a descriptor that can be asked."""
+        attachment = self._attachment
+        if attachment is None or not attachment.mend(_ring.ring_path(self.name, self._ring_dir)):
+            self._unbind()
+            self._attach()
+            attachment = self._attachment
+        assert attachment is not None
+        return attachment
 
     def _ready_ring(self) -> _core.Ring:
         """The ring of this process's attachment."""
@@ -275,8 +327,7 @@ class Session(_core.Producer):
             return status
         ring.wait(SPACE, seen, min(LOOK, seconds))
         self._keep_writer()
-        attachment = self._attachment
-        if attachment is not None and _ring.is_replaced(attachment.file, self.name, self._ring_dir):
+        if _ring.is_replaced(self._whole_attachment().file, self.name, self._ring_dir):
             return ENDED
         return FULL if self._attention else attempt()
 
@@ -305,8 +356,10 @@ class Session(_core.Producer):
 
     def _look_at_writer(self) -> None:
         """The writer has been silent for a while: if it is dead, start another, without waiting for it."""
-        if self._starter is not None and self._attachment is not None:
-            if not _ring.writer_alive(self._attachment.file):
+        if self._starter is not None and not _ring.writer_alive(self._whole_attachment().file):
+            now = time.monotonic()
+            if now >= self._start_again_at:
+                self._start_again_at = now + START_AGAIN
                 self._starter(wait=False)
 
     def _glance(self) -> None:
@@ -318,19 +371,14 @@ class Session(_core.Producer):
                 self._look_at_writer()
 
     def _keep_writer(self) -> bool:
-        """True if a writer is alive, if need be one started here."""
-        attachment = self._attachment
-        if attachment is None or _ring.writer_alive(attachment.file):
+        """True if a writer is alive.  If not, one is started, if this session may; nobody waits for it."""
+        if _ring.writer_alive(self._whole_attachment().file):
             return True
-        if self._starter is None:
-            return False
         try:
-            self._starter()
-        except WriterActiveError:  # somebody else was faster
-            return True
+            self._look_at_writer()
         except (DiskLogError, OSError) as error:
-            raise WriterDiedError(self.name, attachment.file.ring.writer_pid) from error
-        return True
+            raise WriterDiedError(self.name, self._ready_ring().writer_pid) from error
+        return False
 
     # -- waiting for the writer --------------------------------------------------------------------------
 
@@ -353,7 +401,7 @@ class Session(_core.Producer):
 
     def _wait(self, goal: str, position: int, timeout: float | None) -> None:
         started = time.monotonic()
-        # Without a writer of our own to start, a supervisor may: give it time.
+        # A dead writer is replaced, by us or by a supervisor: give it time.
         dead_after = started + (self.timeout if timeout is None else timeout)
         ring = self._ready_ring()
         failures = ring.sync_failures
@@ -379,8 +427,7 @@ class Session(_core.Producer):
             if timeout is not None and waited >= timeout:
                 raise WaitTimeoutError(goal, position, reached, waited)
             ring.wait(DONE, seen, LOOK if timeout is None else min(LOOK, timeout - waited))
-            attachment = self._attachment
-            if attachment is not None and _ring.is_replaced(attachment.file, self.name, self._ring_dir):
+            if _ring.is_replaced(self._whole_attachment().file, self.name, self._ring_dir):
                 self._attach()
             ring = self._ready_ring()
 
@@ -411,8 +458,7 @@ class Session(_core.Producer):
         from disklog_mp import _stats
 
         self._ready_ring()
-        assert self._attachment is not None
-        return _stats.read(self._attachment.file)
+        return _stats.read(self._whole_attachment().file)
 
     # -- leaving -----------------------------------------------------------------------------------------
 

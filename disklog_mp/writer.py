@@ -32,6 +32,7 @@ PARK = 0.1
 BLOCKED = 0.001  # between two looks at a claim that is not committed
 CHORES = 0.05
 BACK_OFF = (0.02, 1.0)
+GRACE = 1.0  # for whoever started this writer to attach
 
 
 class Writer:
@@ -53,6 +54,7 @@ class Writer:
         self.options = options
         self.ring_dir = ring_dir
         self._gid = group_id(options.group)
+        self._capacity = options.ring_bytes
         self._interval = None if options.sync in ("always", "page", "never") else parse_duration(options.sync)
         self._who = _ring.identity()
         self._directory = Directory(path, files)
@@ -77,7 +79,8 @@ class Writer:
         self._syncer = _Syncer(self)
         now = time.monotonic()
         self._next_chores = self._next_reap = self._next_look = 0.0
-        self._last_sync = self._last_used = now
+        self._last_sync = now
+        self._last_used = now + GRACE
         self._rolls = self.ring.roll_wanted
 
     @property
@@ -108,6 +111,8 @@ class Writer:
                 raise self._active() from None
         elif self._is_ours(found):
             self._file = found
+            if found.ring.capacity != self._capacity:  # it will be replaced: is there room?
+                _ring.check_room(self.name, self.ring_dir, self._capacity)
             recovered = pages.recover(found.ring.log_id, found.ring.salt, ring_is_there=True)
             if (pages.log_id, pages.salt) == (found.ring.log_id, found.ring.salt):
                 self._join(found.ring)
@@ -182,7 +187,7 @@ class Writer:
         file = _ring.create(
             self.name,
             ring_dir=self.ring_dir,
-            capacity=self.options.ring_bytes,
+            capacity=self._capacity,
             base=pages.position,
             generation=generation,
             salt=pages.salt,
@@ -268,18 +273,14 @@ class Writer:
             elif stop == _core.STOP_CLAIMED:
                 return self._is_abandoned(following)
             else:
-                if stop == _core.STOP_DAMAGED:
-                    self._replace_damaged()
-                elif stop == _core.STOP_CLOSED:  # by us, or by a writer that did not live to replace it
-                    self._replace(self._file_())
+                if stop in (_core.STOP_DAMAGED, _core.STOP_CLOSED):
+                    self._go_on_in_another(stop)
                 return False
         index = position & self._mask
         try:
             pages.append(self._data[index : index + length], end, records, last_time)
         except OSError as error:
-            self._report(error)
-            low, high = BACK_OFF
-            self._trouble = min(max(self._trouble * 2, low), high)
+            self._stumble(error)
             return False
         if self._trouble:
             self._recover_from_trouble()
@@ -296,6 +297,22 @@ class Writer:
             self._idle = 0
             return False
         return True
+
+    def _go_on_in_another(self, stop: int) -> None:
+        """The ring ends here: closed by us, or by a writer that did not live to replace it, or damaged."""
+        try:
+            if stop == _core.STOP_CLOSED:
+                self._replace(self._file_())
+            else:
+                self._replace_damaged()
+        except OSError as error:
+            self._stumble(error)
+
+    def _stumble(self, error: OSError) -> None:
+        """Report, and wait longer each time before the next attempt."""
+        self._report(error)
+        low, high = BACK_OFF
+        self._trouble = min(max(self._trouble * 2, low), high)
 
     def _is_abandoned(self, owner: int) -> bool:
         """The claim at the head is its owner's for as long as that lives, and padding when it is dead."""
@@ -335,6 +352,8 @@ class Writer:
     def _chores(self, now: float) -> None:
         ring, pages, options = self.ring, self._pages, self.options
         ring.heartbeat = time.time_ns()
+        if ring.released != pages.position:  # nobody's but ours, and it is there: somebody scribbled
+            ring.release(pages.position, pages.position)
         self._syncer.harvest()
         due = self._interval is not None and now - self._last_sync >= self._interval
         if due and ring.durable < pages.position:
@@ -388,15 +407,26 @@ class Writer:
 
     def _look_at_ring(self) -> None:
         """Somebody may have removed the ring's name (logind does, when a user leaves): go on in a new one."""
-        if self.ring.capacity != self.options.ring_bytes or not _ring.is_current(
-            self._file_(), self.name, self.ring_dir
-        ):
+        capacity = self._capacity
+        if self.ring.capacity != capacity or not _ring.is_current(self._file_(), self.name, self.ring_dir):
+            try:
+                _ring.check_room(self.name, self.ring_dir, capacity)
+            except OSError as error:
+                self._report(error)
+                self._capacity = self.ring.capacity
+                return
             # What was claimed before is drained first; then the closed word is met and the ring replaced.
             self.ring.close(self.ring.frontier(self._pages.position))
 
     def _replace(self, old: _ring.RingFile) -> None:
         """Go on in a successor of the same name, after the last position of the old ring."""
-        file = self._create_ring(old.ring.generation + 1, replace=True)
+        try:
+            file = self._create_ring(old.ring.generation + 1, replace=True)
+        except OSError:
+            if self._capacity == old.ring.capacity:
+                raise
+            self._capacity = old.ring.capacity  # there is room for no other
+            file = self._create_ring(old.ring.generation + 1, replace=True)
         totals = list(old.ring.totals())
         for state in (_core.SLOT_ATTACHED, _core.SLOT_DETACHED):
             for slot in _ring.slots(old.ring, state):

@@ -16,6 +16,9 @@ import disklog_mp
 from disklog_mp import _ring
 
 RUN = f"test-{os.getpid()}"
+
+# Shells start what runs in the background with SIGINT ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 _numbers = itertools.count(1)
 
 

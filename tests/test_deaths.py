@@ -1,5 +1,6 @@
 """What a death costs: workers, writers, everybody, at once and over and over."""
 
+import contextlib
 import mmap
 import multiprocessing
 import os
@@ -192,6 +193,62 @@ class TestWriter:
             other.flush()
 
         assert list(range(100)) == numbers_of(path)
+
+    def test_a_watermark_scribbled_over_is_put_right(self, log: disklog_mp.Session, path: Path) -> None:
+        """Whatever stands in `released`, log() comes back, and the writer restores what is its own."""
+        ring = log._ring
+        assert ring is not None
+        log.log(b"0 0")
+        log.flush()
+        for value in (2**64 - 1, 2**64 - 32, 0, 7):
+            ring.released = value
+            with (
+                contextlib.suppress(disklog_mp.RingFullError),
+                disklog_mp.attach(log.name, timeout=0.01) as other,
+            ):
+                other.log(b"1 1")
+            wait_until(lambda: ring.released == ring.written)
+        log.log(b"0 1")
+        log.flush()
+
+        assert [0, 1] == numbers_of(path)
+
+    def test_a_ring_that_would_not_fit_is_refused_at_a_restart_too(
+        self, open_log: OpenLog, name: str, path: Path
+    ) -> None:
+        """An existing log opened with a ring larger than memory: the error comes at once, the log goes on."""
+        log = open_log()
+        log.log(b"0 0")
+        stop_writer(name, signal.SIGKILL)
+        log.log(b"0 1")
+        with pytest.raises(OSError, match="shm-size"):
+            disklog_mp.open(name, path, ring_bytes="1t")
+        log.log(b"0 2")
+        log.flush()
+
+        assert [0, 1, 2] == numbers_of(path)
+
+    def test_a_daemon_that_closes_all_descriptors_goes_on(self, log: disklog_mp.Session, path: Path) -> None:
+        """Its session has the ring mapped, and takes a descriptor again when it needs one."""
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                log.log(b"0 0")
+                os.closerange(3, 1000)
+                log.log(b"0 1")
+                log.flush(10)
+                log.stats()
+                with disklog_mp.attach(log.name) as other:
+                    other.log(b"0 2")
+                    other.flush(10)
+                log.close()
+                code = 0
+            finally:
+                os._exit(code)
+
+        assert os.waitpid(pid, 0)[1] == 0
+        assert [0, 1, 2] == numbers_of(path)
 
     def test_another_ring_size_after_a_restart(self, open_log: OpenLog, name: str, path: Path) -> None:
         """A new writer with another ring_bytes drains the old ring, closes it, goes on in a successor."""

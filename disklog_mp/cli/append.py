@@ -39,6 +39,8 @@ def append(
     The log must be open, or --path says where it is.  A last line without an end counts too.  Returns when
     the records are in page files; prints nothing unless something is wrong.
     """
+    if sys.stdin is None:
+        raise click.UsageError("there is no stdin to read records from")
     seconds = _options.parse_duration(timeout, "timeout")
     if path is None:
         log = disklog_mp.attach(name, timeout=seconds, ring_dir=ring_dir)

@@ -127,7 +127,7 @@ static int claim(struct dl_ring *ring, struct dl_claimant *claimant, uint32_t sl
         uint64_t before = released;
         released = DL_ATOMIC(claim:B, LOAD(ring->control->released, acquire));
         if (ahead > 0) { /* t is from a past lap: the frontier is at least a lap on */
-            if (released <= t)
+            if (released <= t || t - released <= capacity)
                 return DL_DAMAGED;
             continue;
         }
@@ -135,8 +135,11 @@ static int claim(struct dl_ring *ring, struct dl_claimant *claimant, uint32_t sl
         uint64_t wanted = length <= rest ? length : rest; /* too long for the rest: pad it first */
         /* Once more, though the word says it: a producer that slept here while the others went through half
          * of all tags would take a current word for an earlier one. */
-        if (t < released)
+        if (t < released) {
+            if (t - released <= capacity) /* it wraps: nobody released up to there */
+                return DL_DAMAGED;
             continue;
+        }
         if (t + wanted - released > capacity) {
             if (released != before)
                 continue;

@@ -159,6 +159,11 @@ static_assert(offsetof(struct dl_constants, name) == 104, "after the limits");
  *      896  records, ...               the writer: the books
  *     1280  error_*                    the writer: the last trouble
  *     2048  options                    the writer, at its start: the options in force, JSON
+ *
+ * Bells are futex words in here, not named semaphores: a wait on one is bounded by the monotonic clock (a
+ * semaphore's by the wall clock, which steps), reaches whoever maps the ring wherever its file is (ring_dir
+ * in a volume that containers share), wakes all who sleep with one call and counts nobody, needs no second
+ * object to protect, rename or leak, and cannot be planted (opening an empty semaphore file is SIGBUS).
  */
 struct dl_control {
     _Atomic uint64_t hint;

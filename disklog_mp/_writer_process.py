@@ -16,7 +16,7 @@ from typing import Any
 from disklog_mp import errors
 from disklog_mp._options import Options
 
-_starting: list[subprocess.Popen[bytes]] = []  # short-lived parents of writers nobody waited for
+_starting: list[int] = []  # short-lived parents of writers that nobody waits for
 
 
 def start(name: str, path: str, options: dict[str, Any], ring_dir: str | None, *, wait: bool = True) -> None:
@@ -24,7 +24,7 @@ def start(name: str, path: str, options: dict[str, Any], ring_dir: str | None, *
 
     Raises what the writer met at its start: WriterActiveError if there is one already, OSError, ...
     """
-    _starting[:] = [process for process in _starting if process.poll() is None]
+    _starting[:] = [pid for pid in _starting if not _has_ended(pid)]
     order = json.dumps(
         {"name": name, "path": path, "options": options, "ring_dir": ring_dir, "waiting": wait}
     )
@@ -43,12 +43,21 @@ def start(name: str, path: str, options: dict[str, Any], ring_dir: str | None, *
     assert process.stdout is not None
     if not wait:
         process.stdout.close()
-        _starting.append(process)
+        _starting.append(process.pid)
+        process.returncode = 0  # the object would complain, at the latest when this process ends
         return
     with process.stdout:
         answer = process.stdout.readline()
     process.wait()
     _raise_if_failed(answer, name)
+
+
+def _has_ended(pid: int) -> bool:
+    """Reap a child if it has ended; one that somebody else reaped has."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
 
 
 def _raise_if_failed(answer: bytes, name: str) -> None:

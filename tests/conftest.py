@@ -1,5 +1,6 @@
 """What every test gets: names of its own, logs that are taken down, and the proof that nothing is left."""
 
+import contextlib
 import gc
 import itertools
 import os
@@ -107,8 +108,13 @@ def multiprocessing_helpers() -> None:
     resource_tracker.ensure_running()
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+def descriptors() -> dict[str, str]:
+    """This process's descriptors, and what they lead to; but for those of multiprocessing's own heap."""
+    found = {}
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+            found[fd] = os.readlink(f"/proc/self/fd/{fd}")
+    return {fd: target for fd, target in found.items() if "/pym-" not in target}
 
 
 @pytest.fixture(autouse=True)
@@ -127,4 +133,6 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         for entry in left[0]:
             os.unlink(os.path.join(_ring.SHM, entry))
         pytest.fail(f"left behind: shared memory {left[0]}, processes {left[1]}")
-    assert descriptors() <= before, "left behind: open descriptors"
+    after = descriptors()
+    more = {fd: target for fd, target in after.items() if fd not in before}
+    assert len(after) <= len(before), f"left behind: open descriptors {more}"

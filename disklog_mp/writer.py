@@ -225,9 +225,13 @@ class Writer:
     def _publish_books(self) -> None:
         ring, pages = self.ring, self._pages
         ring.records, ring.page, ring.first_page = pages.number, pages.page_number, pages.first_page()
-        ring.page_bytes = total = pages.total_bytes()
+        ring.page_bytes = pages.total_bytes()
+        self._halt()
+
+    def _halt(self) -> None:
+        """Have producers refused when the pages have taken `max_bytes`; let in again when they have room."""
         limit = self.options.max_bytes
-        ring.halted = int(limit is not None and total >= limit)
+        self.ring.halted = int(limit is not None and self._pages.total_bytes() >= limit)
 
     # -- the loop ----------------------------------------------------------------------------------------
 
@@ -288,6 +292,8 @@ class Writer:
         if pages.page_number != ring.page or pages.is_empty():
             self._after_roll()
         ring.written = end
+        if self.options.max_bytes is not None:
+            self._halt()  # before the room in the ring is given back: it is all that may go beyond
         if self.options.sync == "always":
             self._syncer.run_now(pages.sync_job)
         ring.release(position, end)
@@ -368,7 +374,7 @@ class Writer:
             self._publish_books()
         ring.page_bytes = pages.total_bytes()
         if options.max_bytes is not None:
-            ring.halted = int(pages.total_bytes() >= options.max_bytes)
+            self._halt()  # retention may have made room
         if now >= self._next_reap:
             attached = self._reap()
             self._next_reap = now + max(0.1, attached * 0.0005)

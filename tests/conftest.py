@@ -52,7 +52,8 @@ def stop_writer(name: str, number: int = signal.SIGTERM, ring_dir: str | None = 
         pid = file.ring.writer_pid
         if not pid or not _ring.writer_alive(file):
             return
-        os.kill(pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
         wait_until(lambda: not _ring.writer_alive(file), 20)
     finally:
         os.close(file.fd)

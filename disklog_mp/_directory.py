@@ -66,8 +66,9 @@ class Directory:
         complete: list[int] = []
         for number in numbers:
             before = complete[-1] if complete else 0
-            unseen = range(max(before + 1, number - UNSEEN), number)
-            complete += [other for other in unseen if os.path.lexists(self.page_path(other))]
+            if number > before + 1:
+                unseen = range(max(before + 1, number - UNSEEN), number)
+                complete += [other for other in unseen if os.path.lexists(self.page_path(other))]
             complete.append(number)
         return complete
 

@@ -402,33 +402,39 @@ class PageWriter:
         ring_is_there: bool,
         released: int | None = None,
         durable: int | None = None,
+        records: int = 0,
     ) -> Recovered:
         """Find where the log goes on, repairing what a crash left.  Opening is recovering.
 
         Without the ring of an earlier writer of this boot the last page is scanned to its end.  With it,
         what stands at position `released` and behind is in the ring and comes again; if that is not told,
         the watermark says it.  Pages that reach beyond `durable` (not told: all) are synced by the first
-        sync job, for nobody knows what the last writer came to.
+        sync job, for nobody knows what the last writer came to.  Where pages are missing that had the
+        positions before `released`, the log goes on with number `records` at the least.
 
         Bytes that cannot be read are kept aside, never thrown away; no position, number or page number is
         given twice.  Interrupted anywhere, it can be repeated.  Raises FormatVersionError if the last page
-        is of another version.
+        is of another version.  With the ring, `new_log_id` and `new_salt` are its own.
         """
         directory = self.directory
         directory.tidy()
         repairs = _Repairs()
         last: FoundPage | None = None
+        if released is not None and (released % GRANULE or released > _page_format.POSITION_MAX):
+            released = None  # scribbled over
         try:
             numbers = directory.pages()
             self.page_number = max([0, *numbers, *(number for number, _ in directory.set_aside())])
             last = self._find_last(numbers, repairs)
             if last is None:
                 self.log_id, self.salt = new_log_id, new_salt
-                self.position = released or 0
+                self.position, self.number = released or 0, records
             else:
                 self.log_id, self.salt = last.header.log_id, last.header.salt
+                if self.log_id != new_log_id:  # what it says is of another log
+                    ring_is_there, released, durable, records = False, None, None, 0
                 self._take_older(numbers[:-1], last.header, durable, repairs)
-                self._take_last(last, ring_is_there, released, repairs)
+                self._take_last(last, ring_is_there, released, records, repairs)
         except BaseException:
             if last is not None:
                 last.file.close()
@@ -498,7 +504,7 @@ class PageWriter:
             page.file.close()
 
     def _take_last(
-        self, last: FoundPage, ring_is_there: bool, released: int | None, repairs: _Repairs
+        self, last: FoundPage, ring_is_there: bool, released: int | None, records: int, repairs: _Repairs
     ) -> None:
         """Go on behind the last page's frames: in it, or in a new one if something was lost there."""
         header, line = last.header, last.line
@@ -526,6 +532,7 @@ class PageWriter:
         if not last.is_sealed and survey.end >= last.published():
             page.show(survey.last_time)  # followers look for the next page when they have read this one
         if self.position != page.ends_at():
+            self.number = max(self.number, records)
             new = self._open_page(0)  # before the seal: now it is written where the log goes on
             if leap:  # or the next power loss would leap from here to the same place
                 new.file.sync()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import errno
 import math
@@ -375,31 +376,34 @@ class Stream:
     def _following(self, page: Page) -> Page | None:
         """The next page, if there is one: then this one is complete."""
         following = None
+        now = time.monotonic()
         if self._is_there(page.number + 1):
-            following = self._reader._open(page.number + 1) or self._beyond(page)
-        elif time.monotonic() >= self._next_list:
-            following = self._beyond(page)
-            self._next_list = time.monotonic() + self._list_poll
-            self._list_poll = min(2 * self._list_poll, LIST_POLL[1])
+            following = self._reader._open(page.number + 1)
+            if following is None:  # a page that is still empty is false, so no `or` here
+                following = self._beyond(page, page.number + 2)
+        elif now >= self._next_list or self._is_there(page.number + 2):
+            following = self._beyond(page, page.number + 1)
+            self._next_list, self._list_poll = now + self._list_poll, min(2 * self._list_poll, LIST_POLL[1])
         if following is not None:
             self._check_log(following, page.header.log_id.hex())
-            self._next_list, self._list_poll = 0.0, LIST_POLL[0]
+            self._next_list, self._list_poll = now + LIST_POLL[0], LIST_POLL[0]
         return following
 
     def _is_there(self, number: int) -> bool:
         return os.path.exists(self._reader._directory.page_path(number))
 
-    def _beyond(self, page: Page) -> Page | None:
-        """The first page that can be read behind one whose next page is not there, or cannot be read.
+    def _beyond(self, page: Page, first: int) -> Page | None:
+        """The first page that can be read from that number on.
 
         Raises PageRetiredError if it was retention that came from behind.
         """
         numbers = self._reader.page_numbers()
-        later = [number for number in numbers if number > page.number + 1]
-        # Pages get their names in order: if the next one is not there now, it did not come just before these.
-        if not self._is_there(page.number + 1) and numbers[:1] == later[:1] != []:
+        # Pages get their names in order: if the next one is not there now, it did not come before others.
+        if self._is_there(page.number + 1):
+            numbers = sorted({page.number + 1, *numbers})
+        elif numbers and numbers[0] > page.number:
             raise PageRetiredError(page.number + 1, numbers[0], numbers[-1])
-        for number in [page.number + 1, *later]:
+        for number in numbers[bisect.bisect_left(numbers, first) :]:
             following = self._reader._open(number)
             if following is not None:
                 if number > page.number + 1:

@@ -74,7 +74,8 @@ def recover(
     path: Path, files: Files = REAL, *, ring: bool = False, released: int | None = None
 ) -> tuple[PageWriter, Recovered]:
     pages = PageWriter(Directory(path, files), "log", options())
-    return pages, pages.recover(b"N" * 16, 99, ring_is_there=ring, released=released)
+    log_id, salt = (LOG_ID, SALT) if ring else (b"N" * 16, 99)
+    return pages, pages.recover(log_id, salt, ring_is_there=ring, released=released)
 
 
 def append(pages: PageWriter, records: list[bytes]) -> list[int]:
@@ -705,8 +706,46 @@ class TestRing:
         path.mkdir()
         pages, report = recover(path, ring=True, released=6400)
 
-        assert (report.position, pages.position, pages.log_id) == (6400, 6400, b"N" * 16)
+        assert (6400, 6400, LOG_ID) == (report.position, pages.position, pages.log_id)
         pages.close()
+
+    def test_a_ring_of_another_log_says_nothing_about_this_one(self, path: Path) -> None:
+        """Its positions are not these; the pages are scanned as if there were none."""
+        make_log(path)
+        with open(page_path(path, 2), "r+b") as file:
+            file.seek(256)
+            file.write(struct.pack("<Q", at(3)))
+        pages = PageWriter(Directory(path), "log", options())
+        report = pages.recover(b"o" * 16, 1, ring_is_there=True, released=2**40, durable=2**40, records=77)
+        pages.close()
+
+        assert (14 * FRAME, 14, LOG_ID) == (report.position, report.number, pages.log_id)
+        assert (RECORDS, []) == read(path)
+
+    def test_numbers_go_on_where_the_ring_is(self, path: Path) -> None:
+        """Its books know how many records there were, where pages are missing; else the pages know better."""
+        make_log(path)
+        for missing, number in (((), 14), ((2,), 50), ((1, 2), 50)):
+            for each in missing:
+                page_path(path, each).unlink(missing_ok=True)
+            pages = PageWriter(Directory(path), "log", options())
+            report = pages.recover(LOG_ID, SALT, ring_is_there=True, released=14 * FRAME, records=50)
+            append(pages, NEW if missing else [])
+            pages.close()
+
+            assert (14 * FRAME, number) == (report.position, report.number)
+            if missing:
+                assert [50, 51, 52] == [record.number for record in Reader(path)][-3:]
+                page_path(path, max(Directory(path).pages())).unlink()
+
+    def test_a_position_that_was_scribbled_over_is_not_believed(self, path: Path) -> None:
+        """Between granules, or where no log ever comes."""
+        make_log(path)
+        for released in (7, 2**64 - 32, 2**64 - 1):
+            pages, report = recover(path, ring=True, released=released)
+            pages.close()
+
+            assert (14 * FRAME, 14) == (report.position, report.number)
 
     def test_what_the_ring_holds_is_not_torn(self, path: Path) -> None:
         """Half a frame behind what was released: it is written again, in place."""

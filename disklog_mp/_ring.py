@@ -12,6 +12,7 @@ import re
 import select
 import stat
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import posix_ipc
@@ -92,17 +93,19 @@ def create(
     mode: int,
     gid: int,
     replace: bool,
+    fill: Callable[[_core.Ring], None],
 ) -> RingFile:
     """Create a whole ring under a temporary name, take its writer's lock, then give it its own name.
 
-    With `replace` an old ring of the name gives way in the same instant; without, FileExistsError.
+    `fill` puts into it what must be there when others come.  With `replace` an old ring of the name gives
+    way in the same instant; without, FileExistsError.
     Raises OSError(ENOSPC) with the size, the mount and the remedy if memory for it is not there.
     """
     target = ring_path(name, ring_dir)
     # No log's name begins with a dot and the prefix, so a temporary one is nobody's ring.
     temporary = os.path.join(os.path.dirname(target), f".{PREFIX}{name}.{os.getpid()}")
     size = _core.ring_size(capacity)
-    _remove_unfinished(target)
+    tidy(name, ring_dir)
     if ring_dir is None:
         flags = posix_ipc.O_CREX
         fd = posix_ipc.SharedMemory("/" + os.path.basename(temporary), flags, mode=0o600).fd
@@ -120,6 +123,7 @@ def create(
         )
         _files.set_access(fd, mode, gid)
         ring = _core.Ring(fd, size, writable=True)
+        fill(ring)
         fd = _reopen(fd)
         _files.lock_byte(fd, _core.WRITER_LOCK)
         if replace:
@@ -150,14 +154,17 @@ def check_room(name: str, ring_dir: str | None, capacity: int) -> None:
             raise _no_room(error, size, os.path.dirname(target)) from None
 
 
-def _remove_unfinished(target: str) -> None:
-    """Remove what creators of this ring left under temporary names when they were killed."""
-    place, name = os.path.split(target)
+def tidy(name: str, ring_dir: str | None) -> None:
+    """Remove what creators of this ring left under temporary names when they were killed.
+
+    It may be a second name of the ring itself, which would keep its memory when the ring goes.
+    """
+    place, base = os.path.split(ring_path(name, ring_dir))
     if not os.path.isdir(place):
         return
     for entry in os.listdir(place):
         stem, _, pid = entry.rpartition(".")
-        if stem != "." + name or not pid.isdigit():
+        if stem != "." + base or not pid.isdigit():
             continue
         if int(pid) == os.getpid() or start_ticks(int(pid)) is None:
             with contextlib.suppress(FileNotFoundError):
@@ -240,6 +247,8 @@ def _check_owner(status: os.stat_result, path: str) -> None:
 
 def unlink(name: str, ring_dir: str | None) -> bool:
     """Remove the ring's name; processes that are attached keep their mapping.  False if there is none."""
+    with contextlib.suppress(OSError):
+        tidy(name, ring_dir)
     try:
         os.unlink(ring_path(name, ring_dir))
     except FileNotFoundError:

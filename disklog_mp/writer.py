@@ -31,6 +31,7 @@ NAPS = 6  # before parking: a bell costs a producer more than a nap costs the wr
 PARK = 0.1
 BLOCKED = 0.001  # between two looks at a claim that is not committed
 CHORES = 0.05
+REAP = 0.1  # between two looks at who is alive; longer with many producers
 BACK_OFF = (0.02, 1.0)
 GRACE = 1.0  # for whoever started this writer to attach
 
@@ -141,6 +142,7 @@ class Writer:
                 os.close(file.fd)
                 raise active
             if _ring.is_current(file, self.name, self.ring_dir):
+                _ring.tidy(self.name, self.ring_dir)
                 return file
             os.close(file.fd)  # replaced between the two looks
 
@@ -182,9 +184,11 @@ class Writer:
             if pages.position != position:
                 self._say(f"ring and pages disagree: {position} and {pages.position}")
 
-    def _create_ring(self, generation: int, replace: bool) -> _ring.RingFile:
+    def _create_ring(
+        self, generation: int, replace: bool, fill: Callable[[_core.Ring], None] | None = None
+    ) -> _ring.RingFile:
         pages = self._pages
-        file = _ring.create(
+        return _ring.create(
             self.name,
             ring_dir=self.ring_dir,
             capacity=self._capacity,
@@ -196,9 +200,11 @@ class Writer:
             mode=self.options.mode,
             gid=self._gid,
             replace=replace,
+            fill=fill or self._open_books,
         )
-        file.ring.base_records = pages.number
-        return file
+
+    def _open_books(self, ring: _core.Ring) -> None:
+        ring.base_records = self._pages.number
 
     def _introduce(self) -> None:
         """Put this writer's identity, options and books into the ring."""
@@ -377,7 +383,7 @@ class Writer:
             self._halt()  # retention may have made room
         if now >= self._next_reap:
             attached = self._reap()
-            self._next_reap = now + max(0.1, attached * 0.0005)
+            self._next_reap = now + max(REAP, attached * 0.0005)
             if attached:
                 self._last_used = now
         if now >= self._next_look:
@@ -426,24 +432,27 @@ class Writer:
 
     def _replace(self, old: _ring.RingFile) -> None:
         """Go on in a successor of the same name, after the last position of the old ring."""
+
+        def carry_over(ring: _core.Ring) -> None:
+            totals = list(old.ring.totals())
+            for state in (_core.SLOT_ATTACHED, _core.SLOT_DETACHED):
+                for slot in _ring.slots(old.ring, state):
+                    for i, count in enumerate((slot.logged, slot.dropped, slot.waited)):
+                        totals[i] += count
+            for i, total in enumerate(totals):
+                ring.store64(_core.TOTALS + 8 * i, total)
+            ring.base_records = old.ring.base_records
+            ring.abandoned = old.ring.abandoned
+            ring.writer_count = old.ring.writer_count
+            ring.durable = old.ring.durable
+
         try:
-            file = self._create_ring(old.ring.generation + 1, replace=True)
+            file = self._create_ring(old.ring.generation + 1, replace=True, fill=carry_over)
         except OSError:
             if self._capacity == old.ring.capacity:
                 raise
             self._capacity = old.ring.capacity  # there is room for no other
-            file = self._create_ring(old.ring.generation + 1, replace=True)
-        totals = list(old.ring.totals())
-        for state in (_core.SLOT_ATTACHED, _core.SLOT_DETACHED):
-            for slot in _ring.slots(old.ring, state):
-                for i, count in enumerate((slot.logged, slot.dropped, slot.waited)):
-                    totals[i] += count
-        for i, total in enumerate(totals):
-            file.ring.store64(_core.TOTALS + 8 * i, total)
-        file.ring.base_records = old.ring.base_records
-        file.ring.abandoned = old.ring.abandoned
-        file.ring.writer_count = old.ring.writer_count
-        file.ring.durable = old.ring.durable
+            file = self._create_ring(old.ring.generation + 1, replace=True, fill=carry_over)
         old.ring.halted = _core.REPLACED  # also for those who claim beyond where it was closed
         self._former.append((old, self._witnesses))
         self._marks.clear()
@@ -519,7 +528,10 @@ class Writer:
                 self._replace(self._file_())  # somebody came between the look and the closing
                 self._last_used = now
                 return False
-            _ring.unlink(self.name, self.ring_dir)
+            try:
+                _ring.unlink(self.name, self.ring_dir)
+            except OSError as error:  # another user's, in a directory where only the owner may
+                self._say(f"the ring stays, closed, for the next writer: {error}")
         if self.options.sync != "never":
             self._syncer.run_now(self._pages.sync_job)
         self.close()

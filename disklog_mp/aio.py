@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from disklog_mp import _core, _open, _ring, reader, session
 from disklog_mp._core import DAMAGED, FULL, NEEDS_ATTACH, SYNC_WANTED, Record
-from disklog_mp.errors import RingFullError, WaitTimeoutError, WriterDiedError
+from disklog_mp.errors import LogNotFoundError, RingFullError, WaitTimeoutError, WriterDiedError
 from disklog_mp.page import Damage, Page, report
 from disklog_mp.reader import Cursor
 
@@ -60,10 +60,10 @@ class _Producer(session.Session):
         with contextlib.suppress(_AttachFirstError):  # unpickled by a coroutine: at first use, then
             super().__init__(*args, **options)
 
-    def _attach(self) -> None:
+    def _attach(self, patience: float = session.PATIENCE) -> None:
         if not self._closed and _running_loop() is not None:
             raise _AttachFirstError
-        super()._attach()
+        super()._attach(patience)
 
     def _look_at_writer(self) -> None:
         loop = _running_loop()
@@ -201,10 +201,17 @@ class Session:
 
     async def _do(self, function: Callable[[], Result]) -> Result:
         """Call a function that needs the ring: after a fork, or when the ring was replaced, attach first."""
+        deadline = time.monotonic() + self.timeout
         while True:
             with contextlib.suppress(_AttachFirstError):
                 return function()
-            await _in_thread(self._inner._attach)
+            try:
+                await _in_thread(self._inner._attach)
+            except LogNotFoundError:  # the ring ended, and its writer before it made the next
+                over = time.monotonic() >= deadline
+                if over or self.on_full != "block" or self._inner._attachment is None:
+                    raise
+                await asyncio.sleep(LONGEST)
 
     async def _keep_writer(self) -> bool:
         """True if a writer is alive, if need be one started now; attached to the ring that is in use."""

@@ -57,31 +57,39 @@ POLICIES = ("block", "raise", "drop")
 class _Attachment:
     """The process's slot in one ring, shared by its sessions on that log."""
 
-    def __init__(self, name: str, ring_dir: str | None) -> None:
+    def __init__(self, name: str, ring_dir: str | None, deadline: float) -> None:
         self.users = 0
+        self._detached = False  # another thread may still look at it
         self.who = _ring.identity()
-        deadline = time.monotonic() + PATIENCE
         while True:
             self.file = _ring.attach(name, ring_dir)
             status = os.fstat(self.file.fd)
             self._inode = (status.st_dev, status.st_ino)
             try:
-                self.slot = _ring.take_slot(self.file, self.who, time.time_ns())
+                closed = self.file.ring.is_closed()  # if so no slot of it is worth having
+                if not closed:
+                    self.slot = _ring.take_slot(self.file, self.who, time.time_ns())
+                    self._incarnation = self.file.ring.slot(self.slot)[2]
+                    if not self.file.ring.is_closed():
+                        return
+                # The writer closed it before it could see us: there is a successor, or soon no log.
+                alive = _ring.writer_alive(self.file)
+                if not closed:
+                    self.file.ring.detach(self.slot, self._incarnation)
             except BaseException:
                 self.close_descriptor()
                 raise
-            self._incarnation = self.file.ring.slot(self.slot)[2]
-            if not self.file.ring.is_closed():
-                return
-            # The writer closed it before it could see us: there is a successor, or soon no log.
-            alive = _ring.writer_alive(self.file)
-            self.detach()
-            if not alive or time.monotonic() > deadline:
+            self.close_descriptor()
+            if not alive or time.monotonic() >= deadline:
                 raise LogNotFoundError(name)
             time.sleep(0.001)
 
     def mend(self, path: str) -> bool:
         """True if the descriptor is ours, or could be had again: a daemon may have closed all it had."""
+        with _lock:
+            return not self._detached and self._mend(path)
+
+    def _mend(self, path: str) -> bool:
         try:
             status = os.fstat(self.file.fd)
             if (status.st_dev, status.st_ino) == self._inode:
@@ -100,6 +108,7 @@ class _Attachment:
         return True
 
     def detach(self) -> None:
+        self._detached = True
         self.file.ring.detach(self.slot, self._incarnation)
         self.close_descriptor()
 
@@ -132,7 +141,7 @@ def _forked() -> None:
 os.register_at_fork(after_in_child=_forked)
 
 
-def _take(name: str, ring_dir: str | None, former: _Attachment | None) -> _Attachment:
+def _take(name: str, ring_dir: str | None, former: _Attachment | None, deadline: float) -> _Attachment:
     """The process's attachment to the log's present ring, with one more user."""
     with _lock:
         attachment = _attachments.get((name, ring_dir))
@@ -147,7 +156,7 @@ def _take(name: str, ring_dir: str | None, former: _Attachment | None) -> _Attac
                 attachment.close_descriptor()
             attachment = None
         if attachment is None:
-            attachment = _Attachment(name, ring_dir)
+            attachment = _Attachment(name, ring_dir, deadline)
             _attachments[name, ring_dir] = attachment
         attachment.users += 1
         return attachment
@@ -200,7 +209,7 @@ class Session(_core.Producer):
 
     # -- attaching ---------------------------------------------------------------------------------------
 
-    def _attach(self) -> None:
+    def _attach(self, patience: float = PATIENCE) -> None:
         """Bind to the log's ring as it is now: at first, after a fork, after the ring was replaced."""
         if self._closed:
             raise SessionClosedError(self.name)
@@ -208,28 +217,28 @@ class Session(_core.Producer):
             former, ended = self._attachment, self._bound
             if former is not None and former.who.pid != os.getpid():
                 former, self._dropped, self._attention = None, 0, False
-            attachment = self._take(former, ended)
+            attachment = self._take(former, ended, min(patience, PATIENCE))
             self._attachment = attachment
             self._bind(attachment.file.ring, attachment.slot, attachment.who.pid)
             self._watch = self._starter is not None
             if former is not None:
                 _give_back(self.name, self._ring_dir, former)
 
-    def _take(self, former: _Attachment | None, ended: bool) -> _Attachment:
+    def _take(self, former: _Attachment | None, ended: bool, patience: float) -> _Attachment:
         """Attach to the ring of the name, which may be about to come: its writer is replacing the one we
         had, or another process is starting one.
         """
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while True:
             try:
-                return _take(self.name, self._ring_dir, former if ended else None)
+                return _take(self.name, self._ring_dir, former if ended else None, deadline)
             except LogNotFoundError:
                 coming = (
                     former is not None
                     and former.mend(_ring.ring_path(self.name, self._ring_dir))
                     and _ring.writer_alive(former.file)
                 )
-                if time.monotonic() > deadline or (self._starter is None and not coming):
+                if time.monotonic() >= deadline or (self._starter is None and not coming):
                     raise
                 if self._starter is not None and not coming:
                     try:
@@ -286,7 +295,18 @@ class Session(_core.Producer):
         counted = False
         while True:
             if status == NEEDS_ATTACH or status == ENDED:
-                self._attach()
+                left = self.timeout - (time.monotonic() - started)
+                new = self._attachment is None
+                try:
+                    self._attach(PATIENCE if new else 0.0 if self.on_full == "drop" else left)
+                except LogNotFoundError:
+                    # The ring ended, and its writer died before it made the next: no room until one does.
+                    if not new and self.on_full == "drop":
+                        return self._drop(count)
+                    if new or self.on_full != "block" or left <= 0:
+                        raise
+                    time.sleep(min(LOOK, left))
+                    continue
             elif status == TOO_LARGE:
                 limit = self._ready_ring().record_limit
                 raise RecordTooLargeError(length(), limit)
@@ -428,7 +448,7 @@ class Session(_core.Producer):
                 raise WaitTimeoutError(goal, position, reached, waited)
             ring.wait(DONE, seen, LOOK if timeout is None else min(LOOK, timeout - waited))
             if _ring.is_replaced(self._whole_attachment().file, self.name, self._ring_dir):
-                self._attach()
+                self._attach(PATIENCE if timeout is None else max(0.0, timeout - waited))
             ring = self._ready_ring()
 
     def roll(self) -> None:

@@ -8,7 +8,7 @@ BENCH ?=
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format coverage sanitize stress model bench torture dist clean
+.PHONY: help demo test check format coverage sanitize stress model faults bench torture dist clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -61,6 +61,10 @@ stress: ## the same, longer
 
 model: ## the protocol's model, explored exhaustively (needs spin and gcc)
 	tests/model/run
+
+faults: $(VENV)/installed-test ## a process killed, frozen or failed at every step there is, and 2,000 pairs
+	work=$$(mktemp -d) && trap 'rm -rf '$$work EXIT && core=$$($(BIN)/python tests/fault_core.py $$work) && \
+	$(BIN)/python tests/fault_walk.py --every --pairs 2000 --core $$core --path $$work/logs
 
 bench: $(VENV)/installed ## how fast it is on this machine
 	$(BIN)/disklog-mp bench $(BENCH)

@@ -212,6 +212,7 @@ static PyObject *mapping_store32(PyObject *self, PyObject *args)
     _Atomic uint32_t *word = word_at((Mapping *)self, offset, 4, 1);
     if (word == NULL)
         return NULL;
+    DL_POINT("store");
     atomic_store(word, value);
     Py_RETURN_NONE;
 }
@@ -225,6 +226,7 @@ static PyObject *mapping_store64(PyObject *self, PyObject *args)
     _Atomic uint64_t *word = word_at((Mapping *)self, offset, 8, 1);
     if (word == NULL)
         return NULL;
+    DL_POINT("store");
     atomic_store(word, value);
     Py_RETURN_NONE;
 }
@@ -238,6 +240,7 @@ static PyObject *mapping_maximize64(PyObject *self, PyObject *args)
     _Atomic uint64_t *word = word_at((Mapping *)self, offset, 8, 1);
     if (word == NULL)
         return NULL;
+    DL_POINT("store");
     uint64_t found = atomic_load(word);
     while (found < value && !atomic_compare_exchange_weak(word, &found, value)) {
     }
@@ -284,7 +287,9 @@ static PyObject *mapping_ring_bell(PyObject *self, PyObject *args)
     _Atomic uint32_t *word = word_at((Mapping *)self, offset, 4, 1);
     if (word == NULL)
         return NULL;
+    DL_POINT("bell");
     atomic_fetch_add(word, 1);
+    DL_POINT("bell rung");
     return PyLong_FromLong(futex_wake(word, INT32_MAX));
 }
 
@@ -356,6 +361,7 @@ static int ring_set_word(PyObject *self, PyObject *value, void *closure)
     unsigned long long number = PyLong_AsUnsignedLongLong(value);
     if (PyErr_Occurred() != NULL)
         return -1;
+    DL_POINT("store");
     if ((uintptr_t)closure & 1u)
         atomic_store((_Atomic uint64_t *)(void *)at, number);
     else
@@ -463,7 +469,9 @@ static PyObject *ring_release(PyObject *self, PyObject *args)
     dl_release(ring_of(self), from, to);
     /* Dekker's, as in parking: a producer stores its wish, then looks for room. */
     atomic_thread_fence(memory_order_seq_cst);
+    DL_POINT("released");
     if (atomic_load(&control->space_wanted) != 0 && atomic_exchange(&control->space_wanted, 0) != 0) {
+        DL_POINT("space");
         atomic_fetch_add(&control->space, 1);
         futex_wake(&control->space, INT32_MAX);
     }
@@ -504,6 +512,7 @@ static PyObject *ring_park(PyObject *self, PyObject *args)
     struct dl_ring *ring = ring_of(self);
     uint32_t bell = atomic_load(&ring->control->bell);
     if (dl_park(ring, position)) {
+        DL_POINT("parked");
         Py_BEGIN_ALLOW_THREADS
         futex_wait(&ring->control->bell, bell, seconds);
         Py_END_ALLOW_THREADS
@@ -533,6 +542,7 @@ static PyObject *ring_announce(PyObject *self, PyObject *unused)
     (void)unused;
     struct dl_control *control = ring_of(self)->control;
     if (atomic_load(&control->done_wanted) != 0 && atomic_exchange(&control->done_wanted, 0) != 0) {
+        DL_POINT("done");
         atomic_fetch_add(&control->done, 1);
         futex_wake(&control->done, INT32_MAX);
     }
@@ -598,6 +608,7 @@ static PyObject *ring_attach(PyObject *self, PyObject *args)
     uint64_t word = atomic_load(&slot->word);
     if ((uint32_t)word != DL_SLOT_FREE)
         Py_RETURN_FALSE;
+    DL_POINT("slot locked");
     slot->pid = pid;
     slot->start = start;
     slot->pid_namespace = pid_namespace;
@@ -619,6 +630,7 @@ static PyObject *ring_detach(PyObject *self, PyObject *args)
     if (slot == NULL)
         return NULL;
     uint64_t word = (uint64_t)incarnation << 32 | DL_SLOT_ATTACHED;
+    DL_POINT("detaching");
     return PyBool_FromLong(
         atomic_compare_exchange_strong(&slot->word, &word, (word & ~1ull) | DL_SLOT_DETACHED));
 }
@@ -823,9 +835,13 @@ static void appended(Producer *producer, struct dl_ring *ring, uint64_t end, uin
 {
     if (atomic_load_explicit(&producer->end, memory_order_relaxed) < end)
         atomic_store_explicit(&producer->end, end, memory_order_relaxed);
+    DL_POINT("committed");
     count(&producer->slot->logged, records);
-    if (dl_take_bell(ring))
+    DL_POINT("counted");
+    if (dl_take_bell(ring)) {
+        DL_POINT("bell taken");
         wake_writer(ring);
+    }
 }
 
 /* One record, no policy.  DL_OK and the position, or what stands in the way. */

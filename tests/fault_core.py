@@ -1,0 +1,135 @@
+"""The core and the files of a test build, in which every step has a name and can kill, freeze or fail.
+
+`build` compiles the core with a body for DL_POINT; `Faults` loads it in place of the installed one, which
+must not be imported yet, and gives the system calls of the package's Python part points of the same kind.
+"""
+
+import ctypes
+import errno
+import importlib.machinery
+import importlib.util
+import mmap
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+CSRC = HERE.parent / "disklog_mp" / "csrc"
+CC = shutil.which("gcc") or shutil.which("cc")
+KILL, FREEZE = -1, -2
+SHORT = 10_000  # not an errno: write half of it, then go on
+RECORD_BYTES = 1 << 20
+# Each is a step that others can see, or that can fail.
+CALLS = (
+    "fchmod",
+    "fdatasync",
+    "fsync",
+    "ftruncate",
+    "link",
+    "makedirs",
+    "open",
+    "posix_fallocate",
+    "pwrite",
+    "rename",
+    "unlink",
+)
+
+
+def build(directory: Path) -> Path:
+    """Compile the test build of the core; return its path."""
+    assert CC is not None
+    path = directory / "_core.abi3.so"
+    sources = [str(source) for source in sorted(CSRC.glob("*.c"))]
+    # The tags are refreshed every second lap, or no test would live to see it.
+    options = ["-std=gnu11", "-O2", "-g", "-fPIC", "-shared", "-fvisibility=hidden", "-DDL_REFRESH_LAPS=2"]
+    faults = ["-include", str(HERE / "c" / "faults.h"), str(HERE / "c" / "faults.c")]
+    subprocess.run([CC, *options, *faults, *sources, "-o", str(path)], check=True)
+    return path
+
+
+class _Calls:
+    """A module some functions of which have a point before them."""
+
+    def __init__(self, module: Any, wrap: dict[str, Callable[..., Any]]) -> None:
+        self._module, self._wrap = module, wrap
+
+    def __getattr__(self, name: str) -> Any:
+        return self._wrap.get(name) or getattr(self._module, name)
+
+
+class Faults:
+    """Fault points of this process; a forked child has its own, as they were at the fork."""
+
+    def __init__(self, core: Path) -> None:
+        assert "disklog_mp" not in sys.modules
+        loader = importlib.machinery.ExtensionFileLoader("disklog_mp._core", str(core))
+        spec = importlib.util.spec_from_file_location("disklog_mp._core", core, loader=loader)
+        assert spec is not None
+        module = importlib.util.module_from_spec(spec)
+        loader.exec_module(module)
+        sys.modules["disklog_mp._core"] = module
+        self._library = ctypes.CDLL(str(core))
+        self._memory = mmap.mmap(-1, RECORD_BYTES)
+        self._wrap_calls()
+
+    def _wrap_calls(self) -> None:
+        import posix_ipc
+
+        from disklog_mp import _directory, _files, _ring
+
+        wrapped = {name: self._wrapped(name, getattr(os, name)) for name in CALLS}
+        wrapped["pwrite"] = self._wrapped_pwrite
+        for module in (_directory, _files, _ring):
+            module.os = _Calls(os, wrapped)  # type: ignore[attr-defined]
+        locking = {"fcntl": self._wrapped("lock", _files.fcntl.fcntl)}
+        _files.fcntl = _Calls(_files.fcntl, locking)  # type: ignore[assignment]
+        memory = {"SharedMemory": self._wrapped("shm_open", posix_ipc.SharedMemory)}
+        _ring.posix_ipc = _Calls(posix_ipc, memory)  # type: ignore[assignment]
+
+    def _wrapped(self, label: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            self.point(label)
+            return call(*args, **kwargs)
+
+        return wrapped
+
+    def _wrapped_pwrite(self, fd: int, data: Any, offset: int) -> int:
+        error = self._library.dl_fault_point(b"pwrite")
+        if error == SHORT and len(data) > 1:
+            return os.pwrite(fd, memoryview(data)[: len(data) // 2], offset)
+        if error not in (0, SHORT):
+            raise OSError(error, os.strerror(error))
+        return os.pwrite(fd, data, offset)
+
+    def point(self, label: str) -> None:
+        """A point in Python."""
+        error = self._library.dl_fault_point(label.encode())
+        if error:
+            raise OSError(error, os.strerror(error))
+
+    def arm(self, label: str, nth: int, action: int, times: int = 1) -> None:
+        """Kill, freeze or fail (an errno) when the label is met for the nth time from now on."""
+        assert self._library.dl_fault_arm(label.encode(), nth, times, action) == 0
+
+    def record(self) -> None:
+        """From now on, keep the labels met; in memory that forked children share."""
+        self._memory[:] = bytes(RECORD_BYTES)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        self._library.dl_fault_record(ctypes.c_void_p(address), RECORD_BYTES)
+
+    def recorded(self) -> list[str]:
+        """Return the labels met since record()."""
+        return self._memory[:].rstrip(b"\0").decode().split("\0")
+
+
+def errno_of(name: str) -> int:
+    """Return the number of an action's name: kill, freeze, short, or an errno's."""
+    return {"kill": KILL, "freeze": FREEZE, "short": SHORT}.get(name) or getattr(errno, name)
+
+
+if __name__ == "__main__":
+    print(build(Path(sys.argv[1])))

@@ -395,7 +395,7 @@ def with_successor(life: Life) -> None:
     while life.bystander._ready_ring().capacity != 4 * RING:
         life.stand_by(1)
         life.see_to_writer()
-        if fault is not None and fault.fails() and fault.label in ("posix_fallocate", "rename"):
+        if fault is not None and fault.fails() and fault.label in ("open", "posix_fallocate", "rename"):
             break  # there was no room for another capacity
         if time.monotonic() > deadline:
             raise Wrong("the ring is never replaced")

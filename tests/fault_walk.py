@@ -7,6 +7,7 @@ loaded: a life takes some milliseconds.  `python tests/fault_walk.py --help`.
 
 import argparse
 import contextlib
+import ctypes
 import itertools
 import json
 import mmap
@@ -404,6 +405,71 @@ def with_successor(life: Life) -> None:
     life.end()
 
 
+class Traced:
+    """A producer that is stopped again and again: at every system call, or at every instruction."""
+
+    INSTRUCTION, SYSCALL = 9, 24  # of ptrace's requests
+
+    def __init__(self, life: Life, label: str | None) -> None:
+        """It stands where it attaches, or at that fault point."""
+        self._trace = ctypes.CDLL(None, use_errno=True).ptrace
+        self._trace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+
+        def work() -> None:
+            if self._trace(0, 0, None, None):  # PTRACE_TRACEME
+                raise Wrong("this machine lets no process be traced")
+            if label is None:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            else:
+                life.faults.arm(label, 1, fault_core.FREEZE)
+            session = disklog_mp.attach(life.name, timeout=WAIT)
+            session.log(payload(1, 0, 20))
+            life.acknowledged[1] = 1
+            session.close()
+
+        self._life, self.pid = life, life.fork("producer 1", work)
+        self._wait()
+
+    def step(self, request: int, count: int) -> bool:
+        """Let it come to its so-many-eth stop from here; False if it ended before."""
+        for _ in range(count):
+            self._trace(request, self.pid, None, None)
+            if not self._wait():
+                return False
+        return True
+
+    def _wait(self) -> bool:
+        _, status = os.waitpid(self.pid, 0)
+        if not os.WIFSTOPPED(status):
+            del self._life.pids[self.pid]
+            if status:
+                raise Wrong(self._life.trouble[:].rstrip(b"\0").decode())
+            return False
+        return True
+
+    def kill(self) -> None:
+        """Here."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        del self._life.pids[self.pid]
+
+
+def with_traced(life: Life, label: str | None, request: int, count: int) -> bool:
+    """A producer dies between two instructions, or two system calls, of attaching or leaving; False if it
+    had done all it does before.
+    """
+    life.start_writer()
+    life.stand_by(1)
+    traced = Traced(life, label)
+    alive = traced.step(request, count)
+    if alive:
+        traced.kill()
+    life.stand_by(2)
+    life.check()
+    life.end()
+    return alive
+
+
 LIVES: dict[str, tuple[Callable[[Life], None], tuple[str, ...]]] = {
     "producers": (with_producers, ("producer 1",)),
     "writer": (with_writer, ("writer",)),
@@ -485,6 +551,31 @@ class Walk:
                 for action in FAILURES.get(label, ()) if role == "writer" else ():
                     self.tell(story, Fault(role, label, nth, action))
 
+    def traced(self, every: bool) -> None:
+        """All system calls from attaching to the end; the instructions of taking a slot and leaving it."""
+        for count in itertools.count():
+            if not self._tell_traced(None, Traced.SYSCALL, count):
+                break
+            self.met["system call"] += 1
+        for label, most in (("slot locked", 300), ("detaching", 100)):
+            for count in range(0, most, 1 if every else 3):
+                self._tell_traced(label, Traced.INSTRUCTION, count)
+                self.met["instruction"] += 1
+
+    def _tell_traced(self, label: str | None, request: int, count: int) -> bool:
+        self.lives += 1
+        name = f"{self.name}-{self.lives}"
+        life = Life(self.faults, name, self.path / name, ())
+        try:
+            return with_traced(life, label, request, count)
+        except Exception as error:
+            what = str(error) if isinstance(error, Wrong) else traceback.format_exc()
+            self.wrong.append(f"traced, {label} + {count}: {what}")
+            print(self.wrong[-1], file=sys.stderr)
+            return count < 1000
+        finally:
+            life.close()
+
     def pairs(self, dice: random.Random, most: int) -> None:
         """Two at once: producer and producer, producer and writer."""
         producer, by = self.labels("producers"), self.labels("writer")
@@ -503,7 +594,9 @@ class Walk:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stories", nargs="*", default=[*LIVES, "pairs"], help=", ".join([*LIVES, "pairs"]))
+    parser.add_argument(
+        "stories", nargs="*", default=[*LIVES, "traced", "pairs"], help=", ".join([*LIVES, "traced", "pairs"])
+    )
     parser.add_argument("--core", type=Path, required=True, help="the test build of the core")
     parser.add_argument("--name", default=f"test-{os.getpid()}-faults")
     parser.add_argument("--path", type=Path, required=True, help="an empty directory")
@@ -516,6 +609,8 @@ def main() -> None:
     for story in given.stories:
         if story == "pairs":
             walk.pairs(random.Random(given.seed), given.pairs)
+        elif story == "traced":
+            walk.traced(given.every)
         else:
             walk.singles(story, given.every)
     told = {

@@ -16,7 +16,7 @@ import pytest
 from conftest import RUN
 from fault_core import CALLS, CC, CSRC, HERE, build
 
-STORIES = ("producers", "writer", "retention", "successor", "pairs")
+STORIES = ("producers", "writer", "retention", "successor", "traced", "pairs")
 # At these something else would have to happen at the same instant, which is not arranged; the model and the
 # controlled schedules come there.
 SELDOM = {"commit:C", "bell taken", "closed:A", "abandon:A", "parked", "space", "done"}
@@ -60,15 +60,20 @@ def labels() -> set[str]:
 @pytest.mark.timeout(300)
 def test_no_step_can_be_hit(walks: dict[str, Any], story: str) -> None:
     """Nothing acknowledged is lost or doubled, nobody is stuck, nothing is left behind."""
-    assert not walks[story]["wrong"]
+    wrong = walks[story]["wrong"]
+    if any("lets no process be traced" in what for what in wrong):
+        pytest.skip("this machine lets no process be traced")
+
+    assert not wrong
 
 
 @pytest.mark.timeout(300)
 def test_every_point_was_met(walks: dict[str, Any]) -> None:
     """A point at which nothing ever happened proves nothing."""
     met: Counter[str] = Counter()
-    for walk in walks.values():
-        met.update(walk["met"])
+    for story, walk in walks.items():
+        if story != "traced":
+            met.update(walk["met"])
 
     assert labels() - SELDOM <= set(met)
     assert set(met) <= labels()

@@ -356,7 +356,8 @@ class Stream:
             self._check_log(page, wanted.log_id)
             # Behind a page that is gone a repair may have left positions nobody had: then the numbers tell.
             behind = wanted.position < page.first_position and wanted.number < page.first_number
-            if behind and page.number == numbers[0]:
+            before = numbers[: numbers.index(page.number)]  # damaged, or gone since they were listed
+            if behind and not any(map(self._is_there, before)):
                 raise PageRetiredError(page.number - 1, page.number, numbers[-1])
         self._enter(page)
         return True

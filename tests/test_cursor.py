@@ -276,6 +276,20 @@ class TestOldCursors:
             else:
                 assert numbered(12)[count:] == [record.data for record in Reader(path).read(cursor)[0]]
 
+    def test_a_page_retired_while_it_is_looked_for(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Between the listing and the opening: PageRetiredError too, not the next page as if nothing were."""
+        write_log(path, numbered(12), page_records=3)
+        reader = Reader(path)
+        cursor = reader.begin()
+        listed = reader.page_numbers()
+        for number in (1, 2):
+            page_path(path, number).unlink()
+        # The moment between the two system calls cannot be hit from outside.
+        monkeypatch.setattr(reader, "page_numbers", lambda: listed)
+        for read in (reader.read, lambda cursor: next(reader.follow(cursor))):
+            with pytest.raises(PageRetiredError, match="page 2 was retired: the log now has pages 3 to 4"):
+                read(cursor)
+
     def test_a_cursor_behind_a_repair_missed_nothing(self, path: Path) -> None:
         """Positions that were left out are nobody's: if no number is missing nothing is."""
         write_page(path, [frame(0, b"0"), frame(32, b"1")], number=1)

@@ -69,12 +69,8 @@ faults: $(VENV)/installed-test ## a process killed, frozen or failed at every st
 bench: $(VENV)/installed ## how fast it is on this machine
 	$(BIN)/disklog-mp bench $(BENCH)
 
-torture: $(VENV)/installed-test ## processes killed over and over, for TORTURE_MINUTES
-	end=$$(($$(date +%s) + 60 * $(TORTURE_MINUTES))); rounds=0; \
-	while [ $$(date +%s) -lt $$end ]; do \
-	  $(BIN)/python -m pytest -q -x tests/test_deaths.py tests/test_many_processes.py || exit 1; \
-	  rounds=$$((rounds + 1)); \
-	done; echo "$$rounds rounds"
+torture: $(VENV)/installed ## processes killed over and over, for TORTURE_MINUTES
+	$(BIN)/python tests/torture.py $(TORTURE_MINUTES)
 
 dist: $(VENV)/installed-test ## wheel and source distribution, in dist/
 	$(BIN)/python -m pip install --quiet build

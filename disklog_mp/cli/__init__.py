@@ -28,6 +28,7 @@ COMMANDS = {
     "verify": "verify",
     "rm": "rm",
     "bench": "bench",
+    "crashtest": "crashtest",
     "version": "version",
 }
 INTERRUPTED = 130

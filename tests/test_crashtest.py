@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -405,7 +405,7 @@ class TestStalls:
         class Slow(_crash_work._Worker):
             """Its calls take long: a real one does not do us that favour."""
 
-            def _put(self, session: disklog_mp.Session, records: list[bytes]) -> None:
+            def _put(self, session: disklog_mp.Session, records: Sequence[bytes]) -> None:
                 time.sleep(0.15)
 
         parent = os.getpid(), _ring.start_ticks(os.getpid()) or 0
@@ -415,6 +415,7 @@ class TestStalls:
         worker._fast.close()
         worker._patient.close()
         worker._delay.close()
+        worker._scratch.close()
 
         assert expected == notes.get(1, STALLS)
         assert (notes.get(1, STALLED) > STALL) == bool(expected)

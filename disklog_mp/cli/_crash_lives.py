@@ -31,7 +31,7 @@ def worker_lives(seed: int, place: int) -> Iterator[Life]:
 
 def writer_lives(seed: int) -> Iterator[Life]:
     """The writers that follow each other."""
-    return _lives(f"{seed} writer", WRITERS, mean=0.4, freezes=0.15, pause=0.15, everybody=0.05)
+    return _lives(f"{seed} writer", WRITERS, mean=0.3, freezes=0.15, pause=0.15, everybody=0.05)
 
 
 def reader_lives(seed: int, place: int) -> Iterator[Life]:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
 import struct
 import sys
+import tempfile
 import time
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import disklog_mp
 from disklog_mp import _ring
 from disklog_mp._core import Mapping
 from disklog_mp.errors import PageRetiredError, RingFullError
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 STALL = 100_000_000  # ns a call may take at the most, whoever dies
 PATIENCE = 60.0  # seconds a call may wait for room; longer is told as an error
 LONGEST = 1 << 14  # bytes of a record
 GROUP = 16  # records of a log_many() at the most
+COLD = 1 << 16  # bytes from one record to the next where memory is not there yet: it comes in portions
 BATCH = 64  # calls of which the records are made beforehand, at the most
 RUSH = (0.2, 0.015)  # seconds between two rushes, in which all workers log at once, and how long one is
 LOOK = 1.0  # seconds between two looks whether the crash test is still there
@@ -166,7 +172,7 @@ class _Worker:
         self._sequence = self._calls = self._waited = self._stalled = 0
         self._position = 0
         self._prepared = 0  # sequence behind the last record that was made
-        self._batch: list[list[bytes]] = []
+        self._scratch = tempfile.TemporaryFile(dir=order.place)
         self._notes.set(order.line, PID, os.getpid())
         # Two sessions on the one slot of this process: a call that may not wait for room is timed here,
         # and one that does is timed by the crash test, which knows what it waits for.
@@ -186,19 +192,22 @@ class _Worker:
                 next_look = now + LOOK
                 if self._order.is_abandoned():
                     break
-            for _ in range(self._dice.randrange(1, BATCH)):
-                self._prepare()
-            for records in self._batch:
+            batch: Sequence[Sequence[Buffer]] = [
+                self._prepare() for _ in range(self._dice.randrange(1, BATCH))
+            ]
+            if self._dice.random() < 0.5:
+                batch = self._cold(batch)
+            for records in batch:
                 if self._notes.load(STOP):
                     break
                 self._log(records)
-            self._batch.clear()
             if now % period > length:
                 time.sleep(min(self._dice.random() * period, period - now % period))
         self._patient.close()
         self._fast.close()
+        self._scratch.close()
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> list[bytes]:
         """Make the record of a call, or several; about as long as asked for, some much longer."""
         dice = self._dice
         group = dice.randrange(2, self._group) if dice.random() < 0.1 else 1
@@ -212,14 +221,29 @@ class _Worker:
             lengths[0] = limit
         first = self._prepared
         self._prepared += group
-        self._batch.append(
-            [
-                record_of(self._order.line, first + place, min(length, limit), place, group)
-                for place, length in enumerate(lengths)
-            ]
-        )
+        return [
+            record_of(self._order.line, first + place, min(length, limit), place, group)
+            for place, length in enumerate(lengths)
+        ]
 
-    def _log(self, records: list[bytes]) -> None:
+    def _cold(self, batch: Sequence[Sequence[Buffer]]) -> list[list[Buffer]]:
+        """Put the records where this process has not been yet: in a mapped file.  While log() copies one,
+        in the middle of its claim, the kernel has to bring its memory; so that is where many die.
+        """
+        os.lseek(self._scratch.fileno(), 0, os.SEEK_SET)
+        for record in itertools.chain.from_iterable(batch):
+            os.write(self._scratch.fileno(), record)
+            os.lseek(self._scratch.fileno(), COLD - memoryview(record).nbytes, os.SEEK_CUR)
+        end = os.lseek(self._scratch.fileno(), 0, os.SEEK_CUR)
+        os.ftruncate(self._scratch.fileno(), end)
+        memory = memoryview(Mapping(self._scratch.fileno(), end))
+        places = iter(range(0, end, COLD))
+        return [
+            [memory[(place := next(places)) : place + memoryview(record).nbytes] for record in records]
+            for records in batch
+        ]
+
+    def _log(self, records: Sequence[Buffer]) -> None:
         notes, line = self._notes, self._line
         self._wait_for_the_follower()
         following = self._sequence + len(records)
@@ -246,7 +270,7 @@ class _Worker:
         if took > min(self._stalled, STALL) and not frozen % 2 and notes.load(line + FROZEN) == frozen:
             self._note_long(took - (self._delay.parse(self._delay.look()) - self._delay.parse(delay)))
 
-    def _put(self, session: disklog_mp.Session, records: list[bytes]) -> None:
+    def _put(self, session: disklog_mp.Session, records: Sequence[Buffer]) -> None:
         if len(records) == 1:
             self._position = session.log(records[0])
         else:
@@ -263,8 +287,10 @@ class _Worker:
 
     def _wait_for_the_follower(self) -> None:
         """What was not checked yet must not be removed: the log is kept short, so its producers wait."""
-        while self._position > self._notes.load(CHECKED) + self._order.lag and not self._notes.load(STOP):
-            time.sleep(0.002)
+        while self._position > self._notes.load(CHECKED) + self._order.lag:
+            if self._notes.load(STOP) or self._order.is_abandoned():
+                break
+            time.sleep(0.005)
 
 
 def read(order: Order) -> None:

@@ -9,6 +9,7 @@ import errno
 import io
 import os
 import re
+import resource
 import select
 import stat
 import time
@@ -22,6 +23,7 @@ from disklog_mp.errors import FormatVersionError, LogNotFoundError, TooManyProdu
 
 SHM = "/dev/shm"  # where Linux keeps POSIX shared memory
 PREFIX = "disklog-"
+SPARE_DESCRIPTORS = 64  # of the writer's, for pages and what comes and goes; the others watch producers
 NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
@@ -49,12 +51,24 @@ class Identity(NamedTuple):
 
 def start_ticks(pid: int) -> int | None:
     """Return when a process started, in clock ticks after boot; None if there is none of that pid."""
+    told = _process_status(pid)
+    return int(told[19]) if told else None
+
+
+def _is_running(pid: int, start: int) -> bool:
+    """True if the process of that pid and start is there, and not a zombie."""
+    told = _process_status(pid)
+    return bool(told) and int(told[19]) == start and told[0] not in (b"Z", b"X")
+
+
+def _process_status(pid: int) -> list[bytes]:
+    """What /proc tells of a process behind its name; [] if there is none."""
     try:
         # Not open(): a destructor may log while the interpreter shuts down, and that name goes first.
         with io.FileIO(f"/proc/{pid}/stat") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
+            return file.read().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return None
+        return []
 
 
 def identity() -> Identity:
@@ -325,13 +339,15 @@ class Witnesses:
     """Tells which producers are dead, by the kernel's word: never by time, never by the pid alone.
 
     Two witnesses: the lock on the slot's byte, which the kernel drops with the process, and, for a process
-    of the writer's own pid namespace, a pidfd.  If they disagree the producer is alive.
+    of the writer's own pid namespace, a pidfd, or /proc when there are no descriptors left for those.  If
+    they disagree the producer is alive.
     """
 
     def __init__(self, file: RingFile) -> None:
         self._file = file
         self._namespace = identity().namespace
         self._pidfds: dict[tuple[int, int], int] = {}  # (slot, incarnation) -> pidfd, -1: gone at first sight
+        self._most = max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS)
 
     def is_dead(self, slot: Slot) -> bool:
         """True if the process that owns the slot is certainly gone."""
@@ -341,16 +357,20 @@ class Witnesses:
         if slot.namespace != self._namespace:
             return True
         pidfd = self._see(slot)
+        if pidfd is None:
+            return not _is_running(slot.pid, slot.start)
         if pidfd < 0:
             return True
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         return bool(poll.poll(0))
 
-    def _see(self, slot: Slot) -> int:
+    def _see(self, slot: Slot) -> int | None:
         key = (slot.index, slot.incarnation)
         if key in self._pidfds:
             return self._pidfds[key]
+        if slot.namespace == self._namespace and len(self._pidfds) >= self._most:
+            return None
         pidfd = -1
         if slot.namespace == self._namespace:
             try:
@@ -358,6 +378,8 @@ class Witnesses:
             except (ProcessLookupError, ValueError, OverflowError):
                 pidfd = -1
             except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                    return None
                 if error.errno != errno.EINVAL:  # no such pid can be
                     raise
             # The pid may be another's by now: then the one that owned the slot is gone.

@@ -252,7 +252,10 @@ class Writer:
             now = time.monotonic()
             if now >= self._next_chores:
                 self._next_chores = now + CHORES
-                self._chores(now)
+                try:
+                    self._chores(now)
+                except OSError as error:
+                    self._stumble(error)
                 alive()
             if moved:
                 continue

@@ -49,40 +49,43 @@ if TYPE_CHECKING:
     from disklog_mp.reader import Reader
 
 LOOK = 0.02  # longest sleep without another look, seconds
+FORK_PATIENCE = 0.1  # with a thread that attaches
 PATIENCE = 5.0  # with a writer that is about to leave, or to make another ring
 START_AGAIN = 0.5  # seconds between two writers started by one session
 POLICIES = ("block", "raise", "drop")
 
 
+class _RingClosedError(LogNotFoundError):
+    """The ring of that name was closed; its writer, if it lives, is about to make the next or to leave."""
+
+    def __init__(self, name: str, alive: bool) -> None:
+        super().__init__(name)
+        self.alive = alive
+
+
 class _Attachment:
     """The process's slot in one ring, shared by its sessions on that log."""
 
-    def __init__(self, name: str, ring_dir: str | None, deadline: float) -> None:
+    def __init__(self, name: str, ring_dir: str | None) -> None:
         self.users = 0
         self._detached = False  # another thread may still look at it
         self.who = _ring.identity()
-        while True:
-            self.file = _ring.attach(name, ring_dir)
-            status = os.fstat(self.file.fd)
-            self._inode = (status.st_dev, status.st_ino)
-            try:
-                closed = self.file.ring.is_closed()  # if so no slot of it is worth having
-                if not closed:
-                    self.slot = _ring.take_slot(self.file, self.who, time.time_ns())
-                    self._incarnation = self.file.ring.slot(self.slot)[2]
-                    if not self.file.ring.is_closed():
-                        return
-                # The writer closed it before it could see us: there is a successor, or soon no log.
-                alive = _ring.writer_alive(self.file)
-                if not closed:
-                    self.file.ring.detach(self.slot, self._incarnation)
-            except BaseException:
-                self.close_descriptor()
-                raise
+        self.file = _ring.attach(name, ring_dir)
+        status = os.fstat(self.file.fd)
+        self._inode = (status.st_dev, status.st_ino)
+        try:
+            closed = self.file.ring.is_closed()  # if so no slot of it is worth having
+            if not closed:
+                self.slot = _ring.take_slot(self.file, self.who, time.time_ns())
+                self._incarnation = self.file.ring.slot(self.slot)[2]
+                if not self.file.ring.is_closed():
+                    return
+                self.file.ring.detach(self.slot, self._incarnation)
+            # The writer closed it before it could see us: there is a successor, or soon no log.
+            raise _RingClosedError(name, _ring.writer_alive(self.file))
+        except BaseException:
             self.close_descriptor()
-            if not alive or time.monotonic() >= deadline:
-                raise LogNotFoundError(name)
-            time.sleep(0.001)
+            raise
 
     def mend(self, path: str) -> bool:
         """True if the descriptor is ours, or could be had again: a daemon may have closed all it had."""
@@ -124,53 +127,102 @@ class _Attachment:
 
 _attachments: dict[tuple[str, str | None], _Attachment] = {}
 _lock = threading.RLock()  # a signal handler may log while its thread attaches
+_held_for_fork = False
+_busy = False  # this process is changing what stands here; only a signal handler finds it so
+_others: list[_Attachment] = []  # of signal handlers, and to rings that have been replaced
+_returned: list[_Attachment] = []  # by users, still to be noted
 
 
 def _forked() -> None:
     """In a forked child: the parent's slots are not ours, and to hold their locks would keep a dead
     parent alive.
     """
-    global _lock
-    _lock = threading.RLock()
-    for attachment in _attachments.values():
+    global _lock, _busy
+    _lock, _busy = threading.RLock(), False
+    for attachment in [*_attachments.values(), *_others]:
         attachment.close_descriptor()
     _attachments.clear()
+    _others.clear()
+    _returned.clear()
     _core.forked()
 
 
-os.register_at_fork(after_in_child=_forked)
+def _before_fork() -> None:
+    """Not in the middle of another thread's attaching: the child would inherit what it does not know of."""
+    global _held_for_fork
+    _held_for_fork = _lock.acquire(timeout=FORK_PATIENCE)
 
 
-def _take(name: str, ring_dir: str | None, former: _Attachment | None, deadline: float) -> _Attachment:
+def _after_fork() -> None:
+    if _held_for_fork:
+        _lock.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_forked)
+
+
+def _take(name: str, ring_dir: str | None, former: _Attachment | None) -> _Attachment:
     """The process's attachment to the log's present ring, with one more user."""
+    global _busy
     with _lock:
-        attachment = _attachments.get((name, ring_dir))
-        if attachment is not None and (
-            attachment is former
-            or attachment.who.pid != os.getpid()
-            or not attachment.mend(_ring.ring_path(name, ring_dir))
-            or not _ring.is_current(attachment.file, name, ring_dir)
-        ):
-            del _attachments[name, ring_dir]
-            if attachment.who.pid != os.getpid():  # forked without Python's knowledge
-                attachment.close_descriptor()
-            attachment = None
-        if attachment is None:
-            attachment = _Attachment(name, ring_dir, deadline)
-            _attachments[name, ring_dir] = attachment
-        attachment.users += 1
-        return attachment
+        if _busy:  # a signal handler in the middle of what follows: it gets one of its own
+            attachment = _Attachment(name, ring_dir)
+            attachment.users = 1
+            _others.append(attachment)
+            return attachment
+        _busy = True
+        try:
+            return _take_shared(name, ring_dir, former)
+        finally:
+            _detach_unused()
 
 
-def _give_back(name: str, ring_dir: str | None, attachment: _Attachment) -> None:
+def _take_shared(name: str, ring_dir: str | None, former: _Attachment | None) -> _Attachment:
+    attachment = _attachments.get((name, ring_dir))
+    if attachment is not None and (
+        attachment is former
+        or attachment.who.pid != os.getpid()
+        or not attachment.mend(_ring.ring_path(name, ring_dir))
+        or not _ring.is_current(attachment.file, name, ring_dir)
+    ):
+        del _attachments[name, ring_dir]
+        if attachment.who.pid != os.getpid():  # forked without Python's knowledge
+            attachment.close_descriptor()
+        else:
+            _others.append(attachment)
+        attachment = None
+    if attachment is None:
+        attachment = _Attachment(name, ring_dir)
+        _attachments[name, ring_dir] = attachment
+    attachment.users += 1
+    return attachment
+
+
+def _give_back(attachment: _Attachment) -> None:
+    """One user less; the last one leaves the ring."""
     with _lock:
-        if attachment.who.pid != os.getpid():
-            return
-        attachment.users -= 1
-        if attachment.users == 0:
-            if _attachments.get((name, ring_dir)) is attachment:
-                del _attachments[name, ring_dir]
-            attachment.detach()
+        _returned.append(attachment)
+        if not _busy:
+            _detach_unused()
+
+
+def _detach_unused() -> None:
+    """And be busy no more."""
+    global _busy
+    while _returned:
+        _busy = True
+        attachment = _returned.pop()
+        if attachment.who.pid == os.getpid():
+            attachment.users -= 1
+            if attachment.users == 0:
+                for key, shared in list(_attachments.items()):
+                    if shared is attachment:
+                        del _attachments[key]
+                if attachment in _others:
+                    _others.remove(attachment)
+                attachment.detach()
+        _busy = False  # what a handler returned until now is seen in the next round
+    _busy = False
 
 
 class Session(_core.Producer):
@@ -218,11 +270,12 @@ class Session(_core.Producer):
             if former is not None and former.who.pid != os.getpid():
                 former, self._dropped, self._attention = None, 0, False
             attachment = self._take(former, ended, min(patience, PATIENCE))
-            self._attachment = attachment
+            # What a signal handler that logged meanwhile attached may stand there.
+            former, self._attachment = self._attachment, attachment
             self._bind(attachment.file.ring, attachment.slot, attachment.who.pid)
             self._watch = self._starter is not None
             if former is not None:
-                _give_back(self.name, self._ring_dir, former)
+                _give_back(former)
 
     def _take(self, former: _Attachment | None, ended: bool, patience: float) -> _Attachment:
         """Attach to the ring of the name, which may be about to come: its writer is replacing the one we
@@ -231,15 +284,15 @@ class Session(_core.Producer):
         deadline = time.monotonic() + patience
         while True:
             try:
-                return _take(self.name, self._ring_dir, former if ended else None, deadline)
-            except LogNotFoundError:
-                coming = (
+                return _take(self.name, self._ring_dir, former if ended else None)
+            except LogNotFoundError as problem:
+                coming = (isinstance(problem, _RingClosedError) and problem.alive) or (
                     former is not None
                     and former.mend(_ring.ring_path(self.name, self._ring_dir))
                     and _ring.writer_alive(former.file)
                 )
                 if time.monotonic() >= deadline or (self._starter is None and not coming):
-                    raise
+                    raise LogNotFoundError(self.name) from None
                 if self._starter is not None and not coming:
                     try:
                         self._starter()
@@ -494,7 +547,7 @@ class Session(_core.Producer):
             time.sleep(0.0001)
         self._attachment = None
         if attachment is not None:
-            _give_back(self.name, self._ring_dir, attachment)
+            _give_back(attachment)
 
     def __enter__(self) -> Session:
         return self

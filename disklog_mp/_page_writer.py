@@ -247,6 +247,17 @@ class PageWriter:
         self._seal(page)
         return True
 
+    def leap(self, position: int) -> None:
+        """Go on at a later position, in another page."""
+        if position == self.position:
+            return
+        page = self._page
+        if not self.seal() and page is not None:  # empty: it stays so, unsealed
+            self._page = None
+            self._keep(page.header.number, page.watermark, 0)
+            self._unsynced.append(_Sealed(page.header, page.watermark, page.data_crc, page.file))
+        self.position = position
+
     def _seal(self, page: PageFile) -> None:
         page.seal()
         self._keep(page.header.number, page.watermark, page.line.load64(LAST_TIME))

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from disklog_mp import _core, _files, _ring
+from disklog_mp import _core, _files, _ring, _salvage
 from disklog_mp._directory import Directory
 from disklog_mp._files import REAL, Files
 from disklog_mp._options import Options, group_id, parse_duration
@@ -33,6 +33,7 @@ BLOCKED = 0.001  # between two looks at a claim that is not committed
 CHORES = 0.05
 REAP = 0.1  # between two looks at who is alive; longer with many producers
 BACK_OFF = (0.02, 1.0)
+IN_FLIGHT = 0.02  # for records that are being copied into a ring that is given up
 GRACE = 1.0  # for whoever started this writer to attach
 
 
@@ -75,6 +76,8 @@ class Writer:
         # Rings this writer closed, while somebody is still attached to them: they will come over.
         self._former: list[tuple[_ring.RingFile, _ring.Witnesses]] = []
         self._marks: dict[int, int] = {}  # dead producers' slots: release up to here, then retire
+        self._lap: int | None = None  # the end of a damaged ring that is being saved
+        self._saved = 0
         self._idle = 0
         self._trouble = 0.0  # seconds to wait before the next attempt
         self._syncer = _Syncer(self)
@@ -179,8 +182,7 @@ class Writer:
         if position != pages.position:
             # Pages were removed under us, or the ring is damaged: what stands in the ring has its
             # positions, so the pages go on from there.
-            pages.seal()
-            pages.position = max(position, pages.position)
+            pages.leap(max(position, pages.position))
             if pages.position != position:
                 self._say(f"ring and pages disagree: {position} and {pages.position}")
 
@@ -223,6 +225,11 @@ class Writer:
         self._mask = ring.capacity - 1
         self._publish_books()
         ring.written = self._pages.position
+        self._durable = ring.durable
+        self._keepsakes = [
+            (start, bytes(memory[start:end]))
+            for start, end in ((0, _files.OS_PAGE), (_core.OPTIONS, _core.OPTIONS + _core.OPTIONS_LENGTH))
+        ]
 
     def _file_(self) -> _ring.RingFile:
         assert self._file is not None
@@ -332,8 +339,8 @@ class Writer:
     def _is_abandoned(self, owner: int) -> bool:
         """The claim at the head is its owner's for as long as that lives, and padding when it is dead."""
         ring = self.ring
-        slot = _ring.Slot(*ring.slot(owner))
-        if slot.state == _core.SLOT_ATTACHED and not self._witnesses.is_dead(slot):
+        # Whatever the slot says of its state: who holds its lock is alive.
+        if not self._witnesses.is_dead(_ring.Slot(*ring.slot(owner))):
             self._idle = -1  # look again soon
             return False
         if ring.abandon(self._pages.position):
@@ -382,8 +389,7 @@ class Writer:
         if options.keep_age is not None and pages.retire():
             self._publish_books()
         ring.page_bytes = pages.total_bytes()
-        if options.max_bytes is not None:
-            self._halt()  # retention may have made room
+        self._halt()  # retention may have made room
         if now >= self._next_reap:
             attached = self._reap()
             self._next_reap = now + max(REAP, attached * 0.0005)
@@ -391,6 +397,7 @@ class Writer:
                 self._last_used = now
         if now >= self._next_look:
             self._next_look = now + 1.0
+            self._heal()
             self._look_at_ring()
 
     def _reap(self) -> int:
@@ -419,6 +426,34 @@ class Writer:
                 witnesses.close()
                 os.close(file.fd)
         return taken
+
+    def _heal(self) -> None:
+        """Put back what is the writer's own, where somebody scribbled over it."""
+        ring, position = self.ring, self._pages.position
+        memory = memoryview(ring)
+        damaged = False
+        for start, kept in self._keepsakes:
+            if memory[start : start + len(kept)] != kept:
+                memory[start : start + len(kept)] = kept
+                damaged = True
+        own = {
+            "writer_pid": self._who.pid,
+            "writer_start": self._who.start,
+            "writer_namespace": self._who.namespace,
+            "written": position,
+            # The sync thread raises it after our copy.
+            "durable": min(ring.durable, self._durable),
+        }
+        for field, value in own.items():
+            if getattr(ring, field) != value:
+                setattr(ring, field, value)
+                damaged = True
+        if ring.sync_wanted > position + ring.capacity:  # nobody logged that far
+            ring.sync_wanted = 0
+            damaged = True
+        if damaged:
+            self._say("somebody wrote over the ring's control block: put right")
+            self._note("the ring's control block was damaged and put right")
 
     def _look_at_ring(self) -> None:
         """Somebody may have removed the ring's name (logind does, when a user leaves): go on in a new one."""
@@ -467,14 +502,28 @@ class Writer:
         old.ring.ring_bell(_core.DONE)
 
     def _replace_damaged(self) -> None:
-        """Somebody scribbled over the claim map: what was drained is safe, the rest cannot be told apart."""
-        old = self._file_()
-        position = self._pages.position
-        self._say(f"the claim map is damaged at position {position}: going on in a new ring")
-        self._note("the claim map was damaged; the ring was replaced")
-        self._pages.seal()
-        self._pages.position = position + old.ring.capacity
+        """Somebody scribbled over the claim map: save what is whole in the ring, go on in another."""
+        old, pages = self._file_(), self._pages
+        if self._lap is None:
+            self._say(f"the claim map is damaged at position {pages.position}: saving what is whole")
+            old.ring.halted = _core.REPLACED  # nobody begins another record in it
+            time.sleep(IN_FLIGHT)  # and what is being copied is whole by then
+            self._lap, self._saved = pages.position + old.ring.capacity, 0
+        # Where the disk stops us we are called again, and go on behind what is saved.
+        limit = pages.options.page_records or NO_LIMIT
+        runs = _salvage.runs(old.ring, pages.position, self._lap, pages.salt, records=limit, length=SEGMENT)
+        for run in runs:
+            pages.leap(run.position)
+            room, records_room = pages.room()
+            if run.records > records_room or len(run.data) > room:
+                pages.seal()
+            pages.append(run.data, run.end, run.records, run.last_time)
+            self._saved += run.records
+        pages.leap(self._lap)
         self._replace(old)
+        self._say(f"going on in a new ring; {self._saved} records of the old one saved")
+        self._note(f"the claim map was damaged; {self._saved} records saved, the ring was replaced")
+        self._lap = None
 
     # -- trouble -----------------------------------------------------------------------------------------
 
@@ -600,7 +649,7 @@ class _Syncer:
             ring.sync_failures += 1
             good = False
         else:
-            ring.durable = job.position
+            self._writer._durable = ring.durable = job.position
             good = True
         ring.store32(_core.DONE_WANTED, 1)
         ring.announce()

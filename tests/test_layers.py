@@ -16,7 +16,7 @@ PACKAGE = Path(disklog_mp.__file__).parent
 LAYERS = [
     {"errors"},
     {"_core", "_files", "_options", "_systemd"},
-    {"_ring", "_directory", "_page_format"},
+    {"_ring", "_directory", "_page_format", "_salvage"},
     {"_page_file", "_page_writer", "page"},
     {"writer", "reader", "_stats", "_writer_process"},
     {"session"},

@@ -1,0 +1,65 @@
+"""What can be saved from a ring whose claim map cannot be trusted any more.
+
+A frame's checksum covers its position and the log's salt: one that is whole where it stands is what a
+producer put there in this lap, whatever the map says.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from disklog_mp import _core
+
+
+class Run(NamedTuple):
+    """Whole frames that follow each other."""
+
+    position: int
+    end: int
+    data: memoryview
+    records: int
+    last_time: int
+
+
+def runs(ring: _core.Ring, position: int, end: int, salt: int, *, records: int, length: int) -> Iterator[Run]:
+    """Yield the whole frames between two positions, in order, in runs of at most so many records and bytes
+    (but one frame at the least).
+    """
+    memory = memoryview(ring)
+    while position < end:
+        index = position & (ring.capacity - 1)
+        stop = min(end, position + ring.capacity - index)
+        shift = ring.data_offset + index - position  # from a position to its place in memory
+        for first, last in _whole(ring, shift, position, stop, salt):
+            start, behind, count, time = first, first, 0, 0
+            for frame_end, frame_records, frame_time in _frames(ring, shift, first, last, salt):
+                if count and (count + frame_records > records or frame_end - start > length):
+                    yield Run(start, behind, memory[shift + start : shift + behind], count, time)
+                    start, count = behind, 0
+                behind, count, time = frame_end, count + frame_records, frame_time
+            if count:
+                yield Run(start, behind, memory[shift + start : shift + behind], count, time)
+        position = stop
+
+
+def _whole(ring: _core.Ring, shift: int, position: int, stop: int, salt: int) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of positions in which all frames are whole."""
+    frames = _core.Frames(ring, shift + position, shift + stop, position, 0, salt, payloads=True)
+    deque(frames, maxlen=0)
+    for offset, length, *_ in [*frames.damage, (shift + stop, 0)]:
+        if offset - shift > position:
+            yield position, offset - shift
+        position = offset - shift + length
+
+
+def _frames(ring: _core.Ring, shift: int, first: int, last: int, salt: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (end, records, time of the last) for each frame that holds records."""
+    frames = _core.Frames(ring, shift + first, shift + last, first, 0, salt)
+    records = ((frames.offset - shift, record.timestamp) for record in frames)
+    for end, group in itertools.groupby(records, key=operator.itemgetter(0)):
+        times = [time for _, time in group]
+        yield end, len(times), times[-1]

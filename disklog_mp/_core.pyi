@@ -120,6 +120,7 @@ class Ring(Mapping):
     sync_wanted: int
     roll_wanted: int
     parked: int
+    barrier: int
     heartbeat: int
     halted: int
     writer_pid: int
@@ -342,6 +343,7 @@ def census(
     end of the last valid frame, time of the last record, checksum register).
     """
 
+def has_barrier() -> bool: ...
 def all_zero(data: Buffer, /) -> bool: ...
 def crc32c(data: Buffer, /) -> int:
     """CRC-32C, as RFC 3720 defines it."""

@@ -59,6 +59,7 @@ class Writer:
         self._capacity = options.ring_bytes
         self._interval = None if options.sync in ("always", "page", "never") else parse_duration(options.sync)
         self._who = _ring.identity()
+        self._barrier = int(_core.has_barrier())
         self._directory = Directory(path, files)
         self._directory.create(options.mode, self._gid)
         if not self._directory.lock(options.mode, self._gid):
@@ -219,6 +220,7 @@ class Writer:
         ring.writer_pid = self._who.pid
         ring.writer_count += 1
         ring.parked = 0
+        ring.barrier = self._barrier
         ring.heartbeat = time.time_ns()
         self._witnesses = _ring.Witnesses(self._file_())
         self._data = memory[ring.data_offset :]
@@ -441,6 +443,7 @@ class Writer:
             "writer_start": self._who.start,
             "writer_namespace": self._who.namespace,
             "written": position,
+            "barrier": self._barrier,
             # The sync thread raises it after our copy.
             "durable": min(ring.durable, self._durable),
         }

@@ -151,7 +151,8 @@ static_assert(offsetof(struct dl_constants, name) == 104, "after the limits");
  *        0  hint                       producers, a monotonic maximum, now and then
  *      128  released                   the writer; what is below may be overwritten
  *      256  written, durable           the writer; positions below are in a page file / on disk
- *      384  parked, bell               writer sets parked, one producer takes it; bell is a futex word
+ *      384  parked, bell, barrier      writer sets parked, one producer takes it; bell is a futex word;
+ *                                      barrier: see PARKING in ring.h
  *      512  space_wanted, space        sleepers for space set the flag; the writer counts the futex word
  *      640  done_wanted, done,         the same for sleepers in flush and sync;
  *           sync_wanted, roll_wanted   producers: positions up to which they ask for it (maximum)
@@ -175,7 +176,8 @@ struct dl_control {
     uint8_t pad2[112];
     _Atomic uint32_t parked;
     _Atomic uint32_t bell;
-    uint8_t pad3[120];
+    _Atomic uint32_t barrier; /* the writer runs one for all who are registered before it sleeps */
+    uint8_t pad3[116];
     _Atomic uint32_t space_wanted;
     _Atomic uint32_t space;
     uint8_t pad4[120];

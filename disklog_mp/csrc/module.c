@@ -24,6 +24,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -61,6 +62,9 @@ static int futex_wake(const void *word, int count)
 {
     return (int)syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
 }
+
+/* The barrier of PARKING in ring.h.  False where the kernel has none, or a sandbox forbids it. */
+static bool membarrier(int command) { return syscall(SYS_membarrier, command, 0, 0) == 0; }
 
 /* The kernel zeroes this page in a forked child: the token there no longer matches, without a system call
  * on the way.  Tokens count up, so a child's is never its parent's. */
@@ -422,6 +426,7 @@ static PyGetSetDef ring_getset[] = {
     CONTROL("sync_wanted", WORD64(sync_wanted)),
     CONTROL("roll_wanted", WORD64(roll_wanted)),
     CONTROL("parked", WORD32(parked)),
+    CONTROL("barrier", WORD32(barrier)),
     CONTROL("heartbeat", WORD64(heartbeat)),
     CONTROL("halted", WORD32(halted)),
     CONTROL("writer_pid", WORD32(writer_pid)),
@@ -511,7 +516,10 @@ static PyObject *ring_park(PyObject *self, PyObject *args)
         return NULL;
     struct dl_ring *ring = ring_of(self);
     uint32_t bell = atomic_load(&ring->control->bell);
-    if (dl_park(ring, position)) {
+    dl_park(ring);
+    if (atomic_load(&ring->control->barrier) != 0)
+        membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED);
+    if (dl_may_sleep(ring, position)) {
         DL_POINT("parked");
         Py_BEGIN_ALLOW_THREADS
         futex_wait(&ring->control->bell, bell, seconds);
@@ -785,6 +793,7 @@ static PyObject *producer_bind(PyObject *self, PyObject *args)
     Py_IncRef(ring);
     producer->claimant.slot = slot;
     producer->claimant.pid = pid;
+    producer->claimant.light = membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
     atomic_store(&producer->claimant.last, 0);
     producer->slot = &ring_of(ring)->slots[slot];
     producer->ring = ring;
@@ -1681,6 +1690,13 @@ static PyObject *core_census(PyObject *module, PyObject *args)
     return result;
 }
 
+/* True if this process can run the barrier of all who are registered, see PARKING in ring.h. */
+static PyObject *core_has_barrier(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    return PyBool_FromLong(membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED));
+}
+
 static PyObject *core_all_zero(PyObject *module, PyObject *args)
 {
     (void)module;
@@ -1728,6 +1744,7 @@ static PyMethodDef core_methods[] = {
     {"ring_size", core_ring_size, METH_VARARGS, NULL},
     {"format_ring", core_format_ring, METH_VARARGS, NULL},
     {"forked", core_forked, METH_NOARGS, NULL},
+    {"has_barrier", core_has_barrier, METH_NOARGS, NULL},
     {"census", core_census, METH_VARARGS, NULL},
     {"all_zero", core_all_zero, METH_VARARGS, NULL},
     {"crc32c", core_crc32c, METH_VARARGS, NULL},
@@ -1801,6 +1818,8 @@ static int core_exec(PyObject *module)
         return -1;
     }
     dl_crc32c_init();
+    /* Here, where a process has one thread as a rule: with more it takes the kernel milliseconds. */
+    membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
     if (make_fork_page() != 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;

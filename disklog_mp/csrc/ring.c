@@ -12,6 +12,7 @@
 #define SWAP(object, expected, value, order)                                                       \
     atomic_compare_exchange_strong_explicit(&(object), expected, value, memory_order_##order,        \
                                             memory_order_acquire)
+#define FENCE(order) atomic_thread_fence(memory_order_##order)
 #endif
 
 void dl_ring_format(void *memory, const struct dl_constants *wanted)
@@ -168,11 +169,13 @@ static int claim(struct dl_ring *ring, struct dl_claimant *claimant, uint32_t sl
     return DL_OK;
 }
 
-static void commit(struct dl_ring *ring, uint32_t slot, uint64_t position, uint32_t state,
-                   uint32_t granules)
+static void commit(struct dl_ring *ring, const struct dl_claimant *claimant, uint32_t slot,
+                   uint64_t position, uint32_t state, uint32_t granules)
 {
     uint64_t word = dl_word(dl_tag(position, ring->capacity), state, slot, granules);
-    DL_ATOMIC(commit:A, STORE(ring->map[dl_granule(ring, position)], word, seq_cst));
+    DL_ATOMIC(commit:A, STORE(ring->map[dl_granule(ring, position)], word, release));
+    if (!claimant->light || DL_ATOMIC(commit:D, LOAD(ring->control->barrier, relaxed)) == 0)
+        DL_ATOMIC(commit:E, FENCE(seq_cst));
 }
 
 int dl_append(struct dl_ring *ring, struct dl_claimant *claimant, struct dl_frame_header header,
@@ -194,7 +197,7 @@ int dl_append(struct dl_ring *ring, struct dl_claimant *claimant, struct dl_fram
     DL_POINT("copied");
     memcpy(frame, &header, DL_FRAME_HEADER);
     DL_POINT("filled");
-    commit(ring, slot, at, DL_COMMITTED, granules);
+    commit(ring, claimant, slot, at, DL_COMMITTED, granules);
     *position = at;
     *end = at + (uint64_t)granules * DL_GRANULE;
     return DL_OK;
@@ -238,7 +241,7 @@ int dl_append_group(struct dl_ring *ring, struct dl_claimant *claimant, struct d
     header.crc = dl_frame_crc(ring->seed, at, &header, frame + DL_FRAME_HEADER);
     memcpy(frame, &header, DL_FRAME_HEADER);
     DL_POINT("group filled");
-    commit(ring, slot, at, DL_COMMITTED_GROUP, granules);
+    commit(ring, claimant, slot, at, DL_COMMITTED_GROUP, granules);
     *position = at + DL_FRAME_HEADER + DL_GROUP_HEADER;
     *end = at + (uint64_t)granules * DL_GRANULE;
     return DL_OK;
@@ -246,7 +249,7 @@ int dl_append_group(struct dl_ring *ring, struct dl_claimant *claimant, struct d
 
 bool dl_take_bell(struct dl_ring *ring)
 {
-    return DL_ATOMIC(commit:B, LOAD(ring->control->parked, seq_cst)) != 0
+    return DL_ATOMIC(commit:B, LOAD(ring->control->parked, relaxed)) != 0
            && DL_ATOMIC(commit:C, atomic_exchange_explicit(&ring->control->parked, 0,
                                                            memory_order_acq_rel)) != 0;
 }
@@ -399,9 +402,10 @@ bool dl_close(struct dl_ring *ring, uint64_t position)
     return DL_ATOMIC(close:A, SWAP(*cell, &word, dl_word(tag, DL_CLOSED, 0, 1), seq_cst));
 }
 
-bool dl_park(struct dl_ring *ring, uint64_t position)
+void dl_park(struct dl_ring *ring) { DL_ATOMIC(park:A, STORE(ring->control->parked, 1, seq_cst)); }
+
+bool dl_may_sleep(struct dl_ring *ring, uint64_t position)
 {
-    DL_ATOMIC(park:A, STORE(ring->control->parked, 1, seq_cst));
     uint64_t word = DL_ATOMIC(park:B, LOAD(ring->map[dl_granule(ring, position)], seq_cst));
     if (dl_laps_ahead(word, dl_tag(position, ring->capacity)) < 0 || dl_word_state(word) == DL_CLAIMED)
         return true;

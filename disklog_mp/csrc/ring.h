@@ -37,9 +37,15 @@
  * swap needs the very word it saw, so only a sleep just there, of 2^28 laps to the claim, could deceive it.
  *
  * PARKING is Dekker's: the writer stores `parked`, then looks at the word at its position; a producer
- * stores the word, then looks at `parked`; all four sequentially consistent, so one of them sees the
- * other.  The producer that swaps `parked` back rings the bell, once per park.  Every sleep has a
+ * stores the word, then looks at `parked`; each has a full barrier between its two steps, so one of them
+ * sees the other.  The producer that swaps `parked` back rings the bell, once per park.  Every sleep has a
  * time limit, so a bell lost with a killed process costs that limit and no more.
+ *   The producer's barrier would stand in every append, and wait there for the record's bytes to reach the
+ * cache.  So where the kernel has membarrier, the writer runs the barrier of all: between its two steps
+ * it makes every processor that runs a registered process pass a full barrier.  Such a producer's store
+ * came before that barrier, and the writer's look sees it, or its look comes after, and sees `parked`.
+ * Producers leave out their own when both sides say that they can (`light`, and the control word
+ * `barrier`); a writer that cannot, in place of one that could, says so before it first sleeps.
  *
  * Orderings.  Each access is labelled in the code, DL_ATOMIC(label, ...); a test compares the two lists.
  *
@@ -52,9 +58,11 @@
  *   claim:E    swap word -> CLAIMED (acq_rel)  with claim:C, drain:A   the linearization point
  *   hint:A     load hint (relaxed)             alone           only decides whether to store
  *   hint:B     swap hint (release)             with claim:A
- *   commit:A   store word COMMITTED (seq_cst)  with drain:A    the record's bytes are there
- *   commit:B   load parked (seq_cst)           with park:A     after commit:A in the single order
+ *   commit:A   store word COMMITTED (release)  with drain:A    the record's bytes are there
+ *   commit:B   load parked (relaxed)           with park:A     behind commit:E, or the writer's barrier
  *   commit:C   swap parked -> 0 (acq_rel)      with park:A     one bell per park
+ *   commit:D   load barrier (relaxed)          alone           only decides whether to make one
+ *   commit:E   fence (seq_cst)                 with park:A, park:B   between commit:A and commit:B
  *   drain:A    load word (acquire)             with commit:A, claim:D, claim:E
  *   drain:B    load hint (acquire)             with hint:B     the claims up to it
  *   frontier:A load word (acquire)             with claim:E    as claim:C, for the writer and for stats
@@ -66,7 +74,7 @@
  *   release:A  store released (seq_cst)        with claim:B; and before the look at the space_wanted flag
  *   close:B    load released (relaxed)         alone           the writer's own
  *   close:A    swap word -> CLOSED (seq_cst)   with claim:C, closed:A   loses to a claim, or ends the ring
- *   park:A     store parked (seq_cst)          with commit:B
+ *   park:A     store parked (seq_cst)          with commit:B   the writer's barrier stands behind it
  *   park:B     load word (seq_cst)             with commit:A
  *   park:C     store parked 0 (relaxed)        alone           a late bell is harmless
  *   retire:A   store the note (release)        with retire:E   the totals to come are stored
@@ -117,6 +125,7 @@ struct dl_ring {
 struct dl_claimant {
     uint32_t slot;
     uint32_t pid;
+    bool light; /* registered for the writer's barrier, see PARKING */
     _Atomic uint64_t last; /* end of a late claim: a boundary to start from, only ever too low */
 };
 
@@ -182,7 +191,8 @@ void dl_drain(struct dl_ring *ring, uint64_t from, uint64_t max_bytes, uint64_t 
 bool dl_abandon(struct dl_ring *ring, uint64_t position);
 void dl_release(struct dl_ring *ring, uint64_t from, uint64_t to);
 bool dl_close(struct dl_ring *ring, uint64_t position);
-bool dl_park(struct dl_ring *ring, uint64_t position); /* true: sleep on the bell, then dl_unpark */
+void dl_park(struct dl_ring *ring); /* then the barrier, if `barrier` says that there is one */
+bool dl_may_sleep(struct dl_ring *ring, uint64_t position); /* true: on the bell, then dl_unpark */
 void dl_unpark(struct dl_ring *ring);
 
 /* Anybody: the first unclaimed position at or after `from`; reads only.  Stops at damage. */

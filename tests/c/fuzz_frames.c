@@ -141,7 +141,8 @@ static void use_ring(struct dl_ring *ring, uint64_t from, bool words_are_true)
         if (damaged)
             break;
         CHECK(dl_frontier(ring, from) - from <= ring->capacity);
-        if (dl_take_bell(ring) || dl_park(ring, from))
+        dl_park(ring);
+        if (dl_take_bell(ring) || dl_may_sleep(ring, from))
             dl_unpark(ring);
     }
     dl_abandon(ring, from);

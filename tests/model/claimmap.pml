@@ -5,14 +5,15 @@
  * MODELLED, one access to shared memory per step:
  *   producer  lock the slot's byte, look at its state, store ATTACHED; load hint, `released`, words of the
  *             map; swap a word to PADDING or CLAIMED, after a failed swap judge the word it returned; move
- *             the hint, or not; fill granule by granule; commit; look at `parked`, take it, ring; say that
+ *             the hint, or not; fill granule by granule; commit; look at `parked`, before or after the commit
+ *             is visible (LIGHT), take it, ring; say that
  *             space is wanted, look again, sleep; store DETACHED, drop the lock.  `last` and `seen` are the
  *             claimant's, which threads share (THREADS).
  *   writer    begin at the watermark, which may be ahead of `released`; gather a run of complete frames of
  *             any length; write, publish, refresh tags granule by granule, release, wake sleepers for
  *             space; abandon the head if its owner's lock is free; mark dead slots with the frontier, free
  *             them when that is released, detached ones at once; close at the frontier, then make the
- *             successor; store `parked`, look again, sleep on the bell.
+ *             successor; store `parked`, run the barrier of all (LIGHT), look again, sleep on the bell.
  *   A sleep ends by itself only if somebody was killed: a wake-up that can be lost is a deadlock.
  *
  * ASSERTED: a claim succeeds only at the frontier, into released space, in a ring not closed.  A granule is
@@ -23,7 +24,8 @@
  *
  * ABSTRACTED: a producer may go by an older value of `released`, which `seen` remembers; the code looks anew
  * before each swap, one of the ways open to the model.  Memory is sequentially consistent; what a missing fence would do is written out as the order
- * it permits (BUG_FENCE, BUG_SPACE_FENCE, BUG_LAST_LATE).  The kernel's lock is the only witness of death
+ * it permits (LIGHT, BUG_SPACE_FENCE, BUG_LAST_LATE); the barrier waits for the commits that were held back
+ * when it began, each for itself, as membarrier does.  The kernel's lock is the only witness of death
  * and falls with the process.  The words of a frontier walk are read at once (a slower walk ends later), so
  * is a run that is written (nobody may change it); a hint swap with its retries is one maximum.  A granule's
  * bytes are one number that names producer and place.  Positions begin two laps before the tags wrap.
@@ -38,7 +40,7 @@
  *
  * STATES (spin 6.5.2), none with an error:
  *   reuse 538,919, slots 872,678, pair 775,290, three 1,159,157, close 744,960, park 1,019,492,
- *   park-killed 182,691, wrap 693,933, stall 634,867, threads 1,254,193, threads-killed 477,013
+ *   park-killed 182,691, park-light 1,688,336, park-light-killed 221,811, wrap 693,933, stall 634,867, threads 1,254,193, threads-killed 477,013
  *   and with --long
  *   pair-laps 1,368,145, pair-killed 14,830,009, reuse-long 2,878,928, three-slots 3,815,898,
  *   three-long 10,475,616, close-pair 4,637,378, park-long 3,305,913, park-crash 2,325,364,
@@ -131,6 +133,9 @@ byte slot[NS];
 #ifdef PARK
 /* A futex word that counts up is, to a sleeper, one bit: changed since it looked. */
 bit parked, bell, wanted, space[NP];
+#ifdef LIGHT
+bit held[NP], due[NP]; /* commits in a store buffer; those that the barrier waits for */
+#endif
 #if NP > 2
 #define RING_SPACE wanted = 0; space[0] = 1; space[1] = 1; space[2] = 1
 #else
@@ -352,6 +357,9 @@ claim:
 #ifdef THREADS
     STEP(NOTE_CLAIM);
 #endif
+#define COMMIT                                                                                               \
+    assert(map[T % C] == WORD(T, CLAIMED, s, size));                                                         \
+    map[T % C] = WORD(T, COMMITTED, s, size); committed[T % C] = me + 1; T = NOWHERE; size = 0; i = 0
 move: /* the hint: now and then, and at the end of a lap */
     STEP(hint = MAX(hint, T + size));
 fill:
@@ -362,28 +370,24 @@ fill:
         assert(map[T % C] == WORD(T, CLAIMED, s, size) && data[(T + i) % C] == 0);
         data[(T + i) % C] = BYTES(me, i); i++; goto fill
     }
-#ifdef BUG_FENCE
-    :: atomic { UP && i == size -> see = parked }
-    fi;
-    if
-    :: DIE
+#ifdef LIGHT
+    :: atomic { UP && i == size -> see = parked; held[me] = 1; goto arrives }
 #endif
     :: atomic {
-        UP && i == size ->
-        assert(map[T % C] == WORD(T, CLAIMED, s, size));
-        map[T % C] = WORD(T, COMMITTED, s, size); committed[T % C] = me + 1;
-        T = NOWHERE; size = 0; i = 0;
+        UP && i == size -> COMMIT;
 #ifndef PARK
         goto next
 #endif
     }
     fi;
 #ifdef PARK
-#ifdef BUG_FENCE
+    STEP_EITHER(parked, goto ring, goto next);
+#ifdef LIGHT
+arrives: /* killed or not, what is in the store buffer is written */
+    atomic { true -> COMMIT; held[me] = 0; due[me] = 0 };
     STEP_EITHER(see == 0, goto next, see = 0);
-#else
-    STEP_EITHER(parked, skip, goto next);
 #endif
+ring:
     STEP_EITHER(parked, parked = 0, goto next);
     STEP(bell = 1; goto next);
 #endif
@@ -607,6 +611,13 @@ close: /* loses to a claim, or ends the ring */
 #ifdef PARK
 park:
     DO(parked = 1);
+#if defined(LIGHT) && !defined(BUG_FENCE)
+    DO(due[0] = held[0]; due[1] = held[1]);
+    if
+    :: CRASH
+    :: atomic { due[0] == 0 && due[1] == 0 }
+    fi;
+#endif
 #ifndef BUG_NO_LOOK
     if
     :: CRASH

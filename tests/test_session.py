@@ -8,6 +8,7 @@ import pickle
 import signal
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,6 +105,24 @@ class TestRecords:
 
         assert sorted(set(positions)) == positions
         assert positions == [record.position for record in log.get_page(1)]
+
+    def test_a_record_s_time_is_the_wall_clock_s(self, log: disklog_mp.Session) -> None:
+        """Between the readings before and after it, give or take a millisecond: in a burst, when the clock
+        is not asked for each record, as well as after a pause.
+        """
+        readings = []
+        for i in range(60):
+            before = time.time_ns()
+            for _ in range(500):
+                log.log(b"")
+            readings.append((before, time.time_ns()))
+            if i % 20 == 19:
+                time.sleep(0.1)
+
+        stamps = [record.timestamp for record in log.get_page(1)]
+        for i, (before, after) in enumerate(readings):
+            burst = stamps[500 * i : 500 * (i + 1)]
+            assert before - 1_000_000 <= min(burst) <= max(burst) <= after + 1_000_000
 
 
 class TestGroups:

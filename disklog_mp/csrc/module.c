@@ -35,6 +35,7 @@
 #include "crc32c.h"
 #include "frames.h"
 #include "ring.h"
+#include "wall_clock.h"
 
 #define RELEASE_GIL_ABOVE 16384u /* bytes: below it the copy is shorter than giving the GIL back */
 #define WRITER_SILENCE 1000000000ull /* ns without a heartbeat before a producer looks closer */
@@ -42,13 +43,6 @@
 static const char RECORD_NAME[] = "disklog_mp.Record";
 
 /* ---- time, futex, fork ------------------------------------------------------------------------------ */
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 /* Relative, so on the monotonic clock: a step of the wall clock lengthens no wait. */
 static int futex_wait(const void *word, uint32_t expected, double seconds)
@@ -904,9 +898,10 @@ static int bad_type(PyObject *data)
 static int get_bytes(PyObject *data, Py_buffer *view)
 {
     if (Py_TYPE(data) == &PyBytes_Type) {
+        char *bytes;
+        PyBytes_AsStringAndSize(data, &bytes, &view->len); /* they are bytes: it cannot fail */
         view->obj = NULL;
-        view->buf = PyBytes_AsString(data);
-        view->len = PyBytes_Size(data);
+        view->buf = bytes;
         return 0;
     }
     if (PyObject_GetBuffer(data, view, PyBUF_SIMPLE) != 0) {
@@ -969,7 +964,7 @@ static PyObject *producer_log(PyObject *self, PyObject *const *args, Py_ssize_t 
     if (status == DL_OK && producer->attention)
         status = NEEDS_ATTENTION;
     if (status == DL_OK) {
-        uint64_t now = now_ns();
+        uint64_t now = wall_ns();
         status = append(producer, view.buf, (size_t)view.len, DL_RECORD, tag, now, &position);
         if (status == DL_OK && producer->watch && producer->ring != NULL) {
             uint64_t beat = atomic_load_explicit(&ring_of(producer->ring)->control->heartbeat,
@@ -1004,7 +999,7 @@ static PyObject *producer_try(PyObject *self, PyObject *args)
     uint64_t position = 0;
     int status = ready(producer);
     if (status == DL_OK)
-        status = append(producer, view.buf, (size_t)view.len, (uint16_t)kind, (uint16_t)tag, now_ns(),
+        status = append(producer, view.buf, (size_t)view.len, (uint16_t)kind, (uint16_t)tag, wall_ns(),
                         &position);
     done_bytes(&view);
     return status == DL_OK ? PyLong_FromUnsignedLongLong(position) : PyLong_FromLong(status);
@@ -1030,7 +1025,7 @@ static int append_group(Producer *producer, PyObject *records, uint16_t tag, uin
     }
     status = number > UINT32_MAX ? DL_TOO_LARGE : ready(producer);
     if (status == DL_OK) {
-        struct dl_frame_header header = {.time = now_ns(), .tag = tag};
+        struct dl_frame_header header = {.time = wall_ns(), .tag = tag};
         PyObject *held = producer->ring;
         uint64_t end;
         Py_IncRef(held);
@@ -1820,6 +1815,7 @@ static int core_exec(PyObject *module)
     dl_crc32c_init();
     /* Here, where a process has one thread as a rule: with more it takes the kernel milliseconds. */
     membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
+    wall_begin();
     if (make_fork_page() != 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;

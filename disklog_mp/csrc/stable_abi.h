@@ -192,7 +192,7 @@ int PyUnicode_CompareWithASCIIString(PyObject *text, const char *ascii);
 
 PyObject *PyBytes_FromStringAndSize(const char *bytes, Py_ssize_t length);
 char *PyBytes_AsString(PyObject *bytes);
-Py_ssize_t PyBytes_Size(PyObject *bytes);
+int PyBytes_AsStringAndSize(PyObject *bytes, char **string, Py_ssize_t *length);
 
 PyObject *PyList_New(Py_ssize_t length);
 int PyList_Append(PyObject *list, PyObject *item);

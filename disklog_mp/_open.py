@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import time
@@ -15,7 +16,7 @@ from disklog_mp.session import Session, read_options
 if TYPE_CHECKING:
     from disklog_mp.writer import Writer
 
-PATIENCE = 20.0  # seconds for somebody else's writer to become ready
+PATIENCE = 20.0  # seconds for a writer to become ready, ours or somebody else's
 
 
 def open(
@@ -50,10 +51,11 @@ def open(
     on_full, timeout: "block" up to `timeout` seconds, "raise" or "drop" when the ring is full.
     mode, group: who may attach and read, e.g. 0o660 and "www-data".
     ring_dir: keep the ring as a file in that directory instead of /dev/shm.
-    Sizes take "64M", durations "10min".
+    Sizes take "64M", durations "10min".  Waits up to 20 s for the log's writer to become ready.
 
     Raises ConfigMismatchError if an option contradicts the running log, WriterActiveError if the
-    directory or the name belongs to another log, OSError, ValueError, TypeError.
+    directory or the name belongs to another log, OSError (TimeoutError: the writer is not ready),
+    ValueError, TypeError.
     """
     from disklog_mp import _options
 
@@ -81,7 +83,10 @@ def open(
     while True:
         if not _is_running(name, where, given, ring_dir):
             try:
-                starter()
+                if not starter(wait=max(0.0, deadline - time.monotonic())):
+                    raise TimeoutError(
+                        errno.ETIMEDOUT, f"the writer of log {name!r} was started and is not ready yet", where
+                    )
             except WriterActiveError as active:
                 # It may be one that was started for the same log at the same moment.
                 same = active.args[0] == name and active.args[1] == where
@@ -94,14 +99,15 @@ def open(
         except LogNotFoundError:  # its writer left between the two looks
             if time.monotonic() > deadline:
                 raise
+            time.sleep(0.005)
 
 
-def _start(name: str, path: str, given: dict[str, Any], ring_dir: str | None, *, wait: bool = True) -> None:
+def _start(name: str, path: str, given: dict[str, Any], ring_dir: str | None, *, wait: float) -> bool:
     from disklog_mp import _options, _writer_process
 
     options = _options.Options(**given)
     _options.group_id(options.group)
-    _writer_process.start(name, path, options._asdict(), ring_dir, wait=wait)
+    return _writer_process.start(name, path, options._asdict(), ring_dir, wait=wait)
 
 
 def _is_running(name: str, path: str, given: dict[str, Any], ring_dir: str | None) -> bool:
@@ -130,6 +136,7 @@ def attach(
     """Attach to a log that somebody has opened, by its name alone; never starts a writer.
 
     Cheap and idempotent: sessions of one process share one slot.  Safe after fork, spawn, forkserver.
+    While the log's ring is being replaced, it is waited for up to `timeout` seconds.
 
     Raises LogNotFoundError, FormatVersionError, TooManyProducersError, PermissionError.
     """

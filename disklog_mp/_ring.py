@@ -12,7 +12,6 @@ import re
 import resource
 import select
 import stat
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -290,29 +289,27 @@ def writer_alive(file: RingFile) -> bool:
     return _files.is_locked(file.fd, _core.WRITER_LOCK)
 
 
+class SlotsReturnedError(TooManyProducersError):
+    """Every slot is taken, but some by producers that have left: the writer frees those when it sees it."""
+
+
 def take_slot(file: RingFile, who: Identity, since: int) -> int:
-    """Take a free producer slot for this process and return its index.
+    """Take a free producer slot for this process and return its index.  Does not wait for one.
 
     The kernel's lock on the slot's byte comes first: killed before ATTACHED, nothing is left behind.
     Raises TooManyProducersError.
     """
-    first = 0
-    while True:
-        free = file.ring.slots(_core.SLOT_FREE, 16 if first == 0 else _core.SLOTS)
-        for index in free:
+    for most in (16, _core.SLOTS):
+        for index in file.ring.slots(_core.SLOT_FREE, most):
             if not _files.lock_byte(file.fd, index):
                 continue
             if file.ring.attach(index, who.pid, who.start, who.namespace, since):
                 return index
             _files.unlock_byte(file.fd, index)
-        if first and not file.ring.slots(_core.SLOT_DETACHED, 1):
-            raise TooManyProducersError(_core.SLOTS)
-        if first > 300:
-            raise TooManyProducersError(_core.SLOTS)
-        if first:  # some have left, and wait for the writer to see it
-            file.ring.wake()
-            time.sleep(0.01)
-        first += 1
+    if file.ring.slots(_core.SLOT_DETACHED, 1):
+        file.ring.wake()
+        raise SlotsReturnedError(_core.SLOTS)
+    raise TooManyProducersError(_core.SLOTS)
 
 
 class Slot(NamedTuple):

@@ -6,11 +6,12 @@ no descriptor but stderr, and is nobody's child: it outlives the process that st
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
+import time
 from typing import Any
 
 from disklog_mp import errors
@@ -19,14 +20,16 @@ from disklog_mp._options import Options
 _starting: list[int] = []  # short-lived parents of writers that nobody waits for
 
 
-def start(name: str, path: str, options: dict[str, Any], ring_dir: str | None, *, wait: bool = True) -> None:
-    """Start a writer process for the log; with `wait`, return when it is ready.
+def start(name: str, path: str, options: dict[str, Any], ring_dir: str | None, *, wait: float = 0.0) -> bool:
+    """Start a writer process for the log and wait that many seconds until it is ready: True if it is, False
+    if it is left to itself because the time is over.
 
     Raises what the writer met at its start: WriterActiveError if there is one already, OSError, ...
     """
-    _starting[:] = [pid for pid in _starting if not _has_ended(pid)]
+    deadline = time.monotonic() + wait
+    _reap()
     order = json.dumps(
-        {"name": name, "path": path, "options": options, "ring_dir": ring_dir, "waiting": wait}
+        {"name": name, "path": path, "options": options, "ring_dir": ring_dir, "waiting": wait > 0}
     )
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     environment = dict(os.environ)
@@ -40,16 +43,26 @@ def start(name: str, path: str, options: dict[str, Any], ring_dir: str | None, *
         cwd="/",
         start_new_session=True,
     )
+    process.returncode = 0  # the object would complain, at the latest when this process ends
+    _starting.append(process.pid)
     assert process.stdout is not None
-    if not wait:
-        process.stdout.close()
-        _starting.append(process.pid)
-        process.returncode = 0  # the object would complain, at the latest when this process ends
-        return
     with process.stdout:
-        answer = process.stdout.readline()
-    process.wait()
+        if wait <= 0 or not _is_readable(process.stdout.fileno(), deadline):
+            return False
+        answer = process.stdout.readline()  # written at once
+    _reap()
     _raise_if_failed(answer, name)
+    return True
+
+
+def _is_readable(fd: int, deadline: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
+
+
+def _reap() -> None:
+    _starting[:] = [pid for pid in _starting if not _has_ended(pid)]
 
 
 def _has_ended(pid: int) -> bool:
@@ -96,9 +109,9 @@ def main(order: str) -> None:
     except errors.WriterActiveError as error:  # somebody was faster: no news
         _answer({"kind": type(error).__name__, "values": error.args})
     except (errors.DiskLogError, OSError, TypeError, ValueError) as error:
-        if ready or not told["waiting"]:
+        heard = _answer(_describe(error))
+        if ready or not told["waiting"] or not heard:
             print(f"disklog-mp: {told['name']}: the writer cannot go on: {error}", file=sys.stderr)
-        _answer(_describe(error))
 
 
 def _describe(error: Exception) -> dict[str, Any]:
@@ -109,13 +122,17 @@ def _describe(error: Exception) -> dict[str, Any]:
     return {"kind": type(error).__name__, "values": [str(error)]}
 
 
-def _answer(told: dict[str, Any]) -> None:
-    """Tell whoever waits, once, and let go of the pipe."""
-    with contextlib.suppress(OSError):
+def _answer(told: dict[str, Any]) -> bool:
+    """Tell whoever waits, once, and let go of the pipe; False if nobody waits any more."""
+    heard = True
+    try:
         os.write(1, json.dumps(told, default=str).encode() + b"\n")
+    except OSError:
+        heard = False
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)
+    return heard
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ class _Producer(session.Session):
         with contextlib.suppress(_AttachFirstError):  # unpickled by a coroutine: at first use, then
             super().__init__(*args, **options)
 
-    def _attach(self, patience: float = session.PATIENCE) -> None:
+    def _attach(self, patience: float | None = None) -> None:
         if not self._closed and _running_loop() is not None:
             raise _AttachFirstError
         super()._attach(patience)
@@ -95,7 +95,7 @@ def _make(
     ring_dir: str | None,
     on_full: str,
     timeout: float,
-    starter: Callable[..., None] | None = None,
+    starter: Callable[..., bool] | None = None,
 ) -> Session:
     # "block" is done here: what is inside must not sleep.
     single = "raise" if on_full == "block" else on_full

@@ -38,6 +38,7 @@ from disklog_mp.errors import (
     RecordTooLargeError,
     RingFullError,
     SessionClosedError,
+    TooManyProducersError,
     WaitTimeoutError,
     WriterActiveError,
     WriterDiedError,
@@ -238,7 +239,7 @@ class Session(_core.Producer):
         ring_dir: str | None = None,
         on_full: str = "block",
         timeout: float = 5.0,
-        starter: Callable[..., None] | None = None,
+        starter: Callable[..., bool] | None = None,
     ) -> None:
         # Set first: a session whose construction failed can be closed.
         self._closed = True
@@ -261,15 +262,43 @@ class Session(_core.Producer):
 
     # -- attaching ---------------------------------------------------------------------------------------
 
-    def _attach(self, patience: float = PATIENCE) -> None:
-        """Bind to the log's ring as it is now: at first, after a fork, after the ring was replaced."""
-        if self._closed:
-            raise SessionClosedError(self.name)
+    def _attach(self, patience: float | None = None) -> None:
+        """Bind to the log's ring as it is now: at first, after a fork, after the ring was replaced.
+
+        It may be about to come: its writer is replacing the one we had, or is being started.  Nobody else is
+        held up by who waits for it, `patience` seconds (None: the session's timeout) at the most.
+        """
+        deadline = time.monotonic() + min(self.timeout if patience is None else patience, PATIENCE)
+        former = self._attachment
+        while True:
+            pause = 0.002
+            try:
+                self._attach_now(former)
+                return
+            except _ring.SlotsReturnedError as full:
+                problem: DiskLogError = TooManyProducersError(*full.args)
+                pause = 0.01
+            except LogNotFoundError as missing:
+                problem = LogNotFoundError(self.name)
+                if not self._is_coming(missing, former):
+                    if self._starter is None:
+                        raise problem from None
+                    self._start_writer(deadline)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise problem
+            time.sleep(min(pause, left))
+
+    def _attach_now(self, seen: _Attachment | None) -> None:
         with _lock:
+            if self._closed:
+                raise SessionClosedError(self.name)
             former, ended = self._attachment, self._bound
+            if ended and former is not seen:
+                return  # another thread was faster
             if former is not None and former.who.pid != os.getpid():
                 former, self._dropped, self._attention = None, 0, False
-            attachment = self._take(former, ended, min(patience, PATIENCE))
+            attachment = _take(self.name, self._ring_dir, former if ended else None)
             # What a signal handler that logged meanwhile attached may stand there.
             former, self._attachment = self._attachment, attachment
             self._bind(attachment.file.ring, attachment.slot, attachment.who.pid)
@@ -277,46 +306,49 @@ class Session(_core.Producer):
             if former is not None:
                 _give_back(former)
 
-    def _take(self, former: _Attachment | None, ended: bool, patience: float) -> _Attachment:
-        """Attach to the ring of the name, which may be about to come: its writer is replacing the one we
-        had, or another process is starting one.
-        """
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                return _take(self.name, self._ring_dir, former if ended else None)
-            except LogNotFoundError as problem:
-                coming = (isinstance(problem, _RingClosedError) and problem.alive) or (
-                    former is not None
-                    and former.mend(_ring.ring_path(self.name, self._ring_dir))
-                    and _ring.writer_alive(former.file)
-                )
-                if time.monotonic() >= deadline or (self._starter is None and not coming):
-                    raise LogNotFoundError(self.name) from None
-                if self._starter is not None and not coming:
-                    try:
-                        self._starter()
-                    except WriterActiveError as active:
-                        if active.args[0] != self.name:
-                            raise
-            time.sleep(0.002)
+    def _is_coming(self, missing: LogNotFoundError, former: _Attachment | None) -> bool:
+        """True if a live writer is about to make the ring that is missing."""
+        if isinstance(missing, _RingClosedError) and missing.alive:
+            return True
+        return (
+            former is not None
+            and former.who.pid == os.getpid()
+            and former.mend(_ring.ring_path(self.name, self._ring_dir))
+            and _ring.writer_alive(former.file)
+        )
 
-    def _whole_attachment(self) -> _Attachment:
+    def _start_writer(self, deadline: float) -> None:
+        """Start a writer, unless that was done a moment ago, and wait until the deadline for its answer."""
+        assert self._starter is not None
+        now = time.monotonic()
+        if now < self._start_again_at:
+            return
+        self._start_again_at = now + START_AGAIN
+        try:
+            answered = self._starter(wait=max(0.0, deadline - now))
+        except WriterActiveError as active:
+            if active.args[0] != self.name:
+                raise
+            answered = True
+        if answered:
+            self._start_again_at = 0.0
+
+    def _whole_attachment(self, patience: float | None = None) -> _Attachment:
         """The attachment with a descriptor that can be asked."""
         attachment = self._attachment
         if attachment is None or not attachment.mend(_ring.ring_path(self.name, self._ring_dir)):
             self._unbind()
-            self._attach()
+            self._attach(patience)
             attachment = self._attachment
         assert attachment is not None
         return attachment
 
-    def _ready_ring(self) -> _core.Ring:
+    def _ready_ring(self, patience: float | None = None) -> _core.Ring:
         """The ring of this process's attachment."""
         if self._closed:
             raise SessionClosedError(self.name)
         if not self._bound:
-            self._attach()
+            self._attach(patience)
         ring = self._ring
         assert ring is not None
         return ring
@@ -351,7 +383,7 @@ class Session(_core.Producer):
                 left = self.timeout - (time.monotonic() - started)
                 new = self._attachment is None
                 try:
-                    self._attach(PATIENCE if new else 0.0 if self.on_full == "drop" else left)
+                    self._attach(0.0 if self.on_full == "drop" and not new else left)
                 except LogNotFoundError:
                     # The ring ended, and its writer died before it made the next: no room until one does.
                     if not new and self.on_full == "drop":
@@ -398,9 +430,11 @@ class Session(_core.Producer):
         status = attempt()
         if status not in (FULL, DAMAGED):
             return status
+        deadline = time.monotonic() + seconds
         ring.wait(SPACE, seen, min(LOOK, seconds))
-        self._keep_writer()
-        if _ring.is_replaced(self._whole_attachment().file, self.name, self._ring_dir):
+        self._keep_writer(deadline - time.monotonic())
+        whole = self._whole_attachment(deadline - time.monotonic())
+        if _ring.is_replaced(whole.file, self.name, self._ring_dir):
             return ENDED
         return FULL if self._attention else attempt()
 
@@ -429,11 +463,11 @@ class Session(_core.Producer):
 
     def _look_at_writer(self) -> None:
         """The writer has been silent for a while: if it is dead, start another, without waiting for it."""
-        if self._starter is not None and not _ring.writer_alive(self._whole_attachment().file):
+        if self._starter is not None and not _ring.writer_alive(self._whole_attachment(0.0).file):
             now = time.monotonic()
             if now >= self._start_again_at:
                 self._start_again_at = now + START_AGAIN
-                self._starter(wait=False)
+                self._starter(wait=0.0)
 
     def _glance(self) -> None:
         """For those who do not wait for room: see, once a second, that there is a writer."""
@@ -443,9 +477,9 @@ class Session(_core.Producer):
             with contextlib.suppress(DiskLogError, OSError):
                 self._look_at_writer()
 
-    def _keep_writer(self) -> bool:
+    def _keep_writer(self, patience: float | None = None) -> bool:
         """True if a writer is alive.  If not, one is started, if this session may; nobody waits for it."""
-        if _ring.writer_alive(self._whole_attachment().file):
+        if _ring.writer_alive(self._whole_attachment(patience).file):
             return True
         try:
             self._look_at_writer()
@@ -475,8 +509,12 @@ class Session(_core.Producer):
     def _wait(self, goal: str, position: int, timeout: float | None) -> None:
         started = time.monotonic()
         # A dead writer is replaced, by us or by a supervisor: give it time.
-        dead_after = started + (self.timeout if timeout is None else timeout)
-        ring = self._ready_ring()
+        deadline = started + (self.timeout if timeout is None else timeout)
+
+        def patience() -> float | None:
+            return None if timeout is None else max(0.0, deadline - time.monotonic())
+
+        ring = self._ready_ring(patience())
         failures = ring.sync_failures
         while getattr(ring, goal) < position:
             seen = ring.load32(DONE)
@@ -491,18 +529,19 @@ class Session(_core.Producer):
             reached = getattr(ring, goal)
             if reached >= position:
                 return
-            waited = time.monotonic() - started
-            if not self._keep_writer():
-                if time.monotonic() >= dead_after:
+            now = time.monotonic()
+            if not self._keep_writer(patience()):
+                if now >= deadline:
                     raise WriterDiedError(self.name, ring.writer_pid)
             elif timeout is None:
-                dead_after = time.monotonic() + self.timeout
-            if timeout is not None and waited >= timeout:
-                raise WaitTimeoutError(goal, position, reached, waited)
-            ring.wait(DONE, seen, LOOK if timeout is None else min(LOOK, timeout - waited))
-            if _ring.is_replaced(self._whole_attachment().file, self.name, self._ring_dir):
-                self._attach(PATIENCE if timeout is None else max(0.0, timeout - waited))
-            ring = self._ready_ring()
+                deadline = now + self.timeout
+            if timeout is not None and now >= deadline:
+                raise WaitTimeoutError(goal, position, reached, now - started)
+            left = patience()
+            ring.wait(DONE, seen, LOOK if left is None else min(LOOK, left))
+            if _ring.is_replaced(self._whole_attachment(patience()).file, self.name, self._ring_dir):
+                self._attach(patience())
+            ring = self._ready_ring(patience())
 
     def roll(self) -> None:
         """Ask the writer to seal the page being written; the next record begins another.  Does not wait."""

@@ -75,7 +75,8 @@ class _Attachment:
         status = os.fstat(self.file.fd)
         self._inode = (status.st_dev, status.st_ino)
         try:
-            closed = self.file.ring.is_closed()  # if so no slot of it is worth having
+            # If so no slot of it is worth having.
+            closed = self.file.ring.is_closed() or self.file.ring.halted == _core.REPLACED
             if not closed:
                 self.slot = _ring.take_slot(self.file, self.who, time.time_ns())
                 self._incarnation = self.file.ring.slot(self.slot)[2]

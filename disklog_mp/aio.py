@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Reader", "Session", "attach", "open"]
 
 FIRST, LONGEST, GROWTH = 0.001, 0.02, 1.25  # pauses in seconds: an event loop cannot sleep shorter
+LOOKS = 0.01  # pauses from here on bring a look at the writer
+GRACE = 0.02  # for a thread that kept its time to say so
 LOOK = 0.1  # longest time without a look at the directory, seconds
 BITE = (1024, 0.02)  # records, and seconds, of one visit to a thread
 Result = TypeVar("Result")
@@ -37,6 +39,15 @@ Result = TypeVar("Result")
 
 async def _in_thread(function: Callable[..., Result], *args: Any) -> Result:
     return await asyncio.get_running_loop().run_in_executor(None, partial(function, *args))
+
+
+async def _in_thread_until(deadline: float, function: Callable[[float], Result]) -> Result:
+    """As above, with the seconds that are left as the argument.  TimeoutError if no thread was free, or it
+    is late.
+    """
+    left = max(0.0, deadline - time.monotonic())
+    async with asyncio.timeout(left + GRACE):
+        return await _in_thread(function, left)
 
 
 async def open(name: str, path: str | os.PathLike[str] = ".", **options: Any) -> Session:
@@ -173,6 +184,7 @@ class Session:
     async def _wait_for_room(
         self, full: RingFullError | None, log: Callable[[], int], attempt: Callable[[], int], started: float
     ) -> int:
+        deadline = started + self.timeout
         pause = FIRST
         while True:
             if full is not None and self.on_full != "block":
@@ -182,47 +194,59 @@ class Session:
                 return status
             if full is None or status not in (FULL, DAMAGED):
                 try:
-                    return await self._do(log)
+                    return await self._do(log, deadline)
                 except RingFullError as problem:
                     full = problem
                     continue
             waited = time.monotonic() - started
             if waited >= self.timeout:
-                raise RingFullError(full.length, await self._do(self._free), waited) from None
+                raise RingFullError(full.length, self._free(), waited) from None
             await asyncio.sleep(min(pause, self.timeout - waited))
-            if pause == LONGEST:
-                await self._keep_writer()
+            if pause >= LOOKS:
+                await self._keep_writer(deadline)
             pause = min(GROWTH * pause, LONGEST)
 
     def _free(self) -> int:
-        ring = self._inner._ready_ring()
+        try:
+            ring = self._inner._ready_ring()
+        except _AttachFirstError:  # it ended, just now
+            return 0
         released = ring.released
         return ring.capacity - (ring.frontier(released) - released)
 
-    async def _do(self, function: Callable[[], Result]) -> Result:
-        """Call a function that needs the ring: after a fork, or when the ring was replaced, attach first."""
-        deadline = time.monotonic() + self.timeout
+    async def _do(self, function: Callable[[], Result], deadline: float | None = None) -> Result:
+        """Call a function that needs the ring: after a fork, or when the ring was replaced, attach first, by
+        the deadline (None: of a call that begins now).
+        """
+        if deadline is None:
+            deadline = time.monotonic() + self.timeout
         while True:
             with contextlib.suppress(_AttachFirstError):
                 return function()
             try:
-                await _in_thread(self._inner._attach)
+                await _in_thread_until(deadline, self._inner._attach)
+            except TimeoutError:
+                raise LogNotFoundError(self.name) from None
             except LogNotFoundError:  # the ring ended, and its writer before it made the next
-                over = time.monotonic() >= deadline
-                if over or self.on_full != "block" or self._inner._attachment is None:
+                left = deadline - time.monotonic()
+                if left <= 0 or self.on_full != "block" or self._inner._attachment is None:
                     raise
-                await asyncio.sleep(LONGEST)
+                await asyncio.sleep(min(LONGEST, left))
 
-    async def _keep_writer(self) -> bool:
+    async def _keep_writer(self, deadline: float) -> bool:
         """True if a writer is alive, if need be one started now; attached to the ring that is in use."""
         inner = self._inner
         attachment = inner._attachment
         if attachment is None:
             return True
-        if not _ring.is_current(attachment.file, inner.name, inner._ring_dir):
-            await _in_thread(inner._attach)
-            return True
-        return _ring.writer_alive(attachment.file) or await _in_thread(inner._keep_writer)
+        try:
+            if _ring.is_replaced(attachment.file, inner.name, inner._ring_dir):
+                await _in_thread_until(deadline, inner._attach)
+                return True
+            alive = _ring.writer_alive(attachment.file)
+            return alive or await _in_thread_until(deadline, inner._keep_writer)
+        except TimeoutError:  # whoever waits sees to that
+            return False
 
     # -- waiting for the writer --------------------------------------------------------------------------
 
@@ -239,7 +263,11 @@ class Session:
         patience = self.timeout if timeout is None else timeout  # with a dead writer nobody replaces
         seen_alive = started
         pause = FIRST
-        ring: _core.Ring = await self._do(self._inner._ready_ring)
+
+        def deadline() -> float:
+            return patience + (started if timeout is not None else time.monotonic())
+
+        ring: _core.Ring = await self._do(self._inner._ready_ring, deadline())
         position, failures = self._inner._end, ring.sync_failures
         while (reached := getattr(ring, goal)) < position:
             if goal == "durable":
@@ -253,13 +281,13 @@ class Session:
             if timeout is not None and now - started >= timeout:
                 raise WaitTimeoutError(goal, position, reached, now - started)
             await asyncio.sleep(pause if timeout is None else min(pause, started + timeout - now))
-            if pause == LONGEST:
-                if await self._keep_writer():
+            if pause >= LOOKS:
+                if await self._keep_writer(deadline()):
                     seen_alive = now
                 elif now - seen_alive >= patience:
                     raise WriterDiedError(self.name, ring.writer_pid)
             pause = min(GROWTH * pause, LONGEST)
-            ring = await self._do(self._inner._ready_ring)
+            ring = await self._do(self._inner._ready_ring, deadline())
 
     async def roll(self) -> None:
         """Ask the writer to seal the page being written; the next record begins another."""

@@ -411,8 +411,9 @@ class Session(_core.Producer):
                 if not counted:
                     self._count(0, 1)
                     counted = True
-                if self.on_full != "block":
-                    self._glance()
+                if self.on_full != "block" and self._glance():
+                    status = ENDED
+                    continue
                 if self.on_full == "drop":
                     return self._drop(count)
                 if self.on_full == "raise" or waited >= self.timeout:
@@ -470,13 +471,17 @@ class Session(_core.Producer):
                 self._start_again_at = now + START_AGAIN
                 self._starter(wait=0.0)
 
-    def _glance(self) -> None:
-        """For those who do not wait for room: see, once a second, that there is a writer."""
+    def _glance(self) -> bool:
+        """For those who do not wait for room: see, once a second, that there is a writer.  True if it is
+        another ring's.
+        """
         now = time.monotonic()
         if now >= self._glance_at:
             self._glance_at = now + 1.0
             with contextlib.suppress(DiskLogError, OSError):
                 self._look_at_writer()
+                return _ring.is_replaced(self._whole_attachment(0.0).file, self.name, self._ring_dir)
+        return False
 
     def _keep_writer(self, patience: float | None = None) -> bool:
         """True if a writer is alive.  If not, one is started, if this session may; nobody waits for it."""

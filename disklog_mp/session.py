@@ -133,6 +133,7 @@ _held_for_fork = False
 _busy = False  # this process is changing what stands here; only a signal handler finds it so
 _others: list[_Attachment] = []  # of signal handlers, and to rings that have been replaced
 _returned: list[_Attachment] = []  # by users, still to be noted
+_leaving: list[tuple[Session, _Attachment]] = []  # closed, with an append that stands still in another thread
 
 
 def _forked() -> None:
@@ -146,6 +147,7 @@ def _forked() -> None:
     _attachments.clear()
     _others.clear()
     _returned.clear()
+    _leaving.clear()
     _core.forked()
 
 
@@ -211,6 +213,10 @@ def _give_back(attachment: _Attachment) -> None:
 def _detach_unused() -> None:
     """And be busy no more."""
     global _busy
+    for pair in list(_leaving):
+        if not pair[0]._unbind():
+            _leaving.remove(pair)
+            _returned.append(pair[1])
     while _returned:
         _busy = True
         attachment = _returned.pop()
@@ -581,16 +587,24 @@ class Session(_core.Producer):
     # -- leaving -----------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Detach.  What was logged needs no more help; drops not yet reported are.  Twice is fine."""
+        """Detach.  What was logged needs no more help; drops not yet reported are.  Twice is fine.
+
+        Waits for appends of other threads no longer than the session's timeout: the slot is then given back
+        when they have ended, and this process opens or closes a session.
+        """
         if self._closed:
             return
         attachment = self._attachment
         if self._attention and self._bound:
             self._report_drops()
         self._closed = True
-        while self._unbind():  # appends of other threads, on their way without the GIL
-            time.sleep(0.0001)
         self._attachment = None
+        deadline = time.monotonic() + max(self.timeout, LOOK)
+        while self._unbind():  # appends of other threads, on their way without the GIL
+            if attachment is not None and time.monotonic() >= deadline:
+                _leaving.append((self, attachment))
+                return
+            time.sleep(0.0001)
         if attachment is not None:
             _give_back(attachment)
 

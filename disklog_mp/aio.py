@@ -239,6 +239,7 @@ class Session:
         attachment = inner._attachment
         if attachment is None:
             return True
+        attachment.file.ring.wake()  # whoever took the writer's bell may have died before ringing it
         try:
             if _ring.is_replaced(attachment.file, inner.name, inner._ring_dir):
                 await _in_thread_until(deadline, inner._attach)

@@ -439,7 +439,8 @@ class Session(_core.Producer):
         if status not in (FULL, DAMAGED):
             return status
         deadline = time.monotonic() + seconds
-        ring.wait(SPACE, seen, min(LOOK, seconds))
+        if not ring.wait(SPACE, seen, min(LOOK, seconds)):
+            ring.wake()  # whoever took the writer's bell may have died before ringing it
         self._keep_writer(deadline - time.monotonic())
         whole = self._whole_attachment(deadline - time.monotonic())
         if _ring.is_replaced(whole.file, self.name, self._ring_dir):
@@ -550,7 +551,8 @@ class Session(_core.Producer):
             if timeout is not None and now >= deadline:
                 raise WaitTimeoutError(goal, position, reached, now - started)
             left = patience()
-            ring.wait(DONE, seen, LOOK if left is None else min(LOOK, left))
+            if not ring.wait(DONE, seen, LOOK if left is None else min(LOOK, left)):
+                ring.wake()  # whoever took the writer's bell may have died before ringing it
             if _ring.is_replaced(self._whole_attachment(patience()).file, self.name, self._ring_dir):
                 self._attach(patience())
             ring = self._ready_ring(patience())

@@ -31,7 +31,7 @@ NAPS = 6  # before parking: a bell costs a producer more than a nap costs the wr
 PARK = 0.1
 BLOCKED = 0.001  # between two looks at a claim that is not committed
 CHORES = 0.05
-REAP = 0.1  # between two looks at who is alive; longer with many producers
+REAP = 0.1  # between two looks at who left, and who is alive; that longer with many producers
 BACK_OFF = (0.02, 1.0)
 IN_FLIGHT = 0.02  # for records that are being copied into a ring that is given up
 GRACE = 1.0  # for whoever started this writer to attach
@@ -83,7 +83,7 @@ class Writer:
         self._trouble = 0.0  # seconds to wait before the next attempt
         self._syncer = _Syncer(self)
         now = time.monotonic()
-        self._next_chores = self._next_reap = self._next_look = 0.0
+        self._next_chores = self._next_free = self._next_reap = self._next_look = 0.0
         self._last_sync = now
         self._last_used = now + GRACE
         self._rolls = self.ring.roll_wanted
@@ -392,6 +392,9 @@ class Writer:
             self._publish_books()
         ring.page_bytes = pages.total_bytes()
         self._halt()  # retention may have made room
+        if now >= self._next_free:
+            self._next_free = now + REAP
+            self._free_slots()
         if now >= self._next_reap:
             attached = self._reap()
             self._next_reap = now + max(REAP, attached * 0.0005)
@@ -402,12 +405,17 @@ class Writer:
             self._heal()
             self._look_at_ring()
 
-    def _reap(self) -> int:
-        """Retire the slots of those who left or died; return how many are still taken."""
-        ring, position = self.ring, self._pages.position
+    def _free_slots(self) -> None:
+        """Retire the slots of those who left."""
+        ring = self.ring
         for index in ring.slots(_core.SLOT_DETACHED):
             self._witnesses.forget(_ring.Slot(*ring.slot(index)))
             ring.retire(index)
+
+    def _reap(self) -> int:
+        """Retire the slots of those who left or died; return how many are still taken."""
+        ring, position = self.ring, self._pages.position
+        self._free_slots()
         taken = 0
         for slot in _ring.slots(ring, _core.SLOT_ATTACHED):
             taken += 1

@@ -57,29 +57,47 @@ def open(
     directory or the name belongs to another log, OSError (TimeoutError: the writer is not ready),
     ValueError, TypeError.
     """
+    return open_within(
+        PATIENCE,
+        name,
+        path,
+        on_full=on_full,
+        timeout=timeout,
+        ring_dir=ring_dir,
+        page_records=page_records,
+        page_bytes=page_bytes,
+        page_age=page_age,
+        ring_bytes=ring_bytes,
+        keep_pages=keep_pages,
+        keep_bytes=keep_bytes,
+        keep_age=keep_age,
+        max_bytes=max_bytes,
+        sync=sync,
+        mode=mode,
+        group=group,
+        linger=linger,
+    )
+
+
+def open_within(
+    patience: float,
+    name: str,
+    path: str | os.PathLike[str],
+    *,
+    on_full: str,
+    timeout: float,
+    ring_dir: str | None = None,
+    **options: Any,
+) -> Session:
+    """Open a log as open() does, with so many seconds for its writer to become ready."""
     from disklog_mp import _options
 
-    given = _options.check(
-        {
-            "page_records": page_records,
-            "page_bytes": page_bytes,
-            "page_age": page_age,
-            "ring_bytes": ring_bytes,
-            "keep_pages": keep_pages,
-            "keep_bytes": keep_bytes,
-            "keep_age": keep_age,
-            "max_bytes": max_bytes,
-            "sync": sync,
-            "mode": mode,
-            "group": group,
-            "linger": linger,
-        }
-    )
+    given = _options.check(options)
     _ring.check_name(name)
     where = os.path.abspath(os.fspath(path))
     ring_dir = None if ring_dir is None else os.path.abspath(ring_dir)
     starter = functools.partial(_start, name, where, given, ring_dir)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while True:
         if not _is_running(name, where, given, ring_dir):
             try:
@@ -95,7 +113,14 @@ def open(
                 time.sleep(0.005)
                 continue
         try:
-            return Session(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout, starter=starter)
+            return Session(
+                name,
+                ring_dir=ring_dir,
+                on_full=on_full,
+                timeout=timeout,
+                starter=starter,
+                patience=max(0.0, deadline - time.monotonic()),
+            )
         except LogNotFoundError:  # its writer left between the two looks
             if time.monotonic() > deadline:
                 raise

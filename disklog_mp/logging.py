@@ -30,6 +30,7 @@ from disklog_mp.session import POLICIES, Session
 __all__ = ["DiskLogHandler"]
 
 RETRY = 1.0  # seconds between two attempts to find a log that was not there
+SHARE = 10  # and at least so many times as long as the next may take
 TAG_LIMIT = 0xFFFF
 _NO_FORMATTER = object()
 
@@ -60,8 +61,9 @@ class DiskLogHandler(logging.Handler):
 
     `name` is the log's; with `path` it is opened there, with the options of disklog_mp.open(), and its
     writer started if there is none; without, it is attached to.  Either happens at the first record.
-    While there is no log, records are dropped and counted, one line on stderr says so (missing="drop":
-    none does), and once a second it is looked for again.
+    That first one waits for the writer to become ready, as open() does; later ones no longer than `timeout`.
+    While there is no log, records are dropped and counted, one line on stderr says so (missing="drop": none
+    does), and once a second it is looked for again.
 
     on_full="block" waits up to `timeout` seconds for room, then drops until there is room; "drop" does not
     wait; "raise" hands RingFullError to handleError.  The log itself says how many were dropped.
@@ -101,6 +103,7 @@ class DiskLogHandler(logging.Handler):
         self._missed_since = 0
         self._retry_at = 0.0
         self._told = ""
+        self._first = True  # no attempt to find a log was made yet
         self._finding: set[int] = set()  # threads that are attaching
         self._hurried = False  # drop at once: the last wait for room was in vain
         if self._session is not None:
@@ -188,13 +191,15 @@ class DiskLogHandler(logging.Handler):
             self._miss()
             return None
         self._finding.add(me)
+        began = time.monotonic()
         try:
             self._session = session = self._attach()
         except (DiskLogError, OSError) as trouble:
-            self._lose(trouble)
+            self._lose(trouble, SHARE * min(self.timeout, time.monotonic() - began))
             return None
         finally:
             self._finding.discard(me)
+            self._first = False
         self._told = ""
         if self._missed:
             missed, self._missed = self._missed, 0
@@ -207,13 +212,14 @@ class DiskLogHandler(logging.Handler):
         # While the interpreter shuts down no writer can be started, but one may be there.
         if self.path is None or sys.is_finalizing():
             return _open.attach(self.log_name, on_full=self.on_full, timeout=self.timeout, ring_dir=ring_dir)
-        return _open.open(
-            self.log_name, self.path, on_full=self.on_full, timeout=self.timeout, **self._options
+        patience = _open.PATIENCE if self._first else self.timeout
+        return _open.open_within(
+            patience, self.log_name, self.path, on_full=self.on_full, timeout=self.timeout, **self._options
         )
 
-    def _lose(self, trouble: Exception) -> None:
+    def _lose(self, trouble: Exception, pause: float = 0.0) -> None:
         """There is no log: count the record, look again in a while."""
-        self._retry_at = time.monotonic() + RETRY
+        self._retry_at = time.monotonic() + max(RETRY, pause)
         self._miss()
         self._tell(trouble)
 

@@ -247,6 +247,7 @@ class Session(_core.Producer):
         on_full: str = "block",
         timeout: float = 5.0,
         starter: Callable[..., bool] | None = None,
+        patience: float | None = None,
     ) -> None:
         # Set first: a session whose construction failed can be closed.
         self._closed = True
@@ -265,7 +266,7 @@ class Session(_core.Producer):
         self._glance_at = 0.0
         self._start_again_at = 0.0
         self._closed = False
-        self._attach()
+        self._attach(patience)
 
     # -- attaching ---------------------------------------------------------------------------------------
 

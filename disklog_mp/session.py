@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from disklog_mp import _core, _files, _ring
+from disklog_mp import _core, _files, _orphan, _ring
 from disklog_mp._core import (
     DAMAGED,
     DONE,
@@ -69,6 +69,7 @@ class _Attachment:
 
     def __init__(self, name: str, ring_dir: str | None) -> None:
         self.users = 0
+        self.is_being_rescued = False  # by this process
         self._detached = False  # another thread may still look at it
         self.who = _ring.identity()
         self.file = _ring.attach(name, ring_dir)
@@ -219,8 +220,9 @@ def _detach_unused() -> None:
             _returned.append(pair[1])
     while _returned:
         _busy = True
-        attachment = _returned.pop()
-        if attachment.who.pid == os.getpid():
+        # A handler may have emptied the list before it saw us busy.
+        attachment = _returned.pop() if _returned else None
+        if attachment is not None and attachment.who.pid == os.getpid():
             attachment.users -= 1
             if attachment.users == 0:
                 for key, shared in list(_attachments.items()):
@@ -263,6 +265,7 @@ class Session(_core.Producer):
         self._starter = starter
         self._dropped = 0
         self._dropped_since = 0
+        self._orphans: list[_Attachment] = []  # rings without writer and name, with records of ours
         self._glance_at = 0.0
         self._start_again_at = 0.0
         self._closed = False
@@ -282,6 +285,7 @@ class Session(_core.Producer):
             pause = 0.002
             try:
                 self._attach_now(former)
+                self._rescue()
                 return
             except _ring.SlotsReturnedError as full:
                 problem: DiskLogError = TooManyProducersError(*full.args)
@@ -306,12 +310,19 @@ class Session(_core.Producer):
                 return  # another thread was faster
             if former is not None and former.who.pid != os.getpid():
                 former, self._dropped, self._attention = None, 0, False
+                self._orphans.clear()
             attachment = _take(self.name, self._ring_dir, former if ended else None)
             # What a signal handler that logged meanwhile attached may stand there.
             former, self._attachment = self._attachment, attachment
+            # A writer that replaces a ring has drained it first.
+            orphaned = ended and former is not None and former.file.ring.released < self._end
             self._bind(attachment.file.ring, attachment.slot, attachment.who.pid)
-            self._watch = self._starter is not None
-            if former is not None:
+            self._watch = True
+            if former is not None and orphaned:
+                self._orphans.append(former)
+                self._attention = True
+                self._end = 0
+            elif former is not None:
                 _give_back(former)
 
     def _is_coming(self, missing: LogNotFoundError, former: _Attachment | None) -> bool:
@@ -324,6 +335,30 @@ class Session(_core.Producer):
             and former.mend(_ring.ring_path(self.name, self._ring_dir))
             and _ring.writer_alive(former.file)
         )
+
+    def _rescue(self) -> bool:
+        """Log again what stands in rings that lost their writer and then their name, before anything else;
+        True if nothing is left there.
+        """
+        for orphan in list(self._orphans):
+            with _lock:
+                if orphan.is_being_rescued:
+                    return False
+                orphan.is_being_rescued = True
+            try:
+                if not _orphan.rescue(orphan.file, _orphan.append_to(self)):
+                    return False
+            finally:
+                orphan.is_being_rescued = False
+            with _lock:
+                if orphan not in self._orphans:
+                    continue
+                self._orphans.remove(orphan)
+            ring = self._ring
+            assert ring is not None
+            self._end = max(self._end, ring.frontier(ring.released))  # others may have rescued ours
+            _give_back(orphan)
+        return True
 
     def _start_writer(self, deadline: float) -> None:
         """Start a writer, unless that was done a moment ago, and wait until the deadline for its answer."""
@@ -406,6 +441,7 @@ class Session(_core.Producer):
             elif status == HALTED:
                 raise LogFullError(self._option("max_bytes"))
             if self._attention and status != FULL:
+                self._rescue()
                 status = self._report_drops()
             else:
                 status = 0
@@ -465,15 +501,22 @@ class Session(_core.Producer):
         if status < 0:
             self._dropped, self._dropped_since = self._dropped + dropped, since
             return status
-        self._attention = self._dropped != 0
+        self._attention = self._dropped != 0 or bool(self._orphans)
         return 0
 
     def _option(self, name: str) -> Any:
         return read_options(self._ready_ring()).get(name)
 
     def _look_at_writer(self) -> None:
-        """The writer has been silent for a while: if it is dead, start another, without waiting for it."""
-        if self._starter is not None and not _ring.writer_alive(self._whole_attachment(0.0).file):
+        """The writer has been silent for a while: if it is dead, start another, without waiting for it, or go
+        over to the ring that took this one's name.
+        """
+        file = self._whole_attachment(0.0).file
+        if _ring.writer_alive(file):
+            return
+        if _ring.is_replaced(file, self.name, self._ring_dir):
+            self._attach(0.0)
+        elif self._starter is not None:
             now = time.monotonic()
             if now >= self._start_again_at:
                 self._start_again_at = now + START_AGAIN
@@ -530,7 +573,7 @@ class Session(_core.Producer):
 
         ring = self._ready_ring(patience())
         failures = ring.sync_failures
-        while getattr(ring, goal) < position:
+        while self._orphans or getattr(ring, goal) < position:
             seen = ring.load32(DONE)
             ring.store32(DONE_WANTED, 1)
             if goal == "durable":
@@ -541,7 +584,7 @@ class Session(_core.Producer):
 
                     raise OSError(ring.error_number, f"the log could not be synced: {error_text(ring)}")
             reached = getattr(ring, goal)
-            if reached >= position:
+            if not self._orphans and reached >= position:
                 return
             now = time.monotonic()
             if not self._keep_writer(patience()):
@@ -556,6 +599,9 @@ class Session(_core.Producer):
                 ring.wake()  # whoever took the writer's bell may have died before ringing it
             if _ring.is_replaced(self._whole_attachment(patience()).file, self.name, self._ring_dir):
                 self._attach(patience())
+            if self._ring is not ring or self._orphans:
+                self._rescue()
+                position = self._end  # logged again, it stands elsewhere
             ring = self._ready_ring(patience())
 
     def roll(self) -> None:
@@ -597,9 +643,8 @@ class Session(_core.Producer):
         """
         if self._closed:
             return
+        self._settle()
         attachment = self._attachment
-        if self._attention and self._bound:
-            self._report_drops()
         self._closed = True
         self._attachment = None
         deadline = time.monotonic() + max(self.timeout, LOOK)
@@ -610,6 +655,25 @@ class Session(_core.Producer):
             time.sleep(0.0001)
         if attachment is not None:
             _give_back(attachment)
+
+    def _settle(self) -> None:
+        """Before leaving: what was logged must not need us, and drops are reported."""
+        if not self._bound or self._attachment is None:
+            return
+        with contextlib.suppress(DiskLogError, OSError):
+            file = self._attachment.file
+            if (
+                file.ring.released < self._end
+                and not _ring.writer_alive(file)
+                and _ring.is_replaced(file, self.name, self._ring_dir)
+            ):
+                self._attach(0.0)
+        if self._attention:
+            self._rescue()
+            self._report_drops()
+        for orphan in self._orphans:
+            _give_back(orphan)
+        self._orphans.clear()
 
     def __enter__(self) -> Session:
         return self

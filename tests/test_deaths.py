@@ -138,6 +138,50 @@ class TestWriter:
         assert list(range(100)) == numbers_of(path)
         assert (100, 100, True) == (books.logged, books.written, books.balance)
 
+    @pytest.mark.parametrize("how", ["flush", "close", "log"])
+    def test_a_ring_that_lost_its_writer_and_its_name_is_logged_again(
+        self, open_log: OpenLog, path: Path, how: str
+    ) -> None:
+        """Nobody drains it and nobody finds it: what stands in it is taken over by its producers, each record
+        once, in order and as it was, those of a dead one too, the group as a group.
+        """
+        log = open_log()
+        log.log(b"0 0")
+        log.flush()
+        told, tell = os.pipe()
+        child = os.fork()
+        if child == 0:
+            log.log(b"0 1")
+            log.flush()
+            os.read(told, 1)
+            log.log(b"0 2", tag=7)
+            os._exit(0)
+        wait_until(lambda: len(numbers_of(path)) == 2)
+        stop_writer(log.name, signal.SIGKILL)
+        os.unlink(_ring.ring_path(log.name, None))
+        os.write(tell, b"x")
+        os.waitpid(child, 0)
+        os.close(told)
+        os.close(tell)
+        log.log(b"0 3", tag=40)
+        log.log_many([b"0 4", b"0 5"])
+        orphan = log._ring
+        successor = open_log()
+        if how == "flush":
+            log.flush(20)
+        elif how == "log":  # some time, it sees by itself that its writer is silent
+            numbers = iter(range(6, 10**6))
+            wait_until(lambda: (log.log(b"0 %d" % next(numbers)), log._ring is not orphan)[1])
+        log.close()
+        wait_until(lambda: len(numbers_of(path)) >= 6)
+        successor.flush()
+
+        records = list(disklog_mp.Reader(path))
+        assert list(range(len(records))) == [int(record.data.split()[1]) for record in records]
+        assert [(7, child), (40, os.getpid())] == [(record.tag, record.pid) for record in records[2:4]]
+        assert len({record.timestamp for record in records[4:6]}) == 1
+        assert close_books(str(path), successor._attachment.file).balance  # type: ignore[union-attr]
+
     def test_a_full_ring_whose_name_is_removed_throws_nobody_out(self, open_log: OpenLog, path: Path) -> None:
         """Whoever waits for room goes on waiting, and is served by the ring or its successor."""
         log = open_log(timeout=60)

@@ -17,7 +17,7 @@ LAYERS = [
     {"errors"},
     {"_core", "_files", "_options", "_systemd"},
     {"_ring", "_directory", "_page_format", "_salvage"},
-    {"_page_file", "_page_writer", "page"},
+    {"_page_file", "_page_writer", "page", "_orphan"},
     {"writer", "reader", "_stats", "_writer_process"},
     {"session"},
     {"_open", "aio"},

@@ -834,9 +834,10 @@ static void count(_Atomic uint64_t *counter, uint64_t by)
 #endif
 }
 
-static void appended(Producer *producer, struct dl_ring *ring, uint64_t end, uint64_t records)
+static void appended(Producer *producer, PyObject *held, uint64_t end, uint64_t records)
 {
-    if (atomic_load_explicit(&producer->end, memory_order_relaxed) < end)
+    struct dl_ring *ring = ring_of(held);
+    if (producer->ring == held && atomic_load_explicit(&producer->end, memory_order_relaxed) < end)
         atomic_store_explicit(&producer->end, end, memory_order_relaxed);
     DL_POINT("committed");
     count(&producer->slot->logged, records);
@@ -848,10 +849,9 @@ static void appended(Producer *producer, struct dl_ring *ring, uint64_t end, uin
 }
 
 /* One record, no policy.  DL_OK and the position, or what stands in the way. */
-static int append(Producer *producer, const void *bytes, size_t length, uint16_t kind, uint16_t tag,
-                  uint64_t time, uint64_t *position)
+static int append(Producer *producer, const void *bytes, size_t length, struct dl_frame_header header,
+                  uint64_t *position)
 {
-    struct dl_frame_header header = {.time = time, .kind = kind, .tag = tag};
     PyObject *held = producer->ring;
     struct dl_ring *ring = ring_of(held);
     uint64_t end;
@@ -876,7 +876,7 @@ static int append(Producer *producer, const void *bytes, size_t length, uint16_t
         Py_END_ALLOW_THREADS
     }
     if (status == DL_OK)
-        appended(producer, ring, end, 1);
+        appended(producer, held, end, 1);
     if (aside) {
         atomic_fetch_sub(&producer->inside, 1); /* counted: now the slot may go */
         Py_DecRef(held);
@@ -965,7 +965,8 @@ static PyObject *producer_log(PyObject *self, PyObject *const *args, Py_ssize_t 
         status = NEEDS_ATTENTION;
     if (status == DL_OK) {
         uint64_t now = wall_ns();
-        status = append(producer, view.buf, (size_t)view.len, DL_RECORD, tag, now, &position);
+        struct dl_frame_header header = {.time = now, .kind = DL_RECORD, .tag = tag};
+        status = append(producer, view.buf, (size_t)view.len, header, &position);
         if (status == DL_OK && producer->watch && producer->ring != NULL) {
             uint64_t beat = atomic_load_explicit(&ring_of(producer->ring)->control->heartbeat,
                                                  memory_order_relaxed);
@@ -987,20 +988,27 @@ static PyObject *producer_log(PyObject *self, PyObject *const *args, Py_ssize_t 
     return PyObject_CallMethod(self, "_log_slowly", "OIi", args[0], (unsigned int)tag, status);
 }
 
-/* One attempt, for session.py: the position, or the negative status. */
+/* One attempt, for session.py: the position, or the negative status.  A record that is logged again keeps
+ * its time and pid (0: now, and our own).
+ */
 static PyObject *producer_try(PyObject *self, PyObject *args)
 {
     Producer *producer = (Producer *)self;
     PyObject *data;
-    unsigned int tag, kind = DL_RECORD;
+    unsigned int tag, kind = DL_RECORD, pid = 0;
+    unsigned long long time = 0;
     Py_buffer view;
-    if (!PyArg_ParseTuple(args, "OI|I", &data, &tag, &kind) || get_bytes(data, &view) != 0)
+    if (!PyArg_ParseTuple(args, "OI|IKI", &data, &tag, &kind, &time, &pid) || get_bytes(data, &view) != 0)
         return NULL;
     uint64_t position = 0;
     int status = ready(producer);
-    if (status == DL_OK)
-        status = append(producer, view.buf, (size_t)view.len, (uint16_t)kind, (uint16_t)tag, wall_ns(),
-                        &position);
+    if (status == DL_OK) {
+        struct dl_frame_header header = {.time = time != 0 ? time : wall_ns(),
+                                         .pid = pid,
+                                         .kind = (uint16_t)kind,
+                                         .tag = (uint16_t)tag};
+        status = append(producer, view.buf, (size_t)view.len, header, &position);
+    }
     done_bytes(&view);
     return status == DL_OK ? PyLong_FromUnsignedLongLong(position) : PyLong_FromLong(status);
 }
@@ -1008,7 +1016,8 @@ static PyObject *producer_try(PyObject *self, PyObject *args)
 enum { RAISED = -100 };
 
 /* One attempt at a group: `records` is a tuple.  A status, or RAISED. */
-static int append_group(Producer *producer, PyObject *records, uint16_t tag, uint64_t *position)
+static int append_group(Producer *producer, PyObject *records, struct dl_frame_header header,
+                        uint64_t *position)
 {
     Py_ssize_t number = PyTuple_Size(records), got = 0;
     int status = RAISED;
@@ -1025,15 +1034,16 @@ static int append_group(Producer *producer, PyObject *records, uint16_t tag, uin
     }
     status = number > UINT32_MAX ? DL_TOO_LARGE : ready(producer);
     if (status == DL_OK) {
-        struct dl_frame_header header = {.time = wall_ns(), .tag = tag};
         PyObject *held = producer->ring;
         uint64_t end;
+        if (header.time == 0)
+            header.time = wall_ns();
         Py_IncRef(held);
         atomic_fetch_add(&producer->inside, 1);
         status = dl_append_group(ring_of(held), &producer->claimant, header, items, (uint32_t)number,
                                  position, &end);
         if (status == DL_OK)
-            appended(producer, ring_of(held), end, (uint64_t)number);
+            appended(producer, held, end, (uint64_t)number);
         atomic_fetch_sub(&producer->inside, 1);
         Py_DecRef(held);
     }
@@ -1048,11 +1058,13 @@ done:
 static PyObject *producer_try_many(PyObject *self, PyObject *args)
 {
     PyObject *records;
-    unsigned int tag;
+    unsigned int tag, pid = 0;
+    unsigned long long time = 0;
     uint64_t position;
-    if (!PyArg_ParseTuple(args, "O!I", &PyTuple_Type, &records, &tag))
+    if (!PyArg_ParseTuple(args, "O!I|KI", &PyTuple_Type, &records, &tag, &time, &pid))
         return NULL;
-    int status = append_group((Producer *)self, records, (uint16_t)tag, &position);
+    struct dl_frame_header header = {.time = time, .pid = pid, .tag = (uint16_t)tag};
+    int status = append_group((Producer *)self, records, header, &position);
     if (status == RAISED)
         return NULL;
     return status == DL_OK ? PyLong_FromUnsignedLongLong(position) : PyLong_FromLong(status);
@@ -1081,7 +1093,7 @@ static PyObject *producer_log_many(PyObject *self, PyObject *args, PyObject *kwa
         result = PyLong_FromLong(-1);
     else {
         if (!((Producer *)self)->attention)
-            status = append_group((Producer *)self, records, tag, &position);
+            status = append_group((Producer *)self, records, (struct dl_frame_header){.tag = tag}, &position);
         if (status == DL_OK)
             result = PyLong_FromUnsignedLongLong(position);
         else if (status != RAISED)
@@ -1132,6 +1144,13 @@ static PyObject *producer_get(PyObject *self, void *closure)
 static int producer_set(PyObject *self, PyObject *value, void *closure)
 {
     Producer *producer = (Producer *)self;
+    if (value != NULL && (enum producer_field)(uintptr_t)closure == END_FIELD) {
+        unsigned long long end = PyLong_AsUnsignedLongLong(value);
+        if (PyErr_Occurred() != NULL)
+            return -1;
+        atomic_store(&producer->end, end);
+        return 0;
+    }
     int truth = value == NULL ? -1 : PyObject_IsTrue(value);
     if (truth < 0)
         return -1;
@@ -1144,7 +1163,7 @@ static int producer_set(PyObject *self, PyObject *value, void *closure)
 
 #define FIELD(name, which, set) {name, producer_get, set, NULL, (void *)(uintptr_t)(which)}
 static PyGetSetDef producer_getset[] = {FIELD("_ring", RING_FIELD, NULL),
-                                        FIELD("_end", END_FIELD, NULL),
+                                        FIELD("_end", END_FIELD, producer_set),
                                         FIELD("_bound", BOUND_FIELD, NULL),
                                         FIELD("_attention", ATTENTION_FIELD, producer_set),
                                         FIELD("_watch", WATCH_FIELD, producer_set),

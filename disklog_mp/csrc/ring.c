@@ -190,7 +190,8 @@ int dl_append(struct dl_ring *ring, struct dl_claimant *claimant, struct dl_fram
         return status;
     DL_POINT("claimed");
     header.length = (uint32_t)length;
-    header.pid = claimant->pid;
+    if (header.pid == 0)
+        header.pid = claimant->pid;
     uint8_t *frame = dl_at(ring, at);
     uint32_t crc = dl_frame_crc_header(ring->seed, at, &header);
     header.crc = ~dl_crc32c_copy(crc, frame + DL_FRAME_HEADER, bytes, length);
@@ -221,7 +222,8 @@ int dl_append_group(struct dl_ring *ring, struct dl_claimant *claimant, struct d
         return status;
     DL_POINT("group claimed");
     uint8_t *frame = dl_at(ring, at), *to = frame + DL_FRAME_HEADER;
-    header.pid = claimant->pid;
+    if (header.pid == 0)
+        header.pid = claimant->pid;
     header.crc = 0;
     header.kind = DL_RECORD;
     memcpy(to, &(uint64_t){count}, DL_GROUP_HEADER);

@@ -175,7 +175,7 @@ void dl_ring_format(void *memory, const struct dl_constants *wanted);
 /* Check the constants against the size of the object and fill in the view.  NULL, or what is wrong. */
 const char *dl_ring_open(struct dl_ring *ring, void *memory, uint64_t size);
 
-/* Producers.  `header` gives time, kind and tag; length, pid and crc are filled in.  On DL_OK
+/* Producers.  `header` gives time, kind and tag; length, crc and (where it is 0) pid are filled in.  On DL_OK
  * `position` is the record's (of a group: of its first record) and `end` the position behind the frame. */
 int dl_append(struct dl_ring *ring, struct dl_claimant *claimant, struct dl_frame_header header,
               const void *bytes, uint64_t length, uint64_t *position, uint64_t *end);

@@ -93,8 +93,11 @@ def main(order: str) -> None:
     """Be the writer: detach from whoever asked, report on stdout, drain until the end."""
     if os.fork():
         os._exit(0)
-    from disklog_mp import writer
+    if sys.stderr is None:  # or a page file would get its number, with what the system has to say in it
+        _to_nowhere(2)
+    from disklog_mp import _trouble, writer
 
+    stderr = _trouble.Stderr()
     told = json.loads(order)
     ready = False
     try:
@@ -111,7 +114,8 @@ def main(order: str) -> None:
     except (errors.DiskLogError, OSError, TypeError, ValueError) as error:
         heard = _answer(_describe(error))
         if ready or not told["waiting"] or not heard:
-            print(f"disklog-mp: {told['name']}: the writer cannot go on: {error}", file=sys.stderr)
+            stderr.say(f"{told['name']}: the writer cannot go on: {error}")
+        stderr.close()
 
 
 def _describe(error: Exception) -> dict[str, Any]:
@@ -129,10 +133,15 @@ def _answer(told: dict[str, Any]) -> bool:
         os.write(1, json.dumps(told, default=str).encode() + b"\n")
     except OSError:
         heard = False
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.close(null)
+    _to_nowhere(1)
     return heard
+
+
+def _to_nowhere(fd: int) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    if null != fd:
+        os.dup2(null, fd)
+        os.close(null)
 
 
 if __name__ == "__main__":

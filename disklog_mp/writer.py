@@ -11,7 +11,6 @@ import queue
 import resource
 import secrets
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from disklog_mp._directory import Directory
 from disklog_mp._files import REAL, Files
 from disklog_mp._options import Options, group_id, parse_duration
 from disklog_mp._page_writer import NO_LIMIT, PageWriter, Recovered, SyncJob
+from disklog_mp._trouble import Troubles
 from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiveError
 
 SEGMENT = 4 << 20  # bytes written with one call at the most
@@ -31,6 +31,7 @@ NAPS = 6  # before parking: a bell costs a producer more than a nap costs the wr
 PARK = 0.1
 BLOCKED = 0.001  # between two looks at a claim that is not committed
 CHORES = 0.05
+LOOK = 1.0  # between two looks at what others may have done to directory and ring
 REAP = 0.1  # between two looks at who left, and who is alive; that longer with many producers
 BACK_OFF = (0.02, 1.0)
 IN_FLIGHT = 0.02  # for records that are being copied into a ring that is given up
@@ -65,14 +66,19 @@ class Writer:
         if not self._directory.lock(options.mode, self._gid):
             raise self._active()
         self._file: _ring.RingFile | None = None
+        self._troubles = Troubles(self.name)
         try:
             self._pages = PageWriter(self._directory, name, options, self._gid)
             self._directory.note(f"{self._who.pid} {name}\n")
             self.recovered = self._take_over()
-        except BaseException:
+        except BaseException as error:
             if self._file is not None:
+                if isinstance(error, OSError):  # for those who are attached
+                    self._troubles.show_in(self._file.ring)
+                    self._troubles.note(str(error))
                 os.close(self._file.fd)
             self._directory.unlock()
+            self._troubles.close()
             raise
         # Rings this writer closed, while somebody is still attached to them: they will come over.
         self._former: list[tuple[_ring.RingFile, _ring.Witnesses]] = []
@@ -80,7 +86,7 @@ class Writer:
         self._lap: int | None = None  # the end of a damaged ring that is being saved
         self._saved = 0
         self._idle = 0
-        self._trouble = 0.0  # seconds to wait before the next attempt
+        self._back_off = 0.0  # seconds to wait before the next attempt
         self._syncer = _Syncer(self)
         now = time.monotonic()
         self._next_chores = self._next_free = self._next_reap = self._next_look = 0.0
@@ -185,7 +191,7 @@ class Writer:
             # positions, so the pages go on from there.
             pages.leap(max(position, pages.position))
             if pages.position != position:
-                self._say(f"ring and pages disagree: {position} and {pages.position}")
+                self._troubles.say(f"ring and pages disagree: {position} and {pages.position}")
 
     def _create_ring(
         self, generation: int, replace: bool, fill: Callable[[_core.Ring], None] | None = None
@@ -223,6 +229,7 @@ class Writer:
         ring.barrier = self._barrier
         ring.heartbeat = time.time_ns()
         self._witnesses = _ring.Witnesses(self._file_())
+        self._troubles.show_in(ring)
         self._data = memory[ring.data_offset :]
         self._mask = ring.capacity - 1
         self._publish_books()
@@ -257,14 +264,22 @@ class Writer:
         `alive()` is called now and then while all is well.
         """
         while True:
-            moved = self._drain()
+            try:
+                moved = self._drain()
+            except OSError as error:
+                self._stumble(error)
+                moved = False
+            else:
+                self._ease()
             now = time.monotonic()
             if now >= self._next_chores:
                 self._next_chores = now + CHORES
                 try:
                     self._chores(now)
                 except OSError as error:
-                    self._stumble(error)
+                    self._troubles.meet("chores", error, f"cannot do all of its work: {error}; trying again")
+                else:
+                    self._troubles.over("chores", "doing all of its work again")
                 alive()
             if moved:
                 continue
@@ -277,7 +292,9 @@ class Writer:
             self._rest()
 
     def _drain(self) -> bool:
-        """Write one segment; False if there is nothing to do at once."""
+        """Write one segment; False if there is nothing to do at once.  Raises OSError, and then the same can
+        be tried again.
+        """
         ring, pages = self.ring, self._pages
         position = pages.position
         room, records_room = pages.room()
@@ -299,13 +316,8 @@ class Writer:
                     self._go_on_in_another(stop)
                 return False
         index = position & self._mask
-        try:
-            pages.append(self._data[index : index + length], end, records, last_time)
-        except OSError as error:
-            self._stumble(error)
-            return False
-        if self._trouble:
-            self._recover_from_trouble()
+        pages.append(self._data[index : index + length], end, records, last_time)
+        self._ease()
         ring.records = pages.number
         if pages.page_number != ring.page or pages.is_empty():
             self._after_roll()
@@ -324,19 +336,23 @@ class Writer:
 
     def _go_on_in_another(self, stop: int) -> None:
         """The ring ends here: closed by us, or by a writer that did not live to replace it, or damaged."""
-        try:
-            if stop == _core.STOP_CLOSED:
-                self._replace(self._file_())
-            else:
-                self._replace_damaged()
-        except OSError as error:
-            self._stumble(error)
+        if stop == _core.STOP_CLOSED:
+            self._replace(self._file_())
+        else:
+            self._replace_damaged()
 
     def _stumble(self, error: OSError) -> None:
-        """Report, and wait longer each time before the next attempt."""
-        self._report(error)
+        """Tell of it, and wait longer each time before the next attempt."""
+        said = f"cannot write: {error}; what is logged stays in the ring, trying again"
+        self._troubles.meet("write", error, said)
         low, high = BACK_OFF
-        self._trouble = min(max(self._trouble * 2, low), high)
+        self._back_off = min(max(self._back_off * 2, low), high)
+
+    def _ease(self) -> None:
+        """What there was to write is written."""
+        if self._back_off:
+            self._back_off = 0.0
+            self._troubles.over("write", "writing again")
 
     def _is_abandoned(self, owner: int) -> bool:
         """The claim at the head is its owner's for as long as that lives, and padding when it is dead."""
@@ -350,8 +366,8 @@ class Writer:
         return True
 
     def _rest(self) -> None:
-        if self._trouble:
-            time.sleep(min(self._trouble, PARK))
+        if self._back_off:
+            time.sleep(min(self._back_off, PARK))
         elif self._idle < 0:
             self._idle = 0
             self.ring.park(self._pages.position, BLOCKED)
@@ -366,10 +382,20 @@ class Writer:
             self._after_roll()
 
     def _after_roll(self) -> None:
-        self._pages.retire()
+        self._retire()
         self._publish_books()
         if self.options.sync == "page":
             self._syncer.start(self._pages.sync_job)
+
+    def _retire(self) -> bool:
+        """Remove the pages that retention no longer keeps; True if there were any."""
+        gone = self._pages.retire()
+        error = self._pages.retire_error
+        if error is not None:
+            self._troubles.meet("retire", error, f"cannot remove old pages: {error}; trying again")
+        else:
+            self._troubles.over("retire", "removing old pages again")
+        return bool(gone)
 
     # -- chores ------------------------------------------------------------------------------------------
 
@@ -383,12 +409,8 @@ class Writer:
         if due and ring.durable < pages.position:
             self._last_sync = now
             self._syncer.start(pages.sync_job)
-        if ring.roll_wanted != self._rolls:
-            self._rolls = ring.roll_wanted
-            self._roll()
-        if options.page_age is not None and pages.age() >= options.page_age:
-            self._roll()
-        if options.keep_age is not None and pages.retire():
+        again = pages.retire_error is not None and now >= self._next_look
+        if (again or options.keep_age is not None) and self._retire():
             self._publish_books()
         ring.page_bytes = pages.total_bytes()
         self._halt()  # retention may have made room
@@ -401,9 +423,13 @@ class Writer:
             if attached:
                 self._last_used = now
         if now >= self._next_look:
-            self._next_look = now + 1.0
+            self._next_look = now + LOOK
             self._heal()
             self._look_at_ring()
+        wanted = ring.roll_wanted
+        if wanted != self._rolls or (options.page_age is not None and pages.age() >= options.page_age):
+            self._roll()
+            self._rolls = wanted
 
     def _free_slots(self) -> None:
         """Retire the slots of those who left."""
@@ -463,8 +489,8 @@ class Writer:
             ring.sync_wanted = 0
             damaged = True
         if damaged:
-            self._say("somebody wrote over the ring's control block: put right")
-            self._note("the ring's control block was damaged and put right")
+            self._troubles.say("somebody wrote over the ring's control block: put right")
+            self._troubles.note("the ring's control block was damaged and put right")
 
     def _look_at_ring(self) -> None:
         """Somebody may have removed the ring's name (logind does, when a user leaves): go on in a new one."""
@@ -473,11 +499,13 @@ class Writer:
             try:
                 _ring.check_room(self.name, self.ring_dir, capacity)
             except OSError as error:
-                self._report(error)
+                said = f"cannot make another ring: {error}; going on in this one, trying again"
+                self._troubles.meet("ring", error, said)
                 self._capacity = self.ring.capacity
                 return
             # What was claimed before is drained first; then the closed word is met and the ring replaced.
             self.ring.close(self.ring.frontier(self._pages.position))
+        self._troubles.over("ring", "there is a ring, or room for it")
 
     def _replace(self, old: _ring.RingFile) -> None:
         """Go on in a successor of the same name, after the last position of the old ring."""
@@ -516,7 +544,7 @@ class Writer:
         """Somebody scribbled over the claim map: save what is whole in the ring, go on in another."""
         old, pages = self._file_(), self._pages
         if self._lap is None:
-            self._say(f"the claim map is damaged at position {pages.position}: saving what is whole")
+            self._troubles.say(f"the claim map is damaged at position {pages.position}: saving what is whole")
             old.ring.halted = _core.REPLACED  # nobody begins another record in it
             time.sleep(IN_FLIGHT)  # and what is being copied is whole by then
             self._lap, self._saved = pages.position + old.ring.capacity, 0
@@ -531,39 +559,10 @@ class Writer:
             pages.append(run.data, run.end, run.records, run.last_time)
             self._saved += run.records
         pages.leap(self._lap)
+        self._troubles.note(f"the claim map was damaged; {self._saved} records saved, the ring was replaced")
         self._replace(old)
-        self._say(f"going on in a new ring; {self._saved} records of the old one saved")
-        self._note(f"the claim map was damaged; {self._saved} records saved, the ring was replaced")
+        self._troubles.say(f"going on in a new ring; {self._saved} records of the old one saved")
         self._lap = None
-
-    # -- trouble -----------------------------------------------------------------------------------------
-
-    def _report(self, error: OSError) -> None:
-        """Say it once: in the ring for stats(), on stderr."""
-        if not self._trouble:
-            self._say(f"cannot write: {error}; what is logged stays in the ring, trying again")
-        self.ring.error_number = error.errno or 0
-        self._note(str(error))
-
-    def _note(self, text: str) -> None:
-        data = text.encode("utf-8", "replace")[: _core.ERROR_TEXT_LENGTH - 1]
-        memory = memoryview(self.ring)
-        memory[_core.ERROR_TEXT : _core.ERROR_TEXT + _core.ERROR_TEXT_LENGTH] = data.ljust(
-            _core.ERROR_TEXT_LENGTH, b"\0"
-        )
-        self.ring.error_time = time.time_ns()
-
-    def _recover_from_trouble(self) -> None:
-        self._trouble = 0.0
-        self._say("writing again")
-        self.ring.error_time = 0
-
-    def _say(self, text: str) -> None:
-        if sys.stderr is not None:
-            try:
-                print(f"disklog-mp: {self.name}: {text}", file=sys.stderr, flush=True)
-            except OSError:  # nobody listens any more
-                pass
 
     # -- leaving -----------------------------------------------------------------------------------------
 
@@ -581,8 +580,8 @@ class Writer:
         use to anybody; with producers attached it stays, for them and the next writer.
         """
         ring = self.ring
-        if self._trouble:
-            self._say("leaving with records in the ring: the next writer takes them")
+        if self._back_off:
+            self._troubles.say("leaving with records in the ring: the next writer takes them")
         elif ring.drain(self._pages.position, SEGMENT, NO_LIMIT)[0] != self._pages.position:
             return False
         ends = self._is_unused() and ring.close(self._pages.position)
@@ -594,7 +593,7 @@ class Writer:
             try:
                 _ring.unlink(self.name, self.ring_dir)
             except OSError as error:  # another user's, in a directory where only the owner may
-                self._say(f"the ring stays, closed, for the next writer: {error}")
+                self._troubles.say(f"the ring stays, closed, for the next writer: {error}")
         if self.options.sync != "never":
             self._syncer.run_now(self._pages.sync_job)
         self.close()
@@ -610,6 +609,7 @@ class Writer:
             os.close(file.fd)
         self._data.release()
         self._directory.unlock()
+        self._troubles.close()
 
 
 def _is_gone(file: _ring.RingFile, index: int) -> bool:
@@ -656,11 +656,12 @@ class _Syncer:
         try:
             job.run()
         except OSError as error:
-            self._writer._report(error)
+            self._writer._troubles.meet("sync", error, f"cannot sync: {error}")
             ring.sync_failures += 1
             good = False
         else:
             self._writer._durable = ring.durable = job.position
+            self._writer._troubles.over("sync", "syncing again")
             good = True
         ring.store32(_core.DONE_WANTED, 1)
         ring.announce()
@@ -681,19 +682,25 @@ class _Syncer:
             self._writer._pages.synced(job)
         else:
             self._failed = job
+            # If it was the directory, there is nothing to rescue: time has to do it.
+            self._retry_at = time.monotonic() + (0.0 if job.failed else BACK_OFF[1])
 
     def _rescue(self, job: SyncJob) -> None:
         writer = self._writer
         try:
             damaged = writer._pages.rescue(job)
         except OSError as error:
-            writer._report(error)
+            writer._troubles.meet("sync", error, f"cannot sync: {error}")
             self._retry_at = time.monotonic() + BACK_OFF[1]
             return
         self._failed = None
+        if job.failed:
+            writer._troubles.over("sync", "what could not be synced was written anew, and synced")
         writer._after_roll()
         for first, end in damaged:
-            writer._say(f"positions {first} to {end} may have been lost: the disk refused to sync them")
+            writer._troubles.say(
+                f"positions {first} to {end} may have been lost: the disk refused to sync them"
+            )
 
     def run_now(self, make: Callable[[], SyncJob]) -> None:
         """Sync before going on."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from disklog_mp import _open, writer
+from disklog_mp import _open, _trouble, writer
 from disklog_mp.cli import _text
 from disklog_mp.cli._logs import ring_dir_option
 
@@ -58,24 +58,32 @@ def serve(name: str, directory: str, ring_dir: str | None, **options: Any) -> in
     """
     group = options["group"]
     options["group"] = int(group) if group and group.isdigit() else group
-    _open.serve(name, directory, ring_dir=ring_dir, started=functools.partial(_introduce, name), **options)
-    _text.say(f"{name}: stopped, all that was committed is written")
+    stderr = _trouble.Stderr()  # whose reader may have stopped: the log must not
+
+    def say(text: str) -> None:
+        stderr.say(_text.printable(f"{name}: {text}"))
+
+    _open.serve(
+        name, directory, ring_dir=ring_dir, started=functools.partial(_introduce, say, name), **options
+    )
+    say("stopped, all that was committed is written")
+    stderr.close()
     return 0
 
 
-def _introduce(name: str, work: writer.Writer) -> None:
+def _introduce(say: Callable[[str], None], name: str, work: writer.Writer) -> None:
     """Say what is served, and what recovery found."""
     found = work.recovered
-    _text.say(
-        f"{name}: process {os.getpid()} writes to {work.path}, ring of {_text.size(work.ring.capacity)}; "
+    say(
+        f"process {os.getpid()} writes to {work.path}, ring of {_text.size(work.ring.capacity)}; "
         f"producers attach with disklog_mp.attach({name!r})"
     )
     if found.number or found.position:
-        _text.say(f"{name}: goes on at record {found.number:,}, position {found.position:,}")
+        say(f"goes on at record {found.number:,}, position {found.position:,}")
     if found.corrupt_ranges:
         ranges = _text.plural(found.corrupt_ranges, "corrupt range")
-        _text.say(f"{name}: {ranges}, {found.corrupt_bytes:,} bytes, in its last page")
+        say(f"{ranges}, {found.corrupt_bytes:,} bytes, in its last page")
     if found.torn_bytes:
-        _text.say(f"{name}: {found.torn_bytes:,} bytes behind the last whole record could not be read")
+        say(f"{found.torn_bytes:,} bytes behind the last whole record could not be read")
     for path in found.set_aside:
-        _text.say(f"{name}: kept aside {path}")
+        say(f"kept aside {path}")

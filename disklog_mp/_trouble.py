@@ -1,0 +1,119 @@
+"""What keeps a writer from its work: said once on stderr, shown in the ring as long as it lasts.
+
+It knows how trouble is told, not what is to be done about it.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+import time
+from contextlib import suppress
+
+from disklog_mp import _core
+
+WAITING = 100  # lines at the most for a reader of stderr that is slow
+PARTING = 0.2  # seconds for it at the end
+
+
+class Stderr:
+    """Says lines on stderr.  A pipe there may be full and its reader stopped, and a terminal be held: then a
+    thread waits for them, and nobody else.
+    """
+
+    def __init__(self) -> None:
+        self._lines: queue.Queue[bytes | None] = queue.Queue(WAITING)
+        self._thread: threading.Thread | None = None
+
+    def say(self, text: str) -> None:
+        """Say it if somebody listens."""
+        if sys.stderr is None:
+            return
+        with suppress(queue.Full, RuntimeError):  # no room for a thread
+            self._lines.put_nowait(f"disklog-mp: {text}\n".encode("utf-8", "backslashreplace"))
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="disklog-stderr", daemon=True)
+                thread.start()
+                self._thread = thread
+
+    def _run(self) -> None:
+        while (line := self._lines.get()) is not None:
+            # Not by way of sys.stderr: a thread that is held there would hold the interpreter's end, too.
+            with suppress(OSError):
+                os.write(2, line)
+
+    def close(self) -> None:
+        """Give what was said a moment to be heard."""
+        if self._thread is not None:
+            with suppress(queue.Full):
+                self._lines.put_nowait(None)
+            self._thread.join(PARTING)
+            self._thread = None
+
+
+class Troubles:
+    """What stands in the way of one writer, by kind; the newest shows."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._stderr = Stderr()
+        self._ring: _core.Ring | None = None
+        self._met: dict[str, tuple[int, str]] = {}  # number and text
+        self._noted = ""
+        self._lock = threading.Lock()  # the sync thread meets some
+
+    def show_in(self, ring: _core.Ring) -> None:
+        """Show what there is in this ring from now on."""
+        with self._lock:
+            self._ring = ring
+            self._show()
+
+    def meet(self, kind: str, error: OSError, said: str) -> None:
+        """Note trouble, or that it is still there; `said` is for stderr, when it is new."""
+        with self._lock:
+            if self._met.pop(kind, None) is None:
+                self.say(said)
+            self._met[kind] = error.errno or 0, str(error)
+            self._show()
+
+    def over(self, kind: str, said: str) -> None:
+        """There is no trouble of that kind, or no more of it."""
+        with self._lock:
+            if self._met.pop(kind, None) is not None:
+                self._noted = ""
+                self.say(said)
+                self._show()
+
+    def note(self, text: str) -> None:
+        """Show what is no error but must be known, until there is trouble and its end."""
+        with self._lock:
+            self._noted = text
+            self._show()
+
+    def say(self, text: str) -> None:
+        """Say it on stderr."""
+        self._stderr.say(f"{self._name}: {text}")
+
+    def _show(self) -> None:
+        if self._met:
+            self._put(*list(self._met.values())[-1])
+        elif self._noted:
+            self._put(0, self._noted)
+        elif self._ring is not None:
+            self._ring.error_time = 0
+
+    def _put(self, number: int, text: str) -> None:
+        ring = self._ring
+        if ring is None:
+            return
+        data = text.encode("utf-8", "replace")[: _core.ERROR_TEXT_LENGTH - 1]
+        start, length = _core.ERROR_TEXT, _core.ERROR_TEXT_LENGTH
+        memoryview(ring)[start : start + length] = data.ljust(length, b"\0")
+        ring.error_number = number
+        ring.error_time = time.time_ns()
+
+    def close(self) -> None:
+        """Say nothing more."""
+        self._stderr.close()

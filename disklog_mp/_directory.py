@@ -114,10 +114,20 @@ class Directory:
         if not _files.lock_byte(file.fd, 0):
             file.close()
             return False
+        self.unlock()  # of a directory that is no longer ours
         self._lock = file
         self._boot = self._words()[2]
         self.rebooted = self._boot != _files.boot_id()
         return True
+
+    def is_held(self) -> bool:
+        """True if the directory that stands there now is the one that was locked.  Raises OSError if there
+        is none.
+        """
+        if self._lock is None or self._lock.is_at(os.path.join(self.path, LOCK)):
+            return True
+        os.stat(self.path)
+        return False
 
     def note(self, text: str) -> None:
         """Leave "pid name" in the lock file, for people and error messages."""

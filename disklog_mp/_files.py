@@ -23,6 +23,9 @@ class WritableFile(Protocol):
     def allocate(self, length: int) -> None: ...
     def truncate(self, length: int) -> None: ...
     def size(self) -> int: ...
+    def is_removed(self) -> bool: ...
+    def is_at(self, path: str) -> bool: ...
+    def probe(self) -> None: ...
     def sync(self) -> None: ...
     def map(self, length: int, *, writable: bool) -> Mapping: ...
     def close(self) -> None: ...
@@ -71,6 +74,24 @@ class RealFile:
 
     def size(self) -> int:
         return os.fstat(self.fd).st_size
+
+    def is_removed(self) -> bool:
+        """True if it has no name any more: what is in it ends with those who have it open."""
+        return os.fstat(self.fd).st_nlink == 0
+
+    def is_at(self, path: str) -> bool:
+        """True if the path leads to this file."""
+        try:
+            status = os.stat(path, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(status, os.fstat(self.fd))
+
+    def probe(self) -> None:
+        """Raise the OSError that a store into a mapping of the file's beginning would meet as a signal: its
+        file system may be read-only by now.
+        """
+        os.pwrite(self.fd, os.pread(self.fd, 1, 0), 0)
 
     def sync(self) -> None:
         os.fdatasync(self.fd)

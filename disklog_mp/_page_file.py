@@ -104,7 +104,11 @@ class PageFile:
         return _page_format.unpack_line(memoryview(self.line))
 
     def seal(self) -> None:
-        """Make the page immutable, in one store, and give back the disk space behind its last frame."""
+        """Make the page immutable, in one store, and give back the disk space behind its last frame.
+
+        Raises OSError if the file can no longer be written, and then nothing has changed.
+        """
+        self.file.probe()
         self.line.store32(DATA_CRC, self.data_crc ^ 0xFFFFFFFF)
         self.line.store32(SEAL_CRC, _page_format.sealed_crc(memoryview(self.line)))
         self.line.store32(STATE, PAGE_SEALED)

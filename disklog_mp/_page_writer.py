@@ -4,6 +4,8 @@ It is handed runs of frames and never looks into them; it knows nothing of rings
 per log, used by the one process that holds the directory's lock.
 """
 
+import contextlib
+import errno
 import time
 from collections import deque
 from typing import NamedTuple, Protocol
@@ -185,14 +187,83 @@ class PageWriter:
         watermark = page.offset(end)
         page.reserve(watermark)
         page.file.write_at(data, offset)
+        path = self.directory.page_path(page.header.number)
+        if page.file.is_removed() and not page.file.is_at(path):
+            self._let_page_go(page)
+            raise FileNotFoundError(errno.ENOENT, "the page being written was removed", path)
         page.data_crc = crc32c_update(data, page.data_crc)
         self.position = end
         self.number += records
         page.publish(watermark, records, last_time)
         if self.options.page_records and page.records >= self.options.page_records:
-            self.seal()
+            with contextlib.suppress(OSError):  # it has no room: whoever appends more has to
+                self.seal()
+
+    def _let_page_go(self, page: PageFile) -> None:
+        """The page was removed: what was logged so far was removed with it, the rest goes into another."""
+        with contextlib.suppress(OSError):
+            page.seal()  # followers at its end look for the next one
+        self._page = None
+        self._unsynced.append(_Sealed(page.header, page.watermark, page.data_crc, page.file))
+
+    def follow_directory(self) -> bool:
+        """If another directory stands where the log's was, go on there in a new page; True if so.
+
+        As long as there is none, the page being written is, wherever it was moved to.  Raises OSError if
+        there is none, or it cannot be this log's.
+        """
+        if self.directory.is_held():
+            return False
+        self._hold_directory()
+        page = self._page
+        if page is not None and not page.file.is_at(self.directory.page_path(page.header.number)):
+            if page.file.is_removed():
+                self._let_page_go(page)
+                return True
+            sealed = False
+            with contextlib.suppress(OSError):  # what is wrong there need not stop us here
+                sealed = self.seal()
+            if not sealed:
+                self._leave_unsealed(page)
+        return True
+
+    def _hold_directory(self) -> None:
+        """Make sure that the directory is this log's alone.  Raises OSError."""
+        directory = self.directory
+        if directory.is_held():
+            return
+        numbers = directory.pages()
+        if numbers and not self._is_ours(numbers[-1]):
+            raise FileExistsError(
+                errno.EEXIST,
+                "another directory, with another log's pages, stands where this log's was: put it back",
+                directory.path,
+            )
+        directory.create(self.options.mode, self._gid)  # it is there: but are there only pages in it?
+        if not directory.lock(self.options.mode, self._gid):
+            pid, name = directory.read_note()
+            raise BlockingIOError(errno.EAGAIN, f"process {pid} writes log {name!r} there", directory.path)
+        directory.note_recovered()
+        there = set(numbers)
+        kept = [page for page in self._kept if page[0] in there]
+        self._kept = deque(kept)
+        self._kept_bytes = sum(size for _, size, _ in kept)
+
+    def _is_ours(self, number: int) -> bool:
+        """True if the page of that number is this log's, from before."""
+        if number > self.page_number:
+            return False
+        path = self.directory.page_path(number)
+        file = self.directory.files.open(path, writable=False)
+        try:
+            return FoundPage(file, path, number).header.log_id == self.log_id
+        except (HeaderError, FormatVersionError):
+            return False
+        finally:
+            file.close()
 
     def _open_page(self, span: int) -> PageFile:
+        self._hold_directory()
         number = self.page_number + 1
         options = self.options
         header = PageHeader(
@@ -220,7 +291,8 @@ class PageWriter:
             self.directory.files.rename(new_path, self.directory.page_path(number))
         except BaseException:
             file.close()
-            self.directory.files.unlink(new_path)
+            with contextlib.suppress(OSError):  # the directory is what is wrong, and the next attempt does it
+                self.directory.files.unlink(new_path)
             raise
         self._names += 1
         self.page_number = number
@@ -239,12 +311,15 @@ class PageWriter:
             return files.create(path, self.options.mode, self._gid)
 
     def seal(self) -> bool:
-        """Make the page being written immutable; the next append begins another.  False if it is empty."""
+        """Make the page being written immutable; the next append begins another.  False if it is empty.
+
+        Raises OSError, and then nothing has changed.
+        """
         page = self._page
         if page is None or self.is_empty():
             return False
-        self._page = None
         self._seal(page)
+        self._page = None
         return True
 
     def leap(self, position: int) -> None:
@@ -252,11 +327,15 @@ class PageWriter:
         if position == self.position:
             return
         page = self._page
-        if not self.seal() and page is not None:  # empty: it stays so, unsealed
-            self._page = None
-            self._keep(page.header.number, page.watermark, 0)
-            self._unsynced.append(_Sealed(page.header, page.watermark, page.data_crc, page.file))
+        if not self.seal() and page is not None:
+            self._leave_unsealed(page)
         self.position = position
+
+    def _leave_unsealed(self, page: PageFile) -> None:
+        """Write no more into a page that is empty, or cannot be sealed."""
+        self._page = None
+        self._keep(page.header.number, page.watermark, 0)
+        self._unsynced.append(_Sealed(page.header, page.watermark, page.data_crc, page.file))
 
     def _seal(self, page: PageFile) -> None:
         page.seal()
@@ -382,7 +461,8 @@ class PageWriter:
             file.sync()
             files.rename(new_path, path)
         except BaseException:
-            files.unlink(new_path)
+            with contextlib.suppress(OSError):
+                files.unlink(new_path)
             raise
         finally:
             file.close()

@@ -425,6 +425,7 @@ class Writer:
         if now >= self._next_look:
             self._next_look = now + LOOK
             self._heal()
+            self._look_at_directory()
             self._look_at_ring()
         wanted = ring.roll_wanted
         if wanted != self._rolls or (options.page_age is not None and pages.age() >= options.page_age):
@@ -491,6 +492,19 @@ class Writer:
         if damaged:
             self._troubles.say("somebody wrote over the ring's control block: put right")
             self._troubles.note("the ring's control block was damaged and put right")
+
+    def _look_at_directory(self) -> None:
+        """Somebody may have renamed or removed the directory, or unmounted its file system, and made another:
+        go on there.
+        """
+        try:
+            if self._pages.follow_directory():
+                self._publish_books()
+        except OSError as error:
+            said = f"the log's directory is not there: {error}"
+            self._troubles.meet("directory", error, said)
+        else:
+            self._troubles.over("directory", "the log's directory is there")
 
     def _look_at_ring(self) -> None:
         """Somebody may have removed the ring's name (logind does, when a user leaves): go on in a new one."""

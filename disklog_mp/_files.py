@@ -89,9 +89,10 @@ class RealFile:
 
     def probe(self) -> None:
         """Raise the OSError that a store into a mapping of the file's beginning would meet as a signal: its
-        file system may be read-only by now.
+        file system may be read-only by now, or somebody have cut the file.
         """
-        os.pwrite(self.fd, os.pread(self.fd, 1, 0), 0)
+        if os.pwrite(self.fd, os.pread(self.fd, 1, 0), 0) == 0:
+            raise OSError(errno.EIO, "the file was cut by somebody else")
 
     def sync(self) -> None:
         os.fdatasync(self.fd)

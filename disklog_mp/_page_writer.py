@@ -183,11 +183,14 @@ class PageWriter:
         changed: the same call can be made again.
         """
         page = self._page or self._open_page(end - self.position)
+        path = self.directory.page_path(page.header.number)
+        if page.file.size() < page.watermark:
+            self._let_page_go(page)
+            raise OSError(errno.EIO, "the page being written was cut by somebody else", path)
         offset = page.offset(self.position)
         watermark = page.offset(end)
         page.reserve(watermark)
         page.file.write_at(data, offset)
-        path = self.directory.page_path(page.header.number)
         if page.file.is_removed() and not page.file.is_at(path):
             self._let_page_go(page)
             raise FileNotFoundError(errno.ENOENT, "the page being written was removed", path)
@@ -200,7 +203,7 @@ class PageWriter:
                 self.seal()
 
     def _let_page_go(self, page: PageFile) -> None:
-        """The page was removed: what was logged so far was removed with it, the rest goes into another."""
+        """The page was removed, or cut: what is missing is missing, the rest goes into another."""
         with contextlib.suppress(OSError):
             page.seal()  # followers at its end look for the next one
         self._page = None

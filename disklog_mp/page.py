@@ -70,7 +70,7 @@ class Page:
     another format version.  Damage inside is passed over while iterating and reported: see `damage`.
 
     The page is memory that the file is mapped to.  Nothing of this package cuts a page file below what was
-    published; if somebody else does, while it is read, the system ends the reader with SIGBUS.
+    published; where somebody else did, while it is read, there are zeros, and so damage.
     """
 
     def __init__(self, path: str, *, on_damage: Callable[[Damage], object] = report) -> None:

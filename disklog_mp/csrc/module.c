@@ -25,6 +25,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -110,6 +111,68 @@ static PyObject *new_object(PyTypeObject *type)
     return allocate(type, 0);
 }
 
+/* ---- files cut under a reader ----------------------------------------------------------------------- */
+
+/* A page file that somebody else cuts, or that the disk cannot read, takes memory away from under whoever
+ * looks into it: SIGBUS.  There it gets zeros, which no frame is made of: they are passed over, and
+ * reported, like any damage.  What its writer stores there is lost with the rest of the page, which it
+ * sees to before it writes more.  Rings are left to the signal: a record must not vanish. */
+#define GUARDED 4096 /* mappings; what is mapped beyond them is as it was */
+static struct {
+    _Atomic uintptr_t start, end; /* start 0: free */
+    _Atomic int access;
+} guarded[GUARDED];
+static struct sigaction former_sigbus;
+static uintptr_t os_page;
+
+static void on_sigbus(int number, siginfo_t *info, void *context)
+{
+    uintptr_t at = (uintptr_t)info->si_addr;
+    for (int i = 0; i < GUARDED && info->si_code > 0; i++) {
+        uintptr_t start = atomic_load_explicit(&guarded[i].start, memory_order_acquire);
+        if (start == 0 || at < start || at >= atomic_load_explicit(&guarded[i].end, memory_order_relaxed))
+            continue;
+        int before = errno;
+        void *zeros = mmap((void *)(at & ~(os_page - 1)), os_page,
+                           atomic_load_explicit(&guarded[i].access, memory_order_relaxed),
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        errno = before;
+        if (zeros != MAP_FAILED)
+            return;
+    }
+    if (former_sigbus.sa_flags & SA_SIGINFO) {
+        former_sigbus.sa_sigaction(number, info, context);
+    } else if (former_sigbus.sa_handler != SIG_DFL && former_sigbus.sa_handler != SIG_IGN) {
+        former_sigbus.sa_handler(number);
+    } else {
+        signal(number, SIG_DFL);
+        raise(number);
+    }
+}
+
+/* Return 1 + the mapping's place among the guarded, 0 if there is none. */
+static int guard(const void *memory, size_t size, int access)
+{
+    static atomic_flag installed = ATOMIC_FLAG_INIT;
+    if (!atomic_flag_test_and_set(&installed)) {
+        os_page = (uintptr_t)sysconf(_SC_PAGESIZE);
+        struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+        (void)sigaction(SIGBUS, NULL, &former_sigbus);
+        (void)sigaction(SIGBUS, &action, NULL);
+    }
+    for (int place = 0; place < GUARDED; place++) {
+        uintptr_t none = 0;
+        /* No address is at or behind this start until the rest is told. */
+        if (!atomic_compare_exchange_strong(&guarded[place].start, &none, UINTPTR_MAX))
+            continue;
+        atomic_store_explicit(&guarded[place].access, access, memory_order_relaxed);
+        atomic_store_explicit(&guarded[place].end, (uintptr_t)memory + size, memory_order_relaxed);
+        atomic_store_explicit(&guarded[place].start, (uintptr_t)memory, memory_order_release);
+        return place + 1;
+    }
+    return 0;
+}
+
 /* ---- Mapping ---------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -117,6 +180,7 @@ typedef struct {
     uint8_t *memory;
     size_t size;
     int writable;
+    int guarded; /* 1 + its place among those; 0: none */
 } Mapping;
 
 static int mapping_map(Mapping *self, PyObject *args, PyObject *kwargs)
@@ -142,7 +206,7 @@ static int mapping_map(Mapping *self, PyObject *args, PyObject *kwargs)
     return 0;
 }
 
-static PyObject *mapping_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+static PyObject *map_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     PyObject *self = new_object(type);
     if (self != NULL && mapping_map((Mapping *)self, args, kwargs) != 0) {
@@ -152,11 +216,24 @@ static PyObject *mapping_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     return self;
 }
 
+static PyObject *mapping_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *self = map_new(type, args, kwargs);
+    Mapping *mapping = (Mapping *)self;
+    if (self != NULL)
+        mapping->guarded = guard(mapping->memory, mapping->size,
+                                 PROT_READ | (mapping->writable ? PROT_WRITE : 0));
+    return self;
+}
+
 static void mapping_dealloc(PyObject *self)
 {
     Mapping *mapping = (Mapping *)self;
-    if (mapping->memory != NULL)
+    if (mapping->memory != NULL) {
+        if (mapping->guarded != 0)
+            atomic_store_explicit(&guarded[mapping->guarded - 1].start, 0, memory_order_release);
         munmap(mapping->memory, mapping->size);
+    }
     free_object(self);
 }
 
@@ -322,7 +399,7 @@ static struct dl_ring *ring_of(PyObject *self) { return &((Ring *)self)->ring; }
 
 static PyObject *ring_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    PyObject *self = mapping_new(type, args, kwargs);
+    PyObject *self = map_new(type, args, kwargs);
     if (self == NULL)
         return NULL;
     Mapping *mapping = (Mapping *)self;

@@ -353,6 +353,7 @@ class Writer:
         if self._back_off:
             self._back_off = 0.0
             self._troubles.over("write", "writing again")
+            self._look_at_directory()  # it may have been that
 
     def _is_abandoned(self, owner: int) -> bool:
         """The claim at the head is its owner's for as long as that lives, and padding when it is dead."""
@@ -670,7 +671,8 @@ class _Syncer:
         try:
             job.run()
         except OSError as error:
-            self._writer._troubles.meet("sync", error, f"cannot sync: {error}")
+            absent = not job.failed and isinstance(error, (FileNotFoundError, NotADirectoryError))
+            self._writer._troubles.meet("directory" if absent else "sync", error, f"cannot sync: {error}")
             ring.sync_failures += 1
             good = False
         else:

@@ -184,7 +184,7 @@ class PageWriter:
         """
         page = self._page or self._open_page(end - self.position)
         path = self.directory.page_path(page.header.number)
-        if page.file.size() < page.watermark:
+        if page.file.is_cut(page.watermark):
             self._let_page_go(page)
             raise OSError(errno.EIO, "the page being written was cut by somebody else", path)
         offset = page.offset(self.position)

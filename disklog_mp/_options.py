@@ -94,12 +94,11 @@ def _sync(value: Any, what: str) -> str:
     if value in ("always", "page", "never"):
         return str(value)
     try:
-        parse_duration(value, what)
+        return f"{parse_duration(value, what):g}s"  # "1000ms" is "1s", and contradicts no log that has it
     except ValueError:
         raise ValueError(
             f'{what}={value!r} is not "always", "page", "never" or a duration such as "1s"'
         ) from None
-    return value if isinstance(value, str) else f"{value}s"
 
 
 def _mode(value: Any, what: str) -> int:
@@ -110,10 +109,10 @@ def _mode(value: Any, what: str) -> int:
     return value
 
 
-def _group(value: Any, what: str) -> str | int:
+def _group(value: Any, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise TypeError(f"{what} is a group's name or id, not {value!r}")
-    return value
+    return group_id(value)
 
 
 CHECKS: dict[str, Callable[[Any, str], Any]] = {

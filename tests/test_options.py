@@ -41,6 +41,17 @@ def test_other_values_are_refused(parse: object, value: object) -> None:
         parse(value, "what")  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("sync", [1, 1.0, "1s", "1 s", "1000ms"])
+def test_a_duration_is_the_same_however_it_is_written(sync: float | str) -> None:
+    """What a running log has is not contradicted by another spelling."""
+    assert {"sync": "1s"} == _options.check({"sync": sync})
+
+
+def test_a_group_is_the_same_by_name_and_by_number() -> None:
+    """As above."""
+    assert {"group": 0} == _options.check({"group": "root"}) == _options.check({"group": 0})
+
+
 def test_an_unknown_option_is_named() -> None:
     """A TypeError, as for any argument that does not exist."""
     with pytest.raises(TypeError, match="no such option: colour"):

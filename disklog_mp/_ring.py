@@ -332,12 +332,24 @@ def slots(ring: _core.Ring, state: int) -> list[Slot]:
     return [Slot(*ring.slot(index)) for index in ring.slots(state)]
 
 
+def _may_map_a_ring(pid: int) -> bool:
+    """False if the process certainly runs another program by now, which has no ring mapped.  A daemon that
+    closed all its descriptors has its rings still.
+    """
+    try:
+        with open(f"/proc/{pid}/maps", "rb") as file:
+            return PREFIX.encode() in file.read()
+    except OSError:  # another user's, or gone meanwhile: the next look tells
+        return True
+
+
 class Witnesses:
     """Tells which producers are dead, by the kernel's word: never by time, never by the pid alone.
 
     Two witnesses: the lock on the slot's byte, which the kernel drops with the process, and, for a process
     of the writer's own pid namespace, a pidfd, or /proc when there are no descriptors left for those.  If
-    they disagree the producer is alive.
+    they disagree the producer is alive, unless it is seen to run another program by now (exec)
+    that has no ring mapped.
     """
 
     def __init__(self, file: RingFile) -> None:
@@ -355,12 +367,14 @@ class Witnesses:
             return True
         pidfd = self._see(slot)
         if pidfd is None:
-            return not _is_running(slot.pid, slot.start)
-        if pidfd < 0:
-            return True
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        return bool(poll.poll(0))
+            alive = _is_running(slot.pid, slot.start)
+        elif pidfd >= 0:
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            alive = not poll.poll(0)
+        else:
+            alive = False
+        return not alive or not _may_map_a_ring(slot.pid)
 
     def _see(self, slot: Slot) -> int | None:
         key = (slot.index, slot.incarnation)

@@ -128,13 +128,17 @@ class Writer:
             if (pages.log_id, pages.salt) == (found.ring.log_id, found.ring.salt):
                 self._join(found.ring)
             else:
-                self._refuse_unless_empty(found.ring, "log_id", found.ring.log_id.hex(), pages.log_id.hex())
+                self._give_way(found.ring, "log_id", found.ring.log_id.hex(), pages.log_id.hex())
                 self._file = self._create_ring(found.ring.generation + 1, replace=True)
+                self._send_over(found.ring)
                 os.close(found.fd)
         else:
             try:
                 recovered = pages.recover(os.urandom(16), secrets.randbits(64), ring_is_there=False)
+                _ring.check_room(self.name, self.ring_dir, self._capacity)
+                self._give_way(found.ring, "path", found.ring.path, self._directory.path)
                 self._file = self._create_ring(1, replace=True)
+                self._send_over(found.ring)
             finally:
                 os.close(found.fd)
         self._introduce()
@@ -157,23 +161,21 @@ class Writer:
             os.close(file.fd)  # replaced between the two looks
 
     def _is_ours(self, file: _ring.RingFile) -> bool:
-        """True if the ring is this directory's, of this boot.  One of another directory gives way only if
-        nothing would be lost: ConfigMismatchError.
-        """
-        ring = file.ring
-        try:
-            if ring.path != self._directory.path:
-                self._refuse_unless_empty(ring, "path", ring.path, self._directory.path)
-                return False
-        except BaseException:
-            os.close(file.fd)
-            raise
+        """True if the ring is this directory's, of this boot."""
         # A ring kept on a disk over a reboot: its processes are gone, its last bytes may be.
-        return ring.boot_id == _ring.boot_id()
+        return file.ring.path == self._directory.path and file.ring.boot_id == _ring.boot_id()
 
-    def _refuse_unless_empty(self, ring: _core.Ring, option: str, current: str, given: str) -> None:
-        if ring.frontier(ring.released) != ring.released:
+    def _give_way(self, ring: _core.Ring, option: str, current: str, given: str) -> None:
+        """Close a ring that another comes in place of; ConfigMismatchError if anything would be lost."""
+        position = ring.released
+        if not ring.close(position) and not (ring.is_closed() and ring.frontier(position) == position):
             raise ConfigMismatchError(option, current, given)
+
+    def _send_over(self, ring: _core.Ring) -> None:
+        """Have those who are attached to a ring go to the one in its place; some sleep on it."""
+        ring.halted = _core.REPLACED  # also for those who claim beyond where it was closed
+        ring.ring_bell(_core.SPACE)
+        ring.ring_bell(_core.DONE)
 
     def _join(self, ring: _core.Ring) -> None:
         """Bring ring and pages to one position: the pages' watermark may be ahead of `released`."""
@@ -283,13 +285,16 @@ class Writer:
                 alive()
             if moved:
                 continue
-            if self.ring.sync_wanted > self.ring.durable:
-                self._syncer.start(self._pages.sync_job)
+            self._sync_if_wanted()
             if stopping() or self._is_over(now):
                 if self._leave(now):
                     return
                 continue
             self._rest()
+
+    def _sync_if_wanted(self) -> None:
+        if self.ring.sync_wanted > self.ring.durable:
+            self._syncer.start(self._pages.sync_job)
 
     def _drain(self) -> bool:
         """Write one segment; False if there is nothing to do at once.  Raises OSError, and then the same can
@@ -305,10 +310,14 @@ class Writer:
         end, length, records, last_time, stop, following = segment
         if end == position:
             if stop == _core.STOP_LIMIT:
-                if not pages.is_empty() and (following > room or following <= SEGMENT):
+                # A page of its own for what is larger than a page; but no page takes what would pass it.
+                alone = pages.is_empty()
+                if alone or following <= room:
+                    most = NO_LIMIT if alone else records_room
+                    end, length, records, last_time, stop, _ = ring.drain(position, following, most)
+                if end == position:
                     self._roll()
                     return True
-                end, length, records, last_time, stop, _ = ring.drain(position, following, NO_LIMIT)
             elif stop == _core.STOP_CLAIMED:
                 return self._is_abandoned(following)
             else:
@@ -410,6 +419,7 @@ class Writer:
         if due and ring.durable < pages.position:
             self._last_sync = now
             self._syncer.start(pages.sync_job)
+        self._sync_if_wanted()  # here too: under full load there is no rest
         again = pages.retire_error is not None and now >= self._next_look
         if (again or options.keep_age is not None) and self._retire():
             self._publish_books()
@@ -545,15 +555,12 @@ class Writer:
                 raise
             self._capacity = old.ring.capacity  # there is room for no other
             file = self._create_ring(old.ring.generation + 1, replace=True, fill=carry_over)
-        old.ring.halted = _core.REPLACED  # also for those who claim beyond where it was closed
         self._former.append((old, self._witnesses))
         self._marks.clear()
         self._file = file
         self._rolls = 0
         self._introduce()
-        # Those who sleep on the old ring look again, find it ended and attach to the new one.
-        old.ring.ring_bell(_core.SPACE)
-        old.ring.ring_bell(_core.DONE)
+        self._send_over(old.ring)
 
     def _replace_damaged(self) -> None:
         """Somebody scribbled over the claim map: save what is whole in the ring, go on in another."""
@@ -625,14 +632,6 @@ class Writer:
         self._data.release()
         self._directory.unlock()
         self._troubles.close()
-
-
-def _is_gone(file: _ring.RingFile, index: int) -> bool:
-    witnesses = _ring.Witnesses(file)
-    try:
-        return witnesses.is_dead(_ring.Slot(*file.ring.slot(index)))
-    finally:
-        witnesses.close()
 
 
 class _Syncer:

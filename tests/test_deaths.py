@@ -138,6 +138,47 @@ class TestWriter:
         assert list(range(100)) == numbers_of(path)
         assert (100, 100, True) == (books.logged, books.written, books.balance)
 
+    @pytest.mark.parametrize("elsewhere", [False, True])
+    def test_an_empty_ring_that_gives_way_takes_nobody_s_records_along(
+        self, open_log: OpenLog, name: str, path: Path, tmp_path: Path, elsewhere: bool
+    ) -> None:
+        """The name is opened in another directory, or in one that was emptied, while somebody is attached to
+        its ring: what he logs from then on is where the log is.
+        """
+        first = open_log()
+        first.log(b"0 0")
+        first.flush()
+        stop_writer(name, signal.SIGKILL)
+        there = tmp_path / "elsewhere" if elsewhere else path
+        if not elsewhere:
+            (path / "page-0000000001.dlog").rename(tmp_path / "kept")
+            with disklog_mp.open(name + "-2", path, linger=0) as another:
+                another.log(b"0 0")
+        with disklog_mp.open(name, there, ring_bytes=1 << 20, linger=0.1) as log:
+            first.log(b"0 1")
+            first.flush()
+            log.log(b"0 2")
+            log.flush()
+
+            assert [1, 2] == numbers_of(there)[-2:]
+        first.close()
+        stop_writer(name)
+
+    def test_a_ring_with_records_gives_way_to_nobody(self, open_log: OpenLog, tmp_path: Path) -> None:
+        """To be opened in another directory it would have to be thrown away: an error that names both."""
+        log = open_log()
+        log.log(b"0 0")
+        log.flush()
+        stop_writer(log.name, signal.SIGKILL)
+        log.log(b"0 1")
+        with pytest.raises(disklog_mp.ConfigMismatchError, match="elsewhere"):
+            disklog_mp.open(log.name, tmp_path / "elsewhere", linger=0.1)
+        log.log(b"0 2")
+        open_log().flush()
+        log.flush()
+
+        assert [0, 1, 2] == numbers_of(Path(log.path))
+
     @pytest.mark.parametrize("how", ["flush", "close", "log"])
     def test_a_ring_that_lost_its_writer_and_its_name_is_logged_again(
         self, open_log: OpenLog, path: Path, how: str

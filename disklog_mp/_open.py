@@ -94,7 +94,7 @@ def open_within(
 
     given = _options.check(options)
     _ring.check_name(name)
-    where = os.path.abspath(os.fspath(path))
+    where = os.path.abspath(os.fsdecode(path))
     ring_dir = None if ring_dir is None else os.path.abspath(ring_dir)
     starter = functools.partial(_start, name, where, given, ring_dir)
     deadline = time.monotonic() + patience

@@ -34,3 +34,26 @@ def test_a_page_of_n_records_has_n_records(
 
     assert [min(10, count - 10 * i) for i in range(len(pages))] == [len(page) for page in pages]
     assert -(-count // 10) == len(pages)
+
+
+def test_a_group_longer_than_a_segment_passes_no_page(
+    open_log: Callable[..., disklog_mp.Session], path: Path
+) -> None:
+    """Groups are never split: a page rolls before one that would pass page_records, of whatever length."""
+    log = open_log(page_records=10, ring_bytes=64 << 20)
+    log.log_many([b"x"] * 7)
+    log.log_many([b"y" * (1 << 20)] * 5)
+    log.log(b"z")
+    log.log_many([b"w" * (1 << 20)] * 12)
+    log.flush()
+
+    assert [7, 6, 12] == [len(page) for page in disklog_mp.Reader(path).pages()]
+
+
+def test_a_path_may_be_bytes(name: str, path: Path) -> None:
+    """As for open() and everything in os."""
+    with disklog_mp.open(name, bytes(path), linger=0) as log:
+        log.log(b"x")
+        log.flush()
+
+    assert [b"x"] == [record.data for record in disklog_mp.Reader(path)]

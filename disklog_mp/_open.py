@@ -46,7 +46,8 @@ def open(
     sync="1s", mode=0o600, a writer that lingers 10 s after its last producer.
 
     page_records, page_bytes, page_age: roll when the page has that many records, bytes, seconds.
-    keep_pages, keep_bytes, keep_age: remove the oldest sealed pages beyond that; max_bytes: take no more.
+    keep_pages, keep_bytes, keep_age: remove the oldest pages beyond that, but never the newest.
+    max_bytes: take no more.
     sync: "always" (each write), a duration, "page" (when one is sealed), "never".
     on_full, timeout: "block" up to `timeout` seconds, "raise" or "drop" when the ring is full.
     mode, group: who may attach and read, e.g. 0o660 and "www-data".

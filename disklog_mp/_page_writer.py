@@ -362,7 +362,8 @@ class PageWriter:
     def retire(self) -> list[int]:
         """Remove the oldest sealed pages that retention no longer keeps; return their numbers.
 
-        One that cannot be removed is tried again the next time, see retire_error.
+        The newest page always stays: it says which log this is and where positions, numbers and pages go
+        on.  One that cannot be removed is tried again the next time, see retire_error.
         """
         gone: list[int] = []
         self.retire_error = None
@@ -387,9 +388,11 @@ class PageWriter:
 
     def _is_surplus(self, options: Options) -> bool:
         pages = len(self._kept) + (self._page is not None)
+        if pages <= 1:
+            return False
         return bool(
             (options.keep_pages is not None and pages > options.keep_pages)
-            or (options.keep_bytes is not None and pages > 1 and self.total_bytes() > options.keep_bytes)
+            or (options.keep_bytes is not None and self.total_bytes() > options.keep_bytes)
             or (
                 options.keep_age is not None
                 and self._kept[0][2] < time.time_ns() - int(options.keep_age * 1e9)

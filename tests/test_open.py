@@ -18,6 +18,7 @@ from workers import open_and_log
 
 import disklog_mp
 from disklog_mp import _ring
+from disklog_mp.cli._verification import verify
 
 OpenLog = Callable[..., disklog_mp.Session]
 
@@ -292,6 +293,29 @@ class TestRetention:
         log.flush()
 
         wait_until(lambda: [3] == disklog_mp.Reader(path).page_numbers())
+
+    def test_an_idle_log_stays_what_it_is(self, open_log: OpenLog, name: str, path: Path) -> None:
+        """All of it is old: the newest page is kept, the older ones are known to be retired, the books
+        balance, and after a restart numbers, positions and pages go on.
+        """
+        log = open_log(page_records=5, keep_age=0, linger=0)
+        positions = [log.log(b"%d" % i) for i in range(10)]
+        log.flush()
+        wait_until(lambda: [2] == disklog_mp.Reader(path).page_numbers())
+        with pytest.raises(disklog_mp.PageRetiredError):
+            log.get_page(1)
+        assert verify(str(path), name, log._whole_attachment().file).exit_code == 0
+        log.close()
+        wait_until(lambda: not os.path.exists(_ring.ring_path(name, None)))
+        cursor = disklog_mp.Reader(path).end()
+        log = open_log(page_records=5, keep_age=0, linger=0)
+        position = log.log(b"more")
+        log.flush()
+        records, _ = disklog_mp.Reader(path).read(cursor)
+
+        assert [3] == disklog_mp.Reader(path).page_numbers()[-1:]
+        assert position == positions[-1] + 32
+        assert [(b"more", 10, position)] == [(each.data, each.number, each.position) for each in records]
 
     def test_a_halt_log_takes_no_more_than_max_bytes(self, open_log: OpenLog) -> None:
         """LogFullError when the limit is reached, at most a ring beyond it; what was accepted is there."""

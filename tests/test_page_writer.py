@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faulty_files import FaultyFiles, Killed, content, files_that_die
@@ -530,6 +531,19 @@ class TestRetention:
 
         assert pages.retire() == [1, 2]
         assert Directory(path).pages() == [3, 4]
+        pages.close()
+
+    @pytest.mark.parametrize("kept", [{"keep_pages": 1}, {"keep_bytes": 1}, {"keep_age": 0.0}])
+    def test_the_newest_page_stays(self, path: Path, kept: dict[str, Any]) -> None:
+        """Sealed and beyond every limit: without it a log would forget its positions and numbers."""
+        write_log(path, [b"%d" % i for i in range(6)], page_records=2)
+        pages = page_writer(path, page_records=2, **kept)
+
+        assert pages.retire() == [1, 2]
+        assert pages.retire() == []
+        pages.close()
+        pages = page_writer(path, page_records=2, **kept)
+        assert (pages.log_id, pages.position, pages.number, pages.page_number) == (LOG_ID, 192, 6, 3)
         pages.close()
 
     def test_a_page_that_cannot_be_read_is_not_old(self, path: Path) -> None:

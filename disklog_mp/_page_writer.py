@@ -11,7 +11,7 @@ from collections import deque
 from typing import NamedTuple, Protocol
 
 from disklog_mp import _page_format
-from disklog_mp._core import GRANULE, Mapping, all_zero, census, crc32c_update
+from disklog_mp._core import FRAME_HEADER, GRANULE, Mapping, all_zero, census, crc32c_update
 from disklog_mp._directory import Directory
 from disklog_mp._files import Files, WritableFile
 from disklog_mp._options import Options
@@ -500,6 +500,7 @@ class PageWriter:
         released: int | None = None,
         durable: int | None = None,
         records: int = 0,
+        page: int = 0,
     ) -> Recovered:
         """Find where the log goes on, repairing what a crash left.  Opening is recovering.
 
@@ -507,7 +508,8 @@ class PageWriter:
         what stands at position `released` and behind is in the ring and comes again; if that is not told,
         the watermark says it.  Pages that reach beyond `durable` (not told: all) are synced by the first
         sync job, for nobody knows what the last writer came to.  Where pages are missing that had the
-        positions before `released`, the log goes on with number `records` at the least.
+        positions before `released`, the log goes on with number `records`, behind page `page`, at the
+        least.  Of all these nothing is believed that cannot be.
 
         Bytes that cannot be read are kept aside, never thrown away; no position, number or page number is
         given twice.  Interrupted anywhere, it can be repeated.  Raises FormatVersionError if the last page
@@ -519,19 +521,24 @@ class PageWriter:
         last: FoundPage | None = None
         if released is not None and (released % GRANULE or released > _page_format.POSITION_MAX):
             released = None  # scribbled over
+        if records > (released or 0) // FRAME_HEADER:
+            records = 0
         try:
             numbers = directory.pages()
             self.page_number = max([0, *numbers, *(number for number, _ in directory.set_aside())])
+            if page > self.page_number + (released or 0) // GRANULE:
+                page = 0
             last = self._find_last(numbers, repairs)
             if last is None:
                 self.log_id, self.salt = new_log_id, new_salt
                 self.position, self.number = released or 0, records
+                self.page_number = max(self.page_number, page)
             else:
                 self.log_id, self.salt = last.header.log_id, last.header.salt
                 if self.log_id != new_log_id:  # what it says is of another log
-                    ring_is_there, released, durable, records = False, None, None, 0
+                    ring_is_there, released, durable, records, page = False, None, None, 0, 0
                 self._take_older(numbers[:-1], last.header, durable, repairs)
-                self._take_last(last, ring_is_there, released, records, repairs)
+                self._take_last(last, repairs, ring_is_there, released, records=records, newest=page)
         except BaseException:
             if last is not None:
                 last.file.close()
@@ -601,7 +608,14 @@ class PageWriter:
             page.file.close()
 
     def _take_last(
-        self, last: FoundPage, ring_is_there: bool, released: int | None, records: int, repairs: _Repairs
+        self,
+        last: FoundPage,
+        repairs: _Repairs,
+        ring_is_there: bool,
+        released: int | None,
+        *,
+        records: int,
+        newest: int,
     ) -> None:
         """Go on behind the last page's frames: in it, or in a new one if something was lost there."""
         header, line = last.header, last.line
@@ -617,8 +631,9 @@ class PageWriter:
             page.resume(survey.end, survey.records, survey.crc)
             end, self.number = survey.torn_end, header.first_number + survey.next_number
         self.position = header.first_position + -(-(end - header.data_offset) // GRANULE) * GRANULE
-        if ring_is_there and released is not None:
-            self.position = max(self.position, released)
+        if ring_is_there and released is not None and released > self.position:
+            self.position = released
+            self.page_number = max(self.page_number, newest)
         aside = self.directory.set_aside()
         lost = [number for number, offset in aside if offset == 0 and number > header.number]
         self.number += self._count_aside(lost)

@@ -124,7 +124,7 @@ class Writer:
             self._file = found
             if found.ring.capacity != self._capacity:  # it will be replaced: is there room?
                 _ring.check_room(self.name, self.ring_dir, self._capacity)
-            recovered = pages.recover(found.ring.log_id, found.ring.salt, ring_is_there=True)
+            recovered = self._recover_with(found.ring)
             if (pages.log_id, pages.salt) == (found.ring.log_id, found.ring.salt):
                 self._join(found.ring)
             else:
@@ -177,6 +177,23 @@ class Writer:
         ring.ring_bell(_core.SPACE)
         ring.ring_bell(_core.DONE)
 
+    def _recover_with(self, ring: _core.Ring) -> Recovered:
+        """Recover the pages, told by the ring how far its last writer came: a word of it is believed as far
+        as another one agrees.
+        """
+        agreed = ring.base <= ring.released <= ring.written <= ring.released + ring.capacity
+        if not (agreed and ring.durable <= ring.written and ring.durable % _core.GRANULE == 0):
+            ring.durable = 0
+        return self._pages.recover(
+            ring.log_id,
+            ring.salt,
+            ring_is_there=True,
+            released=ring.released if agreed else None,
+            durable=ring.durable,
+            records=ring.records,
+            page=ring.page,
+        )
+
     def _join(self, ring: _core.Ring) -> None:
         """Bring ring and pages to one position: the pages' watermark may be ahead of `released`."""
         ring.retire_resume()
@@ -188,12 +205,10 @@ class Writer:
                 break
             ring.release(position, end)
             position = end
-        if position != pages.position:
-            # Pages were removed under us, or the ring is damaged: what stands in the ring has its
-            # positions, so the pages go on from there.
-            pages.leap(max(position, pages.position))
-            if pages.position != position:
-                self._troubles.say(f"ring and pages disagree: {position} and {pages.position}")
+        if position != pages.position:  # somebody scribbled, and the pages know
+            at = pages.position
+            self._troubles.say(f"the ring says position {position}, the pages {at}: going on there")
+            ring.release(pages.position, pages.position)
 
     def _create_ring(
         self, generation: int, replace: bool, fill: Callable[[_core.Ring], None] | None = None
@@ -216,6 +231,7 @@ class Writer:
 
     def _open_books(self, ring: _core.Ring) -> None:
         ring.base_records = self._pages.number
+        ring.durable = 0  # what is in the pages may not be: the first sync takes them all
 
     def _introduce(self) -> None:
         """Put this writer's identity, options and books into the ring."""

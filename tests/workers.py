@@ -5,7 +5,8 @@ import signal
 import time
 
 import disklog_mp
-from disklog_mp import _core, _ring
+from disklog_mp import _core, _ring, writer
+from disklog_mp._options import Options
 
 MAP_OFFSET = 8192 + 4096 * 64
 
@@ -53,6 +54,12 @@ def open_and_log(name: str, path: str, worker: int, count: int) -> int:
             log.log(b"%d %d" % (worker, sequence))
         log.flush()
         return log.stats().writer_pid
+
+
+def write_log(name: str, path: str, options: Options) -> None:
+    """Be the writer of a log until SIGTERM."""
+    with writer.stop_on_signals() as stopping:
+        writer.Writer(name, path, options).run(stopping)
 
 
 def die_after_logging(name: str, path: str, count: int) -> None:

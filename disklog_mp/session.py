@@ -702,6 +702,6 @@ def read_options(ring: _core.Ring) -> dict[str, Any]:
     data = bytes(memoryview(ring)[_core.OPTIONS : _core.OPTIONS + _core.OPTIONS_LENGTH])
     try:
         options = json.loads(data.partition(b"\0")[0])
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return options if isinstance(options, dict) else {}

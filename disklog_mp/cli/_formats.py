@@ -74,5 +74,5 @@ def gap_text(data: bytes) -> str:
     try:
         told = json.loads(data)
         return f"-- {int(told['dropped']):,} dropped here since {_text.moment(int(told['since']))} --"
-    except (ValueError, KeyError, TypeError, OverflowError):
+    except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):  # no producer of ours
         return "-- dropped here: " + _text.printable(data.decode("utf-8", "backslashreplace"))

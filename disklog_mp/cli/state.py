@@ -31,7 +31,15 @@ def stat(log: str | None, as_json: bool, ring_dir: str | None) -> int:
         _text.say("no log is open on this machine")
     worst = 0
     for place, each in enumerate(names):
-        with _logs.find(each, ring_dir) as found:
+        try:
+            found = _logs.find(each, ring_dir)
+        except (DiskLogError, PermissionError) as problem:
+            if log is not None:
+                raise
+            _text.say(f"{each}: {problem}")  # another user's; the others are not hidden by it
+            worst = max(worst, 1)
+            continue
+        with found:
             facts = _ring_facts(found.file) if found.file else _directory_facts.read(found.path, found.name)
         worst = max(worst, LEVELS.index(facts["status"]))
         if as_json:
@@ -128,7 +136,7 @@ def ls(as_json: bool, ring_dir: str | None) -> int:
 
 def _row(stats: _stats.Stats) -> tuple[str, ...]:
     return (
-        stats.name,
+        _text.printable(stats.name),
         str(stats.writer_pid or "none"),
         _text.size(stats.ring_capacity),
         f"{100 * stats.ring_used // stats.ring_capacity} %",

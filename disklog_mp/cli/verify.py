@@ -33,7 +33,7 @@ def lines(result: Verification) -> list[str]:
     size = sum(page.bytes for page in result.pages)
     state = "being written" if result.live else "no writer"
     facts = [
-        f"{_text.printable(result.path)}: log {result.name or '?'}, {state}",
+        f"{_text.printable(result.path)}: log {_text.printable(result.name) or '?'}, {state}",
         f"{_text.plural(len(result.pages), 'page')} ({sealed} sealed), "
         f"{_text.plural(result.records, 'record')}, {_text.size(size)}: "
         + ("every frame and checksum is right" if _is_whole(result) else "not all of it is right"),

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import re
+import stat
 
 from disklog_mp import _files
 from disklog_mp._files import REAL, Files, RealFile
@@ -49,7 +50,7 @@ class Directory:
     def pages(self) -> list[int]:
         """Return the numbers of the page files there are, in order.  No directory: no pages."""
         try:
-            names = os.listdir(self.path)
+            names = _files.list_directory(self.path)
         except FileNotFoundError:
             return []
         numbers = []
@@ -74,22 +75,42 @@ class Directory:
 
     def set_aside(self) -> list[tuple[int, int]]:
         """Return page number and offset of the bytes kept aside; offset 0 is a whole page file."""
-        matches = map(ASIDE_NAME.fullmatch, os.listdir(self.path))
+        with os.scandir(self.path) as entries:
+            # What is no file was not put there by a repair, and holds nothing that one could count on.
+            names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+        matches = map(ASIDE_NAME.fullmatch, names)
         return sorted((int(match[1]), int(match[2])) for match in matches if match)
 
     def is_log(self) -> bool:
         """True if a writer has been here."""
         return os.path.lexists(os.path.join(self.path, LOCK)) or bool(self.pages())
 
+    def exists(self) -> bool:
+        """True if there is such a directory.
+
+        Raises NotADirectoryError for a file, and for a symbolic link: whoever put it there would choose
+        where the log is; PermissionError if this user may not know.
+        """
+        try:
+            mode = os.lstat(self.path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except PermissionError as problem:
+            raise _files.no_access(problem, self.path) from None
+        if stat.S_ISLNK(mode):
+            real = os.path.realpath(self.path)
+            text = f"a symbolic link is not followed to the directory of a log: give {real} itself"
+            raise NotADirectoryError(errno.ENOTDIR, text, self.path)
+        if not stat.S_ISDIR(mode):
+            raise NotADirectoryError(errno.ENOTDIR, "a log is a directory, but this is a file", self.path)
+        return True
+
     def create(self, mode: int, gid: int) -> None:
         """Make the directory if there is none.
 
-        Raises OSError: NotADirectoryError for a file, ENOTEMPTY if it holds files that are no log's.
+        Raises OSError: what exists() raises, ENOTEMPTY if it holds files that are no log's.
         """
-        if os.path.lexists(self.path) and not os.path.isdir(self.path):
-            raise NotADirectoryError(
-                errno.ENOTDIR, "the directory of a log is a file: choose another", self.path
-            )
+        self.exists()
         _files.make_directory(self.path, mode, gid)
         if self.is_log():
             return
@@ -147,10 +168,15 @@ class Directory:
     def _words(self) -> tuple[str, str, str]:
         """The pid, the log's name and the boot in the lock file; empty where there is none."""
         try:
-            with open(os.path.join(self.path, LOCK), encoding="utf-8", errors="replace") as file:
-                pid, name, boot, *_ = [*file.read(400).split(), "", "", ""]
+            file = _files.REAL.open(os.path.join(self.path, LOCK), writable=False)
         except OSError:
             return "", "", ""
+        try:
+            pid, name, boot, *_ = [*file.read(400).decode("utf-8", "replace").split(), "", "", ""]
+        except OSError:
+            return "", "", ""
+        finally:
+            file.close()
         return pid, name, boot
 
     def read_note(self) -> tuple[int, str]:

@@ -4,6 +4,7 @@ It knows neither pages nor rings.  Everything the page writer does to a disk goe
 test can hand in one that fails, or that forgets what was not synced.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -57,6 +58,10 @@ class RealFile:
                 raise OSError(errno.EIO, "the file takes no more bytes")
             rest = rest[done:]
             offset += done
+
+    def read(self, length: int) -> bytes:
+        """Return so many bytes from the beginning, or what there are."""
+        return os.pread(self.fd, length, 0)
 
     def allocate(self, length: int) -> None:
         """Make the file at least `length` long and reserve the disk space, so that writing there cannot run
@@ -127,7 +132,10 @@ class RealFiles:
 
     def open(self, path: str, *, writable: bool) -> RealFile:
         access = os.O_RDWR if writable else os.O_RDONLY
-        fd = os.open(path, access | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            fd = os.open(path, access | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except PermissionError as problem:
+            raise no_access(problem, path) from None
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise OSError(errno.EINVAL, "not a regular file", path)
@@ -140,13 +148,14 @@ class RealFiles:
         os.unlink(path)
 
     def sync_directory(self, path: str) -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(path, _DIRECTORY)
         try:
             os.fsync(fd)
         finally:
             os.close(fd)
 
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 REAL = RealFiles()
 
 
@@ -158,10 +167,51 @@ def boot_id() -> str:
         return file.read().strip()
 
 
+def list_directory(path: str) -> list[str]:
+    """Return the names in a directory; PermissionError says who may help."""
+    try:
+        return os.listdir(path)
+    except PermissionError as problem:
+        raise no_access(problem, path) from None
+
+
+def no_access(problem: PermissionError, path: str) -> PermissionError:
+    """Return the error with what can be seen of the file, and what to do."""
+    what = ""
+    with contextlib.suppress(OSError):  # nor may we look at it
+        what = f" ({describe(os.lstat(path))})"
+    text = f"not for this user{what}: whoever opens the log can let a group in, with mode=0o660 and group="
+    return PermissionError(problem.errno, text, path)
+
+
+KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "symbolic link",
+    stat.S_IFIFO: "pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
+
+
+def describe(status: os.stat_result) -> str:
+    """Return what a file is, whose, and who may use it, for error messages."""
+    kind = KINDS.get(stat.S_IFMT(status.st_mode), "thing")
+    return (
+        f"a {kind} of user {status.st_uid} and group {status.st_gid}, mode {stat.S_IMODE(status.st_mode):04o}"
+    )
+
+
 def set_access(fd: int, mode: int, gid: int) -> None:
     """Give a new file the log's mode and group (-1: leave the group), whatever the umask is."""
     if gid >= 0:
-        os.fchown(fd, -1, gid)
+        try:
+            os.fchown(fd, -1, gid)
+        except PermissionError as problem:
+            raise PermissionError(
+                problem.errno, f"group {gid} is none of this user's, who cannot give files to it"
+            ) from None
     os.fchmod(fd, mode)
 
 
@@ -169,12 +219,30 @@ def make_directory(path: str, mode: int, gid: int) -> None:
     """Create a directory, and its parents, that whoever may read or write the log may enter."""
     if os.path.isdir(path):
         return
-    os.makedirs(path, 0o700, exist_ok=True)
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    missing = [path]
+    while not os.path.lexists(parent := os.path.dirname(missing[-1])):
+        missing.append(parent)
+    for parent in missing[:0:-1]:
+        _make_one(parent, 0o777, mode & 0o044, gid if mode & 0o060 else -1)
+    _make_one(path, 0o700, mode, gid)
+
+
+def _make_one(path: str, at_first: int, mode: int, gid: int) -> None:
+    """Create a directory, as the umask lets it be, and add what is needed for that mode of files in it."""
     try:
-        set_access(fd, mode | (mode & 0o444) >> 2, gid)
-    finally:
-        os.close(fd)
+        os.mkdir(path, at_first)
+    except FileExistsError:  # by another process, meanwhile
+        return
+    try:
+        fd = os.open(path, _DIRECTORY)
+        try:
+            made = stat.S_IMODE(os.fstat(fd).st_mode)
+            set_access(fd, made | mode | (mode & 0o444) >> 2, gid)
+        finally:
+            os.close(fd)
+    except BaseException:
+        os.rmdir(path)
+        raise
 
 
 # struct flock: type, whence, start, length, pid.  Open-file-description locks belong to the descriptor's

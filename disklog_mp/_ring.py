@@ -66,7 +66,7 @@ def _process_status(pid: int) -> list[bytes]:
         # Not open(): a destructor may log while the interpreter shuts down, and that name goes first.
         with io.FileIO(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, PermissionError, ProcessLookupError):  # proc may hide other users' processes
         return []
 
 
@@ -119,12 +119,15 @@ def create(
     temporary = os.path.join(os.path.dirname(target), f".{PREFIX}{name}.{os.getpid()}")
     size = _core.ring_size(capacity)
     tidy(name, ring_dir)
-    if ring_dir is None:
-        flags = posix_ipc.O_CREX
-        fd = posix_ipc.SharedMemory("/" + os.path.basename(temporary), flags, mode=0o600).fd
-    else:
-        os.makedirs(ring_dir, 0o700, exist_ok=True)
-        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    if ring_dir is not None:
+        _files.make_directory(ring_dir, mode, gid)
+    try:
+        if ring_dir is None:
+            fd = posix_ipc.SharedMemory("/" + os.path.basename(temporary), posix_ipc.O_CREX, mode=0o600).fd
+        else:
+            fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except (posix_ipc.ExistentialError, FileExistsError):
+        raise _refusal(temporary, "stands where a ring is made before it has its name: remove it") from None
     try:
         try:
             os.posix_fallocate(fd, 0, size)
@@ -177,10 +180,10 @@ def tidy(name: str, ring_dir: str | None) -> None:
         return
     for entry in os.listdir(place):
         stem, _, pid = entry.rpartition(".")
-        if stem != "." + base or not pid.isdigit():
+        if stem != "." + base or not (pid.isascii() and pid.isdigit()):
             continue
         if int(pid) == os.getpid() or start_ticks(int(pid)) is None:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # gone, or another user's, who put it there
                 os.unlink(os.path.join(place, entry))
 
 
@@ -201,20 +204,24 @@ def attach(name: str, ring_dir: str | None) -> RingFile:
     """Map an existing ring.
 
     Raises LogNotFoundError if there is none, FormatVersionError if what is there is no ring of this
-    version, PermissionError if it belongs to somebody else.
+    version, PermissionError if it is not ours, or may be a trap.
     """
     path = ring_path(name, ring_dir)
     try:
         if ring_dir is None:
             fd = posix_ipc.SharedMemory("/" + PREFIX + name).fd
         else:
-            fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except (posix_ipc.ExistentialError, FileNotFoundError):
         raise LogNotFoundError(name) from None
     except (posix_ipc.PermissionsError, PermissionError):
-        raise PermissionError(
-            errno.EACCES, "this user may not attach to the log: open it with mode=0o660 and group=", path
+        raise _refusal(
+            path, "is not for this user: whoever opens the log can let a group in, with mode=0o660 and group="
         ) from None
+    except (OSError, ValueError) as problem:  # posix_ipc's for a directory is a ValueError
+        if isinstance(problem, OSError) and problem.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise
+        raise _refusal(path, "stands where the ring should be: remove it") from None
     try:
         status = os.fstat(fd)
         _check_owner(status, path)
@@ -246,16 +253,25 @@ def _reopen(fd: int) -> int:
 def _check_owner(status: os.stat_result, path: str) -> None:
     """Refuse an object that somebody else may have planted under our name."""
     if not stat.S_ISREG(status.st_mode):
-        raise PermissionError(errno.EPERM, "not a regular shared-memory object", path)
+        raise _refusal(path, "stands where the ring should be: remove it", status)
     if status.st_uid in (os.geteuid(), 0):
         return
     if status.st_mode & 0o060 == 0o060 and status.st_gid in {os.getegid(), *os.getgroups()}:
         return
-    raise PermissionError(
-        errno.EPERM,
-        f"it belongs to user {status.st_uid}: neither this one nor root nor a group of ours",
+    raise _refusal(
         path,
+        "belongs neither to this user nor to root, and lets no group of ours in: what it is, its owner knows",
+        status,
     )
+
+
+def _refusal(path: str, why: str, status: os.stat_result | None = None) -> PermissionError:
+    """The error for an object that is not attached to, with what can be seen of it."""
+    try:
+        what = _files.describe(status or os.lstat(path))
+    except OSError:  # nor may we look at it, or it is gone
+        what = "what is there"
+    return PermissionError(errno.EACCES, f"{what} {why}", path)
 
 
 def unlink(name: str, ring_dir: str | None) -> bool:

@@ -75,7 +75,8 @@ class Reader:
     """Reads the log in a directory, live or dead; iterating it gives all records there are.
 
     Damage is passed over and reported to `on_damage` (by default on the logging channel "disklog_mp").
-    Raises FileNotFoundError or NotADirectoryError for a path that is no directory.
+    Raises FileNotFoundError or NotADirectoryError for a path that is no directory, or is a link to one,
+    PermissionError if it is not for this user.
     """
 
     def __init__(
@@ -84,9 +85,7 @@ class Reader:
         self._directory = Directory(path)
         self._on_damage = on_damage
         self._streams: list[Stream] = []  # where read() stopped, for it to go on there
-        if not os.path.isdir(self.path):
-            if os.path.lexists(self.path):
-                raise NotADirectoryError(errno.ENOTDIR, "a log is a directory", self.path)
+        if not self._directory.exists():
             raise FileNotFoundError(errno.ENOENT, "no such log directory", self.path)
 
     @property

@@ -72,7 +72,7 @@ class TestErrors:
         done = run(command, tmp_path / "file")
 
         assert done.returncode == 2
-        assert b"directory of a log is wanted" in done.stderr
+        assert b"a log is a directory" in done.stderr
 
     def test_a_directory_without_a_log(self, tmp_path: Path) -> None:
         """A directory in which no writer has ever been is no empty log, but an error."""

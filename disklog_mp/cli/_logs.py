@@ -5,7 +5,6 @@ Nothing here takes a slot or changes a byte of a ring.
 
 from __future__ import annotations
 
-import errno
 import os
 from dataclasses import dataclass
 
@@ -75,13 +74,9 @@ def directory_of(log: str, ring_dir: str | None) -> str:
 def directory(path: str) -> str:
     """Return the absolute path of a directory in which there is a log."""
     where = Directory(path)
-    if not os.path.lexists(where.path):
+    if not where.exists():
         raise NoSuchLogError(
             f"no log {path!r}: none of that name is open on this machine, and no directory {where.path}"
-        )
-    if not os.path.isdir(where.path):
-        raise NotADirectoryError(
-            errno.ENOTDIR, "the directory of a log is wanted, this is a file", where.path
         )
     if not where.is_log():
         raise NoSuchLogError(f"{where.path} holds no log: neither a page file nor a writer's lock file")

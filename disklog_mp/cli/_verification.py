@@ -83,7 +83,7 @@ def _set_aside(directory: Directory) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
     for number, offset in directory.set_aside():
         path = directory.bad_path(number, offset)
-        text = f"recovery set {os.path.getsize(path):,} bytes aside as {os.path.basename(path)}"
+        text = f"recovery set {os.lstat(path).st_size:,} bytes aside as {os.path.basename(path)}"
         found.setdefault(number, []).append(text)
     return found
 

@@ -211,8 +211,10 @@ def _save_cursor(path: str, place: Cursor | None) -> None:
     if place is None:
         return
     new = f"{path}.{os.getpid()}.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(new)
     try:
-        with open(new, "w", encoding="ascii") as file:
+        with open(new, "x", encoding="ascii") as file:  # never through a link that waits there
             file.write(f"{place}\n")
         os.replace(new, path)
     except BaseException:

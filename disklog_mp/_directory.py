@@ -135,6 +135,11 @@ class Directory:
         if not _files.lock_byte(file.fd, 0):
             file.close()
             return False
+        try:
+            file.renew_access(mode, gid)
+        except BaseException:
+            file.close()
+            raise
         self.unlock()  # of a directory that is no longer ours
         self._lock = file
         self._boot = self._words()[2]

@@ -29,6 +29,7 @@ class WritableFile(Protocol):
     def is_at(self, path: str) -> bool: ...
     def probe(self) -> None: ...
     def sync(self) -> None: ...
+    def renew_access(self, mode: int, gid: int) -> None: ...
     def map(self, length: int, *, writable: bool) -> Mapping: ...
     def close(self) -> None: ...
 
@@ -106,6 +107,14 @@ class RealFile:
 
     def sync(self) -> None:
         os.fdatasync(self.fd)
+
+    def renew_access(self, mode: int, gid: int) -> None:
+        """Give a file that an earlier run made the mode and group asked for now, if it is ours to give."""
+        status = os.fstat(self.fd)
+        if os.geteuid() not in (0, status.st_uid):
+            return
+        if stat.S_IMODE(status.st_mode) != mode or gid not in (-1, status.st_gid):
+            set_access(self.fd, mode, gid)
 
     def map(self, length: int, *, writable: bool) -> Mapping:
         return Mapping(self.fd, length, writable)

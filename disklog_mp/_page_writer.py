@@ -656,6 +656,7 @@ class PageWriter:
             page.show(survey.last_time)
             self._seal(page)
         else:
+            page.file.renew_access(self.options.mode, self._gid)
             self._page = page
 
     def _count_aside(self, numbers: list[int]) -> int:

@@ -274,6 +274,28 @@ def _refusal(path: str, why: str, status: os.stat_result | None = None) -> Permi
     return PermissionError(errno.EACCES, f"{what} {why}", path)
 
 
+def renew_access(file: RingFile, mode: int, gid: int, path: str) -> None:
+    """Give a ring that an earlier writer made the mode and group asked for now.
+
+    Raises PermissionError where that cannot be, it being another user's, and somebody could read what is
+    logged who is not asked in.
+    """
+    status = os.fstat(file.fd)
+    mine = status.st_uid == os.geteuid()
+    stranger = not mine and status.st_uid != 0
+    if not stranger or mode & 0o060:
+        _files.RealFile(file.fd).renew_access(mode, gid)
+        status = os.fstat(file.fd)
+    wanted = gid if gid >= 0 else status.st_gid if mine else os.getegid()
+    if (
+        status.st_mode & 0o066 & ~mode
+        or (stranger and not mode & 0o060)
+        or (status.st_mode & 0o060 and status.st_gid != wanted)
+    ):
+        why = f"lets in others than mode={mode:#o} does: give the mode and group it has, or remove it"
+        raise _refusal(path, why, status)
+
+
 def unlink(name: str, ring_dir: str | None) -> bool:
     """Remove the ring's name; processes that are attached keep their mapping.  False if there is none."""
     with contextlib.suppress(OSError):

@@ -122,6 +122,8 @@ class Writer:
                 raise self._active() from None
         elif self._is_ours(found):
             self._file = found
+            path = _ring.ring_path(self.name, self.ring_dir)
+            _ring.renew_access(found, self.options.mode, self._gid, path)
             if found.ring.capacity != self._capacity:  # it will be replaced: is there room?
                 _ring.check_room(self.name, self.ring_dir, self._capacity)
             recovered = self._recover_with(found.ring)

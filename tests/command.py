@@ -1,5 +1,7 @@
 """The command line as users run it: in a process of its own."""
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -13,6 +15,7 @@ import pytest
 from conftest import stop_writer
 
 import disklog_mp
+from disklog_mp import cli
 
 COMMAND = [sys.executable, "-m", "disklog_mp"]
 Finished = subprocess.CompletedProcess[bytes]
@@ -24,6 +27,17 @@ def run(*arguments: object, stdin: bytes = b"", **options: Any) -> Finished:
     done = subprocess.run(command, input=stdin, capture_output=True, timeout=100, check=False, **options)
     assert b"Traceback" not in done.stderr, done.stderr.decode()
     return done
+
+
+def call(*arguments: object) -> Finished:
+    """Run the command to its end in this process, for those who call it often."""
+    out, err = (
+        io.TextIOWrapper(io.BytesIO(), "utf-8", errors, write_through=True)
+        for errors in ("strict", "backslashreplace")
+    )
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli.run([*map(str, arguments)])
+    return Finished(arguments, code, out.buffer.getvalue(), err.buffer.getvalue())  # type: ignore[attr-defined]
 
 
 def lines(*arguments: object) -> list[str]:

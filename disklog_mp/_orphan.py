@@ -62,7 +62,7 @@ def _move(ring: _core.Ring, witnesses: _ring.Witnesses, append: Append) -> bool:
         stop, following = ring.drain(position, 0, NO_LIMIT)[4:]
         if stop == _core.STOP_LIMIT:
             end = ring.drain(position, following, NO_LIMIT)[0]
-            records = _records(ring, position, end)
+            records = records_between(ring, position, end)
             if records and append(records) < 0:
                 return False
             ring.release(position, end)
@@ -77,8 +77,8 @@ def _move(ring: _core.Ring, witnesses: _ring.Witnesses, append: Append) -> bool:
             return True
 
 
-def _records(ring: _core.Ring, position: int, end: int) -> list[Record]:
-    """The records of one frame."""
+def records_between(ring: _core.Ring, position: int, end: int) -> list[Record]:
+    """Return the records that stand in the ring between two positions."""
     offset = ring.data_offset + (position & (ring.capacity - 1))
     frames = _core.Frames(ring, offset, offset + end - position, position, 0, ring.salt)
     records = list(frames)

@@ -134,6 +134,7 @@ class PageWriter:
         self.log_id = b""
         self.salt = 0
         self.position = 0  # behind all that is written
+        self.survived = 0  # behind what recovery found; `position` may have leapt further
         self.number = 0  # of the next record
         self.page_number = 0  # of the newest page
         self.retire_error: OSError | None = None  # why the oldest page could not be removed the last time
@@ -637,6 +638,7 @@ class PageWriter:
         aside = self.directory.set_aside()
         lost = [number for number, offset in aside if offset == 0 and number > header.number]
         self.number += self._count_aside(lost)
+        self.survived = self.position
         leap = not ring_is_there and (self.directory.rebooted or bool(lost))
         if leap:
             self.position += LEAP

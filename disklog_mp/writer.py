@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from disklog_mp import _core, _files, _ring, _salvage
+from disklog_mp import _core, _files, _orphan, _ring, _salvage
 from disklog_mp._directory import Directory
 from disklog_mp._files import REAL, Files
 from disklog_mp._options import Options, group_id, parse_duration
@@ -136,10 +136,13 @@ class Writer:
                 os.close(found.fd)
         else:
             try:
-                recovered = pages.recover(os.urandom(16), secrets.randbits(64), ring_is_there=False)
-                _ring.check_room(self.name, self.ring_dir, self._capacity)
-                self._give_way(found.ring, "path", found.ring.path, self._directory.path)
-                self._file = self._create_ring(1, replace=True)
+                if found.ring.path == self._directory.path:
+                    recovered = self._take_over_from_an_earlier_boot(found.ring)
+                else:
+                    recovered = pages.recover(os.urandom(16), secrets.randbits(64), ring_is_there=False)
+                    _ring.check_room(self.name, self.ring_dir, self._capacity)
+                    self._give_way(found.ring, "path", found.ring.path, self._directory.path)
+                    self._file = self._create_ring(1, replace=True)
                 self._send_over(found.ring)
             finally:
                 os.close(found.fd)
@@ -161,6 +164,41 @@ class Writer:
                 _ring.tidy(self.name, self.ring_dir)
                 return file
             os.close(file.fd)  # replaced between the two looks
+
+    def _take_over_from_an_earlier_boot(self, old: _core.Ring) -> Recovered:
+        """A ring kept on a disk: what it holds and the pages do not is logged again, in the ring that takes
+        its place, before that has its name.  Which bytes of it reached the disk nobody knows, so a frame is
+        believed for its checksum.
+        """
+        pages = self._pages
+        recovered = pages.recover(old.log_id, old.salt, ring_is_there=False)
+        if (pages.log_id, pages.salt) != (old.log_id, old.salt):
+            self._give_way(old, "log_id", old.log_id.hex(), pages.log_id.hex())
+            self._file = self._create_ring(old.generation + 1, replace=True)
+            return recovered
+        first = max(pages.survived, old.base, old.frontier(old.released) - old.capacity)
+        runs = _salvage.runs(old, first, first + old.capacity, old.salt, records=1, length=0)
+        frames = [_orphan.records_between(old, run.position, run.end) for run in runs]
+
+        def log_again(ring: _core.Ring) -> None:
+            self._open_books(ring)
+            producer = _core.Producer()
+            ring.attach(0, self._who.pid, self._who.start, self._who.namespace, time.time_ns())
+            producer._bind(ring, 0, self._who.pid)
+            append = _orphan.append_to(producer)
+            for records in frames:
+                append(records)
+            producer._unbind()
+            ring.detach(0, ring.slot(0)[2])
+
+        wanted = self._capacity
+        if frames:  # with padding they may take more room than before; it gets its own size when they are out
+            self._capacity = max(wanted, 2 * old.capacity)
+            count = sum(map(len, frames))
+            self._troubles.say(f"{count} records were in the ring when the machine went down: logged again")
+        self._file = self._create_ring(old.generation + 1, replace=True, fill=log_again)
+        self._capacity = wanted
+        return recovered
 
     def _is_ours(self, file: _ring.RingFile) -> bool:
         """True if the ring is this directory's, of this boot."""

@@ -17,8 +17,11 @@ from conftest import stop_writer, wait_until
 from workers import MAP_OFFSET, claim_and, die_after_logging, log_for_ever, log_numbers
 
 import disklog_mp
-from disklog_mp import _ring
+from disklog_mp import _files, _ring
+from disklog_mp._options import Options
+from disklog_mp.cli import _claims
 from disklog_mp.cli._books import close_books
+from disklog_mp.writer import Writer
 
 OpenLog = Callable[..., disklog_mp.Session]
 spawn = multiprocessing.get_context("spawn")
@@ -137,6 +140,38 @@ class TestWriter:
 
         assert list(range(100)) == numbers_of(path)
         assert (100, 100, True) == (books.logged, books.written, books.balance)
+
+    def test_a_ring_on_a_disk_survives_a_reboot(
+        self, name: str, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is in it and in no page is logged again, as it was; what is in a page is not."""
+        options = {"ring_bytes": 1 << 16, "linger": 0.1, "ring_dir": str(tmp_path / "rings")}
+        log = disklog_mp.open(name, path, **options)  # type: ignore[arg-type]
+        log.log(b"0 0")
+        log.flush()
+        ring = log._ring
+        assert ring is not None
+        stop_writer(name, signal.SIGKILL, options["ring_dir"])
+        for i in range(1, 50):
+            log.log(b"0 %d" % i + b" " * 500, tag=i)
+        log.log_many([b"0 50", b"0 51"])
+        log._unbind()  # its machine goes down
+        stamps = [record.timestamp for record in _claims.records(ring, ring.released, 1)]
+        boot = os.urandom(16)
+        monkeypatch.setattr(_ring, "boot_id", lambda: boot)
+        monkeypatch.setattr(_files, "boot_id", boot.hex)
+        work = Writer(name, path, Options(ring_bytes=1 << 16), ring_dir=str(tmp_path / "rings"))
+        thread = threading.Thread(target=work.run, args=(lambda: len(numbers_of(path)) == 52,))
+        thread.start()
+        thread.join()
+
+        records = list(disklog_mp.Reader(path))
+        assert list(range(52)) == [int(record.data.split()[1]) for record in records]
+        assert list(range(52)) == [record.number for record in records]
+        assert [*range(50), 0, 0] == [record.tag for record in records]
+        assert stamps == [record.timestamp for record in records[1:]]
+        assert {os.getpid()} == {record.pid for record in records}
+        log.close()
 
     @pytest.mark.parametrize("elsewhere", [False, True])
     def test_an_empty_ring_that_gives_way_takes_nobody_s_records_along(

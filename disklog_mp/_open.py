@@ -37,6 +37,7 @@ def open(
     mode: int | None = None,
     group: str | int | None = None,
     linger: float | str | None = None,
+    kill_stalled: float | str | None = None,
     ring_dir: str | None = None,
 ) -> Session:
     """Open a log: create it if there is none, recover it if need be, start its writer, attach.
@@ -51,6 +52,9 @@ def open(
     sync: "always" (each write), a duration, "page" (when one is sealed), "never".
     on_full, timeout: "block" up to `timeout` seconds, "raise" or "drop" when the ring is full.
     mode, group: who may attach and read, e.g. 0o660 and "www-data".
+    linger: how long the writer stays when its last producer has left.
+    kill_stalled: a live process that holds up all others from inside log() for so long, stopped or frozen,
+    is killed by the writer; left out, it is waited for.
     ring_dir: keep the ring as a file in that directory instead of /dev/shm.
     Sizes take "64M", durations "10min".  Waits up to 20 s for the log's writer to become ready.
 
@@ -77,6 +81,7 @@ def open(
         mode=mode,
         group=group,
         linger=linger,
+        kill_stalled=kill_stalled,
     )
 
 

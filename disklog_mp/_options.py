@@ -49,7 +49,7 @@ def parse_duration(value: float | str, what: str = "duration") -> float:
 
 
 class Options(NamedTuple):
-    """What a writer is told.  Sizes in bytes, ages and linger in seconds, None: no limit."""
+    """What a writer is told.  Sizes in bytes, times in seconds, None: no limit."""
 
     page_records: int | None = None
     page_bytes: int = 64 << 20
@@ -63,6 +63,7 @@ class Options(NamedTuple):
     mode: int = 0o600
     group: str | int | None = None
     linger: float | None = 10.0
+    kill_stalled: float | None = None
 
     def to_json(self) -> bytes:
         return json.dumps(self._asdict(), separators=(",", ":")).encode()
@@ -128,6 +129,7 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "mode": _mode,
     "group": _group,
     "linger": parse_duration,
+    "kill_stalled": parse_duration,
 }
 
 

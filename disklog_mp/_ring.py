@@ -11,6 +11,7 @@ import os
 import re
 import resource
 import select
+import signal
 import stat
 from collections.abc import Callable
 from typing import NamedTuple
@@ -58,6 +59,11 @@ def _is_running(pid: int, start: int) -> bool:
     """True if the process of that pid and start is there, and not a zombie."""
     told = _process_status(pid)
     return bool(told) and int(told[19]) == start and told[0] not in (b"Z", b"X")
+
+
+def is_stopped(pid: int) -> bool:
+    """True if there is a process of that pid, and a signal or a debugger has stopped it."""
+    return _process_status(pid)[:1] in ([b"T"], [b"t"])
 
 
 def _process_status(pid: int) -> list[bytes]:
@@ -370,15 +376,15 @@ def slots(ring: _core.Ring, state: int) -> list[Slot]:
     return [Slot(*ring.slot(index)) for index in ring.slots(state)]
 
 
-def _may_map_a_ring(pid: int) -> bool:
-    """False if the process certainly runs another program by now, which has no ring mapped.  A daemon that
-    closed all its descriptors has its rings still.
+def _may_map_a_ring(pid: int, otherwise: bool = True) -> bool:
+    """False if the process certainly runs another program by now, which has no ring mapped; `otherwise` if
+    that cannot be seen.  A daemon that closed all its descriptors has its rings still.
     """
     try:
         with open(f"/proc/{pid}/maps", "rb") as file:
             return PREFIX.encode() in file.read()
     except OSError:  # another user's, or gone meanwhile: the next look tells
-        return True
+        return otherwise
 
 
 class Witnesses:
@@ -437,6 +443,20 @@ class Witnesses:
                 pidfd = -1
         self._pidfds[key] = pidfd
         return pidfd
+
+    def kill(self, slot: Slot) -> bool:
+        """Kill the process that owns the slot; True if there was one to kill.
+
+        What the slot says is not trusted: only a process that has a ring mapped is killed, by a pidfd.
+        """
+        pidfd = self._see(slot)
+        if pidfd is None or pidfd < 0 or not _may_map_a_ring(slot.pid, otherwise=False):
+            return False
+        try:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
 
     def forget(self, slot: Slot) -> None:
         """The slot was retired."""

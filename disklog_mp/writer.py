@@ -86,6 +86,7 @@ class Writer:
         self._lap: int | None = None  # the end of a damaged ring that is being saved
         self._saved = 0
         self._idle = 0
+        self._held_at, self._held_since = -1, 0.0  # a claim that is not committed, and since when
         self._back_off = 0.0  # seconds to wait before the next attempt
         self._syncer = _Syncer(self)
         now = time.monotonic()
@@ -424,12 +425,23 @@ class Writer:
         """The claim at the head is its owner's for as long as that lives, and padding when it is dead."""
         ring = self.ring
         # Whatever the slot says of its state: who holds its lock is alive.
-        if not self._witnesses.is_dead(_ring.Slot(*ring.slot(owner))):
+        slot = _ring.Slot(*ring.slot(owner))
+        if not self._witnesses.is_dead(slot):
             self._idle = -1  # look again soon
+            self._lose_patience(slot)
             return False
         if ring.abandon(self._pages.position):
             ring.abandoned += 1
         return True
+
+    def _lose_patience(self, slot: _ring.Slot) -> None:
+        """Kill who has held up the log for too long, if that was asked for; the next look finds it dead."""
+        limit, now, position = self.options.kill_stalled, time.monotonic(), self._pages.position
+        if position != self._held_at:
+            self._held_at, self._held_since = position, now
+        if limit is not None and now - self._held_since >= limit and self._witnesses.kill(slot):
+            self._troubles.say(f"process {slot.pid} held up the log for {limit:g} s: killed")
+            self._held_since = now
 
     def _rest(self) -> None:
         if self._back_off:

@@ -13,11 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command import run
 from conftest import stop_writer, wait_until
 from workers import MAP_OFFSET, claim_and, die_after_logging, log_for_ever, log_numbers
 
 import disklog_mp
-from disklog_mp import _files, _ring
+from disklog_mp import _core, _files, _ring
 from disklog_mp._options import Options
 from disklog_mp.cli import _claims
 from disklog_mp.cli._books import close_books
@@ -439,12 +440,57 @@ class TestWorkers:
         log.log(b"0 0")
         with pytest.raises(disklog_mp.WaitTimeoutError):
             log.flush(0.5)
+        told = run("stat", log.name)
+        assert (1, True) == (
+            told.returncode,
+            b"process %d is stopped inside log()" % victim.pid in told.stdout,
+        )
         victim.kill()
         victim.join()
         log.flush(10)
 
         assert [0] == numbers_of(path)
         assert log.stats().abandoned == 1
+
+    def test_a_worker_that_holds_up_the_log_is_killed_if_that_was_asked_for(
+        self, open_log: OpenLog, path: Path
+    ) -> None:
+        """With kill_stalled= the writer waits so long for a live process, and no longer."""
+        log = open_log(kill_stalled="100ms")
+        victim = spawn.Process(target=claim_and, args=(log.name, signal.SIGSTOP))
+        victim.start()
+        wait_until(lambda: log.stats().ring_used == 96)
+        log.log(b"0 0")
+        log.flush(30)
+        victim.join()
+
+        assert -signal.SIGKILL == victim.exitcode
+        assert [0] == numbers_of(path)
+        assert log.stats().abandoned == 1
+
+    def test_nobody_is_killed_for_what_a_slot_says(self, open_log: OpenLog) -> None:
+        """A slot that names a process which has no ring mapped: that process lives."""
+        log = open_log(kill_stalled="10ms")
+        with subprocess.Popen(["sleep", "60"]) as innocent:
+            victim = spawn.Process(target=claim_and, args=(log.name, signal.SIGSTOP))
+            victim.start()
+            wait_until(lambda: log.stats().ring_used == 96)
+            ring = log._ring
+            assert ring is not None
+            index = next(
+                slot.index for slot in _ring.slots(ring, _core.SLOT_ATTACHED) if slot.pid == victim.pid
+            )
+            start = _ring.start_ticks(innocent.pid)
+            memory = memoryview(ring)[8192 + 64 * index :]
+            memory[8:12] = innocent.pid.to_bytes(4, "little")
+            memory[16:24] = start.to_bytes(8, "little")  # type: ignore[union-attr]
+            time.sleep(0.3)
+            assert innocent.poll() is None
+            innocent.kill()
+        victim.kill()
+        victim.join()
+        log.log(b"0 0")
+        log.flush(10)
 
     def test_slots_of_the_dead_are_used_again(self, log: disklog_mp.Session) -> None:
         """Many short-lived workers, some killed: the table does not fill, the sums stay right."""

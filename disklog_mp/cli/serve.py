@@ -37,6 +37,9 @@ WRITER_OPTIONS = (
     ),
     click.option("--group", metavar="GROUP", help="Group of the ring and the page files."),
     click.option("--linger", metavar="TIME", help="End that long after the last producer left.  [never]"),
+    click.option(
+        "--kill-stalled", metavar="TIME", help="Kill a process that holds up the log that long.  [never]"
+    ),
 )
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from disklog_mp import _ring, _stats
-from disklog_mp.cli import _directory_facts, _logs, _producers, _text
+from disklog_mp import _core, _ring, _stats
+from disklog_mp.cli import _claims, _directory_facts, _logs, _producers, _text
 from disklog_mp.errors import DiskLogError
 
 RING_WARNING = 0.8
@@ -24,7 +24,8 @@ def stat(log: str | None, as_json: bool, ring_dir: str | None) -> int:
     """Show how LOG is: ring, writer, pages, counts, producers.  Without LOG: every log that is open.
 
     Exit code 0 fine, 1 a warning (the ring is more than 80 % full, records were dropped, or wait for a
-    writer and none is alive), 2 an error (the writer cannot write, there is no such log).
+    writer and none is alive, a process is stopped inside log()), 2 an error (the writer cannot write, there
+    is no such log).
     """
     names = _logs.names(ring_dir) if log is None else [log]
     if not names:
@@ -54,12 +55,28 @@ def _ring_facts(file: _ring.RingFile) -> dict[str, Any]:
     stats = _stats.read(file)
     facts = asdict(stats)
     facts["producers"] = _producers.describe(file)
-    facts["status"], facts["problems"] = _judge(stats)
+    holder = _holder(file.ring)
+    facts["status"], facts["problems"] = _judge(stats, holder)
+    facts["held_up_by"] = holder
     return facts
 
 
-def _judge(stats: _stats.Stats) -> tuple[str, list[str]]:
+def _holder(ring: _core.Ring) -> int | None:
+    """The process that is stopped inside log(), with everything behind its record waiting for it."""
+    for claim in _claims.walk(ring, ring.released):
+        if claim.state == _claims.CLAIMED:
+            pid = _ring.Slot(*ring.slot(claim.owner)).pid if claim.owner < _core.SLOTS else 0
+            return pid if _ring.is_stopped(pid) else None
+    return None
+
+
+def _judge(stats: _stats.Stats, holder: int | None) -> tuple[str, list[str]]:
     warnings = []
+    if holder is not None:
+        warnings.append(
+            f"process {holder} is stopped inside log() and holds up the others: `kill -CONT {holder}` lets "
+            f"it go on, `kill -KILL {holder}` gives its place up"
+        )
     if stats.ring_used > RING_WARNING * stats.ring_capacity:
         percent = 100 * stats.ring_used // stats.ring_capacity
         warnings.append(f"the ring is {percent} % full: the writer or its disk is slower than the producers")

@@ -57,11 +57,13 @@ POLICIES = ("block", "raise", "drop")
 
 
 class _RingClosedError(LogNotFoundError):
-    """The ring of that name was closed; its writer, if it lives, is about to make the next or to leave."""
+    """The ring of that name was closed; the next one is there, or its writer lives and is about to make it,
+    or to leave; else `coming` is False.
+    """
 
-    def __init__(self, name: str, alive: bool) -> None:
+    def __init__(self, name: str, coming: bool) -> None:
         super().__init__(name)
-        self.alive = alive
+        self.coming = coming
 
 
 class _Attachment:
@@ -85,7 +87,8 @@ class _Attachment:
                     return
                 self.file.ring.detach(self.slot, self._incarnation)
             # The writer closed it before it could see us: there is a successor, or soon no log.
-            raise _RingClosedError(name, _ring.writer_alive(self.file))
+            alive = _ring.writer_alive(self.file)
+            raise _RingClosedError(name, alive or _ring.is_replaced(self.file, name, ring_dir))
         except BaseException:
             self.close_descriptor()
             raise
@@ -327,7 +330,7 @@ class Session(_core.Producer):
 
     def _is_coming(self, missing: LogNotFoundError, former: _Attachment | None) -> bool:
         """True if a live writer is about to make the ring that is missing."""
-        if isinstance(missing, _RingClosedError) and missing.alive:
+        if isinstance(missing, _RingClosedError) and missing.coming:
             return True
         return (
             former is not None

@@ -813,3 +813,24 @@ def test_one_that_drops_finds_the_ring_that_replaced_its_own(scene: Scene) -> No
         while log.log(RECORD) >= 0:
             pass
         wait_until(lambda: log.log(RECORD) >= 0, 30)
+
+
+def test_a_ring_that_is_replaced_while_one_attaches_is_left_for_the_next(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer lets go of the old ring, which nobody uses, between the mapping and the look at it."""
+    scene.serve()
+    writer_stopped_between_two_rings(scene)
+    attach = _ring.attach
+
+    def attach_slowly(name: str, ring_dir: str | None) -> _ring.RingFile:
+        monkeypatch.undo()
+        file = attach(name, ring_dir)
+        os.kill(scene.writer, signal.SIGCONT)
+        wait_until(lambda: not _ring.writer_alive(file), 60)
+        return file
+
+    monkeypatch.setattr(_ring, "attach", attach_slowly)
+    with disklog_mp.attach(scene.name) as log:
+        log.log(RECORD)
+        log.flush()

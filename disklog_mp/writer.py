@@ -463,6 +463,7 @@ class Writer:
         self._retire()
         self._publish_books()
         if self.options.sync == "page":
+            self.ring.maximize64(_core.SYNC_WANTED, self._pages.position)  # if one is under way
             self._syncer.start(self._pages.sync_job)
 
     def _retire(self) -> bool:

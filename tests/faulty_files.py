@@ -1,14 +1,17 @@
 """A file system that fails when it is told to, dies with its process, and forgets what was not synced."""
 
 import errno
+import itertools
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from disklog_mp._core import Mapping
-from disklog_mp._files import RealFile, RealFiles
+from disklog_mp._files import OS_PAGE, RealFile, RealFiles
+
+_ids = itertools.count(1)
 
 
 class Killed(BaseException):
@@ -57,8 +60,9 @@ class FaultyFile(RealFile):
 
     def sync(self) -> None:
         self.files.step("sync")
+        data = os.pread(self.fd, super().size(), 0)  # before: what is written meanwhile may not be on disk
         super().sync()
-        self.files.remember(self.fd)
+        self.files.remember(self.fd, data)
 
     def map(self, length: int, *, writable: bool) -> Mapping:
         self.files.step("map")
@@ -67,16 +71,49 @@ class FaultyFile(RealFile):
         return mapping
 
 
+class Disk(NamedTuple):
+    """What a directory's files are at one moment, and what of it would outlive a power loss.
+
+    Files go by an id, as names and inodes are given again.
+    """
+
+    names: dict[str, int]
+    present: dict[int, bytes]
+    names_synced: dict[str, int]
+    synced: dict[int, bytes]
+
+    def unsynced(self) -> list[tuple[int, int]]:
+        """Each OS page that was written and not synced: file and offset."""
+        return [
+            (file, offset)
+            for file, data in self.present.items()
+            for offset in range(0, len(data), OS_PAGE)
+            if data[offset : offset + OS_PAGE] != self.synced.get(file, b"")[offset : offset + OS_PAGE]
+        ]
+
+    def survivors(self, names: dict[str, int], pages: Iterable[tuple[int, int]]) -> dict[str, bytes]:
+        """The files after a power loss that spared these names, and these OS pages of what was not synced."""
+        contents = {file: bytearray(self.synced.get(file, b"")) for file in names.values()}
+        for file, offset in pages:
+            if file in contents:
+                data, page = contents[file], self.present[file][offset : offset + OS_PAGE]
+                data.extend(bytes(max(0, offset - len(data))))
+                data[offset : offset + len(page)] = page
+        return {name: bytes(contents[file]) for name, file in names.items()}
+
+
 class FaultyFiles(RealFiles):
     """The real files, with faults: by operation and count, or at the so-many-eth step of all."""
 
-    def __init__(self) -> None:
+    def __init__(self, before_step: Callable[[], object] = lambda: None) -> None:
+        self._before_step = before_step
         self.calls: Counter[str] = Counter()
         self.steps = 0
         self.die_at = 0  # 0: never
         self.opened: list[FaultyFile] = []
         self._faults: dict[tuple[str, int], tuple[OSError, bool]] = {}
-        self._content: dict[int, bytes] = {}  # by inode, as of its last sync
+        self._ids: dict[int, int] = {}  # by inode
+        self._content: dict[int, bytes] = {}  # by id, as of its last sync
         self._names: dict[str, int] = {}  # as of the directory's last sync
 
     def fail(
@@ -100,6 +137,7 @@ class FaultyFiles(RealFiles):
 
     def step(self, operation: str) -> OSError | None:
         """Count a step; raise what is due.  Returns the error if half of the work is to be done first."""
+        self._before_step()
         self.steps += 1
         self.calls[operation] += 1
         if self.die_at and self.steps >= self.die_at:
@@ -113,7 +151,9 @@ class FaultyFiles(RealFiles):
 
     def create(self, path: str, mode: int, gid: int) -> RealFile:
         self.step("create")
-        return FaultyFile(self, super().create(path, mode, gid))
+        file = super().create(path, mode, gid)
+        self._ids[os.fstat(file.fd).st_ino] = next(_ids)
+        return FaultyFile(self, file)
 
     def open(self, path: str, *, writable: bool) -> RealFile:
         self.step("open")
@@ -130,13 +170,19 @@ class FaultyFiles(RealFiles):
     def sync_directory(self, path: str) -> None:
         self.step("sync_directory")
         super().sync_directory(path)
-        self._names = self._inodes(Path(path))
+        self._names = self._files_of(Path(path))
 
     # -- a power loss ----------------------------------------------------------------------------------------
 
-    def remember(self, fd: int) -> None:
-        """What the file holds now survives."""
-        self._content[os.fstat(fd).st_ino] = os.pread(fd, os.fstat(fd).st_size, 0)
+    def remember(self, fd: int, data: bytes) -> None:
+        """What the file held survives."""
+        self._content[self._id(os.fstat(fd).st_ino)] = data
+
+    def disk(self, path: Path) -> Disk:
+        """What there is in the directory, and what of it is synced."""
+        names = self._files_of(path)
+        present = {file: (path / name).read_bytes() for name, file in names.items()}
+        return Disk(names, present, dict(self._names), dict(self._content))
 
     def lose_power(
         self, path: Path, *, names_survive: bool = False, survives: Callable[[], bool] = lambda: False
@@ -146,25 +192,31 @@ class FaultyFiles(RealFiles):
         `names_survive`: but for names, which a journal may have kept.  `survives` is asked for each OS page
         of a file that was written since.
         """
-        present = {name: (path / name).read_bytes() for name in self._inodes(path)}
-        names = self._inodes(path) if names_survive else self._names
-        inodes = {inode: name for name, inode in self._inodes(path).items()}
-        for name in present:
-            (path / name).unlink()
-        for name, inode in names.items():
-            old, new = self._content.get(inode, b""), present.get(inodes.get(inode, ""), b"")
-            data = bytearray(old)
-            for offset in range(0, len(new), 4096):
-                if new[offset : offset + 4096] != old[offset : offset + 4096] and survives():
-                    data.extend(bytes(max(0, offset - len(data))))
-                    data[offset : offset + 4096] = new[offset : offset + 4096]
-            (path / name).write_bytes(data)
-        self._names = self._inodes(path)
-        self._content = {inode: (path / name).read_bytes() for name, inode in self._names.items()}
+        disk = self.disk(path)
+        pages = [page for page in disk.unsynced() if survives()]
+        left = disk.survivors(disk.names if names_survive else disk.names_synced, pages)
+        put(path, left)
+        self.trust(path)
 
-    @staticmethod
-    def _inodes(path: Path) -> dict[str, int]:
-        return {entry.name: entry.stat().st_ino for entry in path.iterdir()}
+    def trust(self, path: Path) -> None:
+        """All that is in the directory now is on disk."""
+        self._names = self._files_of(path)
+        self._content = {file: (path / name).read_bytes() for name, file in self._names.items()}
+
+    def _id(self, inode: int) -> int:
+        return self._ids.setdefault(inode, next(_ids))
+
+    def _files_of(self, path: Path) -> dict[str, int]:
+        return {entry.name: self._id(entry.stat().st_ino) for entry in path.iterdir()}
+
+
+def put(path: Path, files: dict[str, bytes]) -> None:
+    """Have a directory hold just these files, none of which anybody has mapped."""
+    path.mkdir(exist_ok=True)
+    for entry in path.iterdir():
+        entry.unlink()
+    for name, data in files.items():
+        (path / name).write_bytes(data)
 
 
 def files_that_die(step: int) -> FaultyFiles:

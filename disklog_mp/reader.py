@@ -386,7 +386,7 @@ class Stream:
             self._next_list, self._list_poll = now + self._list_poll, min(2 * self._list_poll, LIST_POLL[1])
         if following is not None:
             self._check_log(following, page.header.log_id.hex())
-            self._next_list, self._list_poll = now + LIST_POLL[0], LIST_POLL[0]
+            self._next_list, self._list_poll = 0.0, LIST_POLL[0]
         return following
 
     def _is_there(self, number: int) -> bool:

@@ -31,6 +31,8 @@ def walk(ring: Ring, position: int) -> Iterator[Claim]:
     """Iterate the claims from a frame boundary to the frontier."""
     capacity, data_offset = ring.capacity, ring.data_offset
     limit = position + capacity
+    if position % GRANULE:  # what says so was scribbled over
+        return
     while position < limit:
         index = position & (capacity - 1)
         word = ring.load64(MAP_OFFSET + index // GRANULE * 8)

@@ -111,8 +111,15 @@ static int claim(struct dl_ring *ring, struct dl_claimant *claimant, uint32_t sl
             released = DL_ATOMIC(claim:B, LOAD(ring->control->released, acquire));
             if (t < released)
                 t = released;
-            if (t - released > capacity || t % DL_GRANULE != 0)
-                return DL_DAMAGED;
+            if (t - released > capacity || t % DL_GRANULE != 0) {
+                if (own == 0)
+                    return DL_DAMAGED;
+                /* Somebody may have scribbled when it was claimed: then it is no boundary, for ever. */
+                own = 0;
+                DL_ATOMIC(own:B, STORE(claimant->last, own, release));
+                t = DL_ATOMIC(claim:A, LOAD(ring->control->hint, acquire));
+                continue;
+            }
             loaded = false;
         }
         if (!loaded)

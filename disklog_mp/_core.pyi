@@ -44,6 +44,7 @@ CAPACITY_MIN: Final = 4096
 CAPACITY_MAX: Final = 1099511627776
 
 # Offsets in a ring, for load, store, wait and slices.
+HINT: Final[int]
 SPACE_WANTED: Final[int]
 SPACE: Final[int]
 DONE_WANTED: Final[int]
@@ -192,12 +193,11 @@ class Producer:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     @property
     def _ring(self) -> Ring | None: ...
-    _end: int  # position behind all that this object logged in the ring it is bound to
-
     @property
     def _bound(self) -> bool:
         """True if bound, and in this process."""
 
+    _end: int  # position behind all that this object logged in the ring it is bound to
     _attention: bool  # ask the subclass before the next record
     _watch: bool  # call _look_at_writer when the writer's heartbeat is late
 

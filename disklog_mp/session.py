@@ -24,6 +24,7 @@ from disklog_mp._core import (
     ENDED,
     FULL,
     HALTED,
+    HINT,
     KIND_GAP,
     NEEDS_ATTACH,
     SPACE,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from disklog_mp.reader import Reader
 
 LOOK = 0.02  # longest sleep without another look, seconds
+SCRIBBLED = 0.2  # after which the writer has put `released` right
 FORK_PATIENCE = 0.1  # with a thread that attaches
 PATIENCE = 5.0  # with a writer that is about to leave, or to make another ring
 START_AGAIN = 0.5  # seconds between two writers started by one session
@@ -597,6 +599,14 @@ class Session(_core.Producer):
                 deadline = now + self.timeout
             if timeout is not None and now >= deadline:
                 raise WaitTimeoutError(goal, position, reached, now - started)
+            ahead = position - ring.released
+            if now - started > SCRIBBLED and ahead > ring.capacity:
+                # Claimed while the ring said it was released up to there: nobody ever was.
+                self._end = position = ring.frontier(ring.released)
+            elif now - started > LOOK and ahead <= ring.capacity:
+                # Where a claim word was scribbled over, the writer may take the place for the frontier: this
+                # shows it that there is more.
+                ring.maximize64(HINT, position)
             left = patience()
             if not ring.wait(DONE, seen, LOOK if left is None else min(LOOK, left)):
                 ring.wake()  # whoever took the writer's bell may have died before ringing it

@@ -1218,16 +1218,19 @@ static PyObject *producer_get(PyObject *self, void *closure)
     Py_RETURN_NONE;
 }
 
+static int producer_set_end(PyObject *self, PyObject *value, void *closure)
+{
+    (void)closure;
+    unsigned long long end = value == NULL ? 0 : PyLong_AsUnsignedLongLong(value);
+    if (PyErr_Occurred() != NULL)
+        return -1;
+    atomic_store(&((Producer *)self)->end, end);
+    return 0;
+}
+
 static int producer_set(PyObject *self, PyObject *value, void *closure)
 {
     Producer *producer = (Producer *)self;
-    if (value != NULL && (enum producer_field)(uintptr_t)closure == END_FIELD) {
-        unsigned long long end = PyLong_AsUnsignedLongLong(value);
-        if (PyErr_Occurred() != NULL)
-            return -1;
-        atomic_store(&producer->end, end);
-        return 0;
-    }
     int truth = value == NULL ? -1 : PyObject_IsTrue(value);
     if (truth < 0)
         return -1;
@@ -1240,7 +1243,7 @@ static int producer_set(PyObject *self, PyObject *value, void *closure)
 
 #define FIELD(name, which, set) {name, producer_get, set, NULL, (void *)(uintptr_t)(which)}
 static PyGetSetDef producer_getset[] = {FIELD("_ring", RING_FIELD, NULL),
-                                        FIELD("_end", END_FIELD, producer_set),
+                                        FIELD("_end", END_FIELD, producer_set_end),
                                         FIELD("_bound", BOUND_FIELD, NULL),
                                         FIELD("_attention", ATTENTION_FIELD, producer_set),
                                         FIELD("_watch", WATCH_FIELD, producer_set),
@@ -1875,6 +1878,7 @@ static const struct {
     {"PAGE_VERSION", DL_PAGE_VERSION},
     {"CAPACITY_MIN", DL_CAPACITY_MIN},
     {"CAPACITY_MAX", DL_CAPACITY_MAX},
+    {"HINT", DL_CONTROL_OFFSET + offsetof(struct dl_control, hint)},
     {"SPACE_WANTED", DL_CONTROL_OFFSET + offsetof(struct dl_control, space_wanted)},
     {"SPACE", DL_CONTROL_OFFSET + offsetof(struct dl_control, space)},
     {"DONE_WANTED", DL_CONTROL_OFFSET + offsetof(struct dl_control, done_wanted)},

@@ -26,7 +26,9 @@
  *
  * THE HINT is where to start walking, at or before the frontier.  It is a maximum (hint:B loops), or one
  * stalled producer would leave it behind for good; it is moved once per DL_HINT_STRIDE bytes, because a
- * short walk over words in the cache costs less than a line every producer writes.
+ * short walk over words in the cache costs less than a line every producer writes.  Who waits in vain for
+ * the writer moves it too, to the end of a claim of its own: a writer that a damaged word led astray sees
+ * by the hint that it is not at the frontier.
  *
  * TAGS WRAP after 2^28 laps and are compared as signed differences.  A granule at which no frame ever
  * starts keeps an old tag, which would come to look later than the lap: once in DL_REFRESH_LAPS laps the

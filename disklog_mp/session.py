@@ -80,14 +80,14 @@ class _Attachment:
         status = os.fstat(self.file.fd)
         self._inode = (status.st_dev, status.st_ino)
         try:
-            # If so no slot of it is worth having.
-            closed = self.file.ring.is_closed() or self.file.ring.halted == _core.REPLACED
-            if not closed:
+            ring = self.file.ring
+            # If it has ended, or its writer is about to replace it, no slot of it is worth having.
+            if ring.halted != _core.REPLACED and not ring.is_closed():
                 self.slot = _ring.take_slot(self.file, self.who, time.time_ns())
-                self._incarnation = self.file.ring.slot(self.slot)[2]
-                if not self.file.ring.is_closed():
+                self._incarnation = ring.slot(self.slot)[2]
+                if not ring.is_closed():
                     return
-                self.file.ring.detach(self.slot, self._incarnation)
+                ring.detach(self.slot, self._incarnation)
             # The writer closed it before it could see us: there is a successor, or soon no log.
             alive = _ring.writer_alive(self.file)
             raise _RingClosedError(name, alive or _ring.is_replaced(self.file, name, ring_dir))
@@ -101,12 +101,8 @@ class _Attachment:
             return not self._detached and self._mend(path)
 
     def _mend(self, path: str) -> bool:
-        try:
-            status = os.fstat(self.file.fd)
-            if (status.st_dev, status.st_ino) == self._inode:
-                return True
-        except OSError:
-            pass
+        if self._has_descriptor():
+            return True
         try:
             fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
@@ -120,17 +116,25 @@ class _Attachment:
 
     def detach(self) -> None:
         self._detached = True
-        self.file.ring.detach(self.slot, self._incarnation)
+        ring = self.file.ring
+        if not ring.detach(self.slot, self._incarnation) and self._has_descriptor():
+            # Somebody scribbled over the slot's word, or it is another's by now: the lock says which.
+            if _files.lock_byte(self.file.fd, self.slot):
+                ring.detach(self.slot, ring.slot(self.slot)[2])
         self.close_descriptor()
 
     def close_descriptor(self) -> None:
-        """Drop the lock on the slot.  A daemon may have closed our descriptor and others got its number."""
+        """Drop the lock on the slot."""
+        if self._has_descriptor():
+            os.close(self.file.fd)
+
+    def _has_descriptor(self) -> bool:
+        """False if a daemon closed our descriptor; others may have got its number."""
         try:
             status = os.fstat(self.file.fd)
         except OSError:
-            return
-        if (status.st_dev, status.st_ino) == self._inode:
-            os.close(self.file.fd)
+            return False
+        return (status.st_dev, status.st_ino) == self._inode
 
 
 _attachments: dict[tuple[str, str | None], _Attachment] = {}
@@ -715,6 +719,6 @@ def read_options(ring: _core.Ring) -> dict[str, Any]:
     data = bytes(memoryview(ring)[_core.OPTIONS : _core.OPTIONS + _core.OPTIONS_LENGTH])
     try:
         options = json.loads(data.partition(b"\0")[0])
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # the second for brackets in brackets
         return {}
     return options if isinstance(options, dict) else {}

@@ -433,7 +433,8 @@ static int ring_set_word(PyObject *self, PyObject *value, void *closure)
         PyErr_SetString(PyExc_AttributeError, "this word cannot be set");
         return -1;
     }
-    unsigned long long number = PyLong_AsUnsignedLongLong(value);
+    /* Without its upper bits: a count that somebody scribbled over may stand at its last value. */
+    unsigned long long number = PyLong_AsUnsignedLongLongMask(value);
     if (PyErr_Occurred() != NULL)
         return -1;
     DL_POINT("store");

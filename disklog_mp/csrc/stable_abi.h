@@ -183,6 +183,7 @@ PyObject *PyLong_FromUnsignedLong(unsigned long value);
 PyObject *PyLong_FromUnsignedLongLong(unsigned long long value);
 long PyLong_AsLong(PyObject *number);
 unsigned long long PyLong_AsUnsignedLongLong(PyObject *number);
+unsigned long long PyLong_AsUnsignedLongLongMask(PyObject *number);
 
 #define PyUnicode_Check(object) ((PyType_GetFlags(Py_TYPE(object)) & Py_TPFLAGS_UNICODE_SUBCLASS) != 0)
 PyObject *PyUnicode_FromString(const char *text);

@@ -673,8 +673,10 @@ class Writer:
         ring = self.ring
         if self._back_off:
             self._troubles.say("leaving with records in the ring: the next writer takes them")
-        elif ring.drain(self._pages.position, SEGMENT, NO_LIMIT)[0] != self._pages.position:
-            return False
+        else:
+            end, *_, stop, owner = ring.drain(self._pages.position, SEGMENT, NO_LIMIT)
+            if end != self._pages.position or (stop == _core.STOP_CLAIMED and self._is_abandoned(owner)):
+                return False
         ends = self._is_unused() and ring.close(self._pages.position)
         if ends:
             if ring.slots(_core.SLOT_ATTACHED, 1):

@@ -350,7 +350,7 @@ class Writer:
             self._rest()
 
     def _sync_if_wanted(self) -> None:
-        if self.ring.sync_wanted > self.ring.durable:
+        if min(self.ring.sync_wanted, self._pages.position) > self.ring.durable:
             self._syncer.start(self._pages.sync_job)
 
     def _drain(self) -> bool:
@@ -559,13 +559,14 @@ class Writer:
             "writer_namespace": self._who.namespace,
             "written": position,
             "barrier": self._barrier,
-            # The sync thread raises it after our copy.
-            "durable": min(ring.durable, self._durable),
         }
         for field, value in own.items():
             if getattr(ring, field) != value:
                 setattr(ring, field, value)
                 damaged = True
+        if ring.durable > self._durable:  # in this order: the sync thread raises our copy first
+            ring.durable = self._durable
+            damaged = True
         if ring.sync_wanted > position + ring.capacity:  # nobody logged that far
             ring.sync_wanted = 0
             damaged = True

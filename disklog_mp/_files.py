@@ -277,3 +277,17 @@ def is_locked(fd: int, byte: int) -> bool:
     """True if an open file other than this one holds the lock on the byte."""
     answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
     return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+
+
+def locked_bytes(fd: int, start: int, end: int) -> set[int]:
+    """Return those bytes of a range on which other open files hold locks."""
+    found: set[int] = set()
+    while start < end:
+        wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, end - start, 0)
+        kind, _, first, length, _ = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, wanted))
+        if kind == fcntl.F_UNLCK:
+            break
+        behind = first + length if length else end  # 0: to the end of the file, however long it is
+        found.update(range(max(start, first), min(behind, end)))
+        start = behind
+    return found

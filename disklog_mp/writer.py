@@ -20,6 +20,7 @@ from disklog_mp import _core, _files, _orphan, _ring, _salvage
 from disklog_mp._directory import Directory
 from disklog_mp._files import REAL, Files
 from disklog_mp._options import Options, group_id, parse_duration
+from disklog_mp._page_format import POSITION_MAX
 from disklog_mp._page_writer import NO_LIMIT, PageWriter, Recovered, SyncJob
 from disklog_mp._trouble import Troubles
 from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiveError
@@ -35,6 +36,11 @@ LOOK = 1.0  # between two looks at what others may have done to directory and ri
 REAP = 0.1  # between two looks at who left, and who is alive; that longer with many producers
 BACK_OFF = (0.02, 1.0)
 IN_FLIGHT = 0.02  # for records that are being copied into a ring that is given up
+WORD = 2**64 - 1
+BOOKS = _core.TOTALS - 16  # retired_count, retiring, totals, base_records
+BOOKS_LENGTH = 72
+SLOT_LENGTH = 64
+SLOT_STATES = (_core.SLOT_FREE, _core.SLOT_ATTACHED, _core.SLOT_DETACHED)
 GRACE = 1.0  # for whoever started this writer to attach
 
 
@@ -87,6 +93,7 @@ class Writer:
         self._saved = 0
         self._idle = 0
         self._held_at, self._held_since = -1, 0.0  # a claim that is not committed, and since when
+        self._attached = 0
         self._back_off = 0.0  # seconds to wait before the next attempt
         self._syncer = _Syncer(self)
         now = time.monotonic()
@@ -239,17 +246,32 @@ class Writer:
         """Bring ring and pages to one position: the pages' watermark may be ahead of `released`."""
         ring.retire_resume()
         pages = self._pages
-        position = ring.released
+        position = self._released(ring)
         while position < pages.position:
             end = ring.drain(position, pages.position - position, NO_LIMIT)[0]
             if end == position:
                 break
             ring.release(position, end)
             position = end
-        if position != pages.position:  # somebody scribbled, and the pages know
-            at = pages.position
-            self._troubles.say(f"the ring says position {position}, the pages {at}: going on there")
-            ring.release(pages.position, pages.position)
+        if position != pages.position:
+            # Pages were removed under us, or the ring is damaged: what stands in the ring has its
+            # positions, so the pages go on from there.
+            self._troubles.say(f"ring and pages disagree: {position} and {pages.position}")
+            for run in self._whole(ring, max(pages.position, position - ring.capacity), position):
+                self._save(run)
+            pages.leap(max(position, pages.position))
+        ring.release(pages.position, pages.position)
+
+    def _released(self, ring: _core.Ring) -> int:
+        """Up to where the ring says that it was released; what the pages say, if that cannot be."""
+        told, ours = ring.released, self._pages.position
+        behind = 0 <= ours - told <= ring.capacity
+        # Pages may have been removed: then the ring is right, and nobody stores a hint beyond its frontier.
+        ahead = ours < told < POSITION_MAX and ring.hint > ring.frontier(ours)
+        if told % _core.GRANULE == 0 and (behind or ahead):
+            return told
+        self._troubles.say(f"the ring says that {told} was released, which cannot be: going on at {ours}")
+        return max(ours, ring.base)
 
     def _create_ring(
         self, generation: int, replace: bool, fill: Callable[[_core.Ring], None] | None = None
@@ -283,7 +305,7 @@ class Writer:
         memory[_core.OPTIONS : _core.OPTIONS + len(options) + 1] = options + b"\0"
         ring.writer_start, ring.writer_namespace = self._who.start, self._who.namespace
         ring.writer_pid = self._who.pid
-        ring.writer_count += 1
+        ring.writer_count = self._count = ring.writer_count + 1 & WORD
         ring.parked = 0
         ring.barrier = self._barrier
         ring.heartbeat = time.time_ns()
@@ -294,10 +316,20 @@ class Writer:
         self._publish_books()
         ring.written = self._pages.position
         self._durable = ring.durable
-        self._keepsakes = [
-            (start, bytes(memory[start:end]))
-            for start, end in ((0, _files.OS_PAGE), (_core.OPTIONS, _core.OPTIONS + _core.OPTIONS_LENGTH))
-        ]
+        self._abandoned = ring.abandoned
+        self._keepsakes: dict[int, bytes] = {}
+        self._remember(0, _files.OS_PAGE)
+        self._remember(_core.OPTIONS, _core.OPTIONS_LENGTH)
+        self._remember(BOOKS, BOOKS_LENGTH)
+        self._suspects: set[tuple[int, int]] = set()
+
+    def _remember(self, start: int, length: int) -> None:
+        """Keep what is the writer's own and stands there now, to put it right if somebody scribbles."""
+        self._keepsakes[start] = bytes(memoryview(self.ring)[start : start + length])
+
+    def _retire_slot(self, index: int) -> None:
+        self.ring.retire(index)
+        self._remember(BOOKS, BOOKS_LENGTH)
 
     def _file_(self) -> _ring.RingFile:
         assert self._file is not None
@@ -402,10 +434,15 @@ class Writer:
 
     def _go_on_in_another(self, stop: int) -> None:
         """The ring ends here: closed by us, or by a writer that did not live to replace it, or damaged."""
-        if stop == _core.STOP_CLOSED:
+        if stop == _core.STOP_CLOSED and not self._is_more_behind():
             self._replace(self._file_())
         else:
             self._replace_damaged()
+
+    def _is_more_behind(self) -> bool:
+        """True if records stand where a ring that was closed has none: then it was not closed but damaged."""
+        position = self._pages.position
+        return any(self._whole(self.ring, position, position + self.ring.capacity))
 
     def _stumble(self, error: OSError) -> None:
         """Tell of it, and wait longer each time before the next attempt."""
@@ -431,7 +468,7 @@ class Writer:
             self._lose_patience(slot)
             return False
         if ring.abandon(self._pages.position):
-            ring.abandoned += 1
+            ring.abandoned = self._abandoned = self._abandoned + 1 & WORD
         return True
 
     def _lose_patience(self, slot: _ring.Slot) -> None:
@@ -498,12 +535,12 @@ class Writer:
             self._next_free = now + REAP
             self._free_slots()
         if now >= self._next_reap:
-            attached = self._reap()
+            self._attached = attached = self._reap()
             self._next_reap = now + max(REAP, attached * 0.0005)
             if attached:
                 self._last_used = now
         if now >= self._next_look:
-            self._next_look = now + LOOK
+            self._next_look = now + max(LOOK, self._attached * 0.002)
             self._heal()
             self._look_at_directory()
             self._look_at_ring()
@@ -517,7 +554,7 @@ class Writer:
         ring = self.ring
         for index in ring.slots(_core.SLOT_DETACHED):
             self._witnesses.forget(_ring.Slot(*ring.slot(index)))
-            ring.retire(index)
+            self._retire_slot(index)
 
     def _reap(self) -> int:
         """Retire the slots of those who left or died; return how many are still taken."""
@@ -533,7 +570,7 @@ class Writer:
             if position >= self._marks[slot.index]:
                 del self._marks[slot.index]
                 self._witnesses.forget(slot)
-                ring.retire(slot.index)
+                self._retire_slot(slot.index)
                 taken -= 1
         for file, witnesses in list(self._former):
             left = [s for s in _ring.slots(file.ring, _core.SLOT_ATTACHED) if not witnesses.is_dead(s)]
@@ -549,7 +586,7 @@ class Writer:
         ring, position = self.ring, self._pages.position
         memory = memoryview(ring)
         damaged = False
-        for start, kept in self._keepsakes:
+        for start, kept in self._keepsakes.items():
             if memory[start : start + len(kept)] != kept:
                 memory[start : start + len(kept)] = kept
                 damaged = True
@@ -557,6 +594,8 @@ class Writer:
             "writer_pid": self._who.pid,
             "writer_start": self._who.start,
             "writer_namespace": self._who.namespace,
+            "writer_count": self._count,
+            "abandoned": self._abandoned,
             "written": position,
             "barrier": self._barrier,
         }
@@ -570,6 +609,8 @@ class Writer:
         if ring.sync_wanted > position + ring.capacity:  # nobody logged that far
             ring.sync_wanted = 0
             damaged = True
+        damaged |= self._heal_slots()
+        self._publish_books()
         if damaged:
             self._troubles.say("somebody wrote over the ring's control block: put right")
             self._troubles.note("the ring's control block was damaged and put right")
@@ -586,6 +627,28 @@ class Writer:
             self._troubles.meet("directory", error, said)
         else:
             self._troubles.over("directory", "the log's directory is there")
+
+    def _heal_slots(self) -> bool:
+        """Whoever holds the lock on a slot is attached, whatever its word says; and a word that says nothing
+        that can be would keep the slot for ever.
+        """
+        ring, damaged, suspects = self.ring, False, set()
+        end = _core.SLOTS_OFFSET + SLOT_LENGTH * _core.SLOTS
+        words = memoryview(ring)[_core.SLOTS_OFFSET : end].cast("Q")[:: SLOT_LENGTH // 8].tolist()
+        taken = _files.locked_bytes(self._file_().fd, 0, _core.SLOTS)
+        for index, word in enumerate(words):
+            state = word & 0xFFFFFFFF
+            if index in taken and state != _core.SLOT_ATTACHED:
+                if (index, word) not in self._suspects:  # it may be coming or going just now
+                    suspects.add((index, word))
+                    continue
+                ring.store64(_core.SLOTS_OFFSET + SLOT_LENGTH * index, word - state + _core.SLOT_ATTACHED)
+                damaged = True
+            elif index not in taken and state not in SLOT_STATES:
+                self._retire_slot(index)
+                damaged = True
+        self._suspects = suspects
+        return damaged
 
     def _look_at_ring(self) -> None:
         """Somebody may have removed the ring's name (logind does, when a user leaves): go on in a new one."""
@@ -606,6 +669,7 @@ class Writer:
         """Go on in a successor of the same name, after the last position of the old ring."""
 
         def carry_over(ring: _core.Ring) -> None:
+            self._troubles.show_in(ring)
             totals = list(old.ring.totals())
             for state in (_core.SLOT_ATTACHED, _core.SLOT_DETACHED):
                 for slot in _ring.slots(old.ring, state):
@@ -614,13 +678,14 @@ class Writer:
             for i, total in enumerate(totals):
                 ring.store64(_core.TOTALS + 8 * i, total)
             ring.base_records = old.ring.base_records
-            ring.abandoned = old.ring.abandoned
+            ring.abandoned = self._abandoned
             ring.writer_count = old.ring.writer_count
             ring.durable = old.ring.durable
 
         try:
             file = self._create_ring(old.ring.generation + 1, replace=True, fill=carry_over)
         except OSError:
+            self._troubles.show_in(old.ring)
             if self._capacity == old.ring.capacity:
                 raise
             self._capacity = old.ring.capacity  # there is room for no other
@@ -641,20 +706,27 @@ class Writer:
             time.sleep(IN_FLIGHT)  # and what is being copied is whole by then
             self._lap, self._saved = pages.position + old.ring.capacity, 0
         # Where the disk stops us we are called again, and go on behind what is saved.
-        limit = pages.options.page_records or NO_LIMIT
-        runs = _salvage.runs(old.ring, pages.position, self._lap, pages.salt, records=limit, length=SEGMENT)
-        for run in runs:
-            pages.leap(run.position)
-            room, records_room = pages.room()
-            if run.records > records_room or len(run.data) > room:
-                pages.seal()
-            pages.append(run.data, run.end, run.records, run.last_time)
+        for run in self._whole(old.ring, pages.position, self._lap):
+            self._save(run)
             self._saved += run.records
         pages.leap(self._lap)
         self._troubles.note(f"the claim map was damaged; {self._saved} records saved, the ring was replaced")
         self._replace(old)
         self._troubles.say(f"going on in a new ring; {self._saved} records of the old one saved")
         self._lap = None
+
+    def _whole(self, ring: _core.Ring, position: int, end: int) -> Iterator[_salvage.Run]:
+        """What is whole in a ring between two positions, whatever its claim map says."""
+        limit = self.options.page_records or NO_LIMIT
+        return _salvage.runs(ring, position, end, self._pages.salt, records=limit, length=SEGMENT)
+
+    def _save(self, run: _salvage.Run) -> None:
+        pages = self._pages
+        pages.leap(run.position)
+        room, records_room = pages.room()
+        if run.records > records_room or len(run.data) > room:
+            pages.seal()
+        pages.append(run.data, run.end, run.records, run.last_time)
 
     # -- leaving -----------------------------------------------------------------------------------------
 
@@ -665,7 +737,9 @@ class Writer:
 
     def _is_unused(self) -> bool:
         ring = self.ring
-        return not self._reap() and ring.frontier(self._pages.position) == self._pages.position
+        if self._reap() or _files.locked_bytes(self._file_().fd, 0, _core.SLOTS):
+            return False
+        return ring.frontier(self._pages.position) == self._pages.position
 
     def _leave(self, now: float) -> bool:
         """End in good order: all that is committed is written and synced.  The ring goes if it is of no

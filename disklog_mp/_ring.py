@@ -404,6 +404,12 @@ class Witnesses:
 
     def is_dead(self, slot: Slot) -> bool:
         """True if the process that owns the slot is certainly gone."""
+        try:
+            return self._is_gone(slot)
+        except OSError:  # the kernel cannot say now: alive, until it can
+            return False
+
+    def _is_gone(self, slot: Slot) -> bool:
         if _files.is_locked(self._file.fd, slot.index):
             self._see(slot)
             return False
@@ -433,16 +439,21 @@ class Witnesses:
             except (ProcessLookupError, ValueError, OverflowError):
                 pidfd = -1
             except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-                    return None
                 if error.errno != errno.EINVAL:  # no such pid can be
-                    raise
+                    return None
             # The pid may be another's by now: then the one that owned the slot is gone.
-            if pidfd >= 0 and start_ticks(slot.pid) != slot.start:
+            if pidfd >= 0 and not self._is_of(slot, pidfd):
                 os.close(pidfd)
                 pidfd = -1
         self._pidfds[key] = pidfd
         return pidfd
+
+    def _is_of(self, slot: Slot, pidfd: int) -> bool:
+        try:
+            return start_ticks(slot.pid) == slot.start
+        except OSError:
+            os.close(pidfd)
+            raise
 
     def kill(self, slot: Slot) -> bool:
         """Kill the process that owns the slot; True if there was one to kill.

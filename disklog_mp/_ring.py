@@ -396,9 +396,10 @@ class Witnesses:
     that has no ring mapped.
     """
 
-    def __init__(self, file: RingFile) -> None:
+    def __init__(self, file: RingFile, who: Identity) -> None:
+        """Asks nobody, so that it cannot fail; `who` is this process."""
         self._file = file
-        self._namespace = identity().namespace
+        self._namespace = who.namespace
         self._pidfds: dict[tuple[int, int], int] = {}  # (slot, incarnation) -> pidfd, -1: gone at first sight
         self._most = max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS)
 

@@ -297,7 +297,9 @@ class Writer:
         ring.durable = 0  # what is in the pages may not be: the first sync takes them all
 
     def _introduce(self) -> None:
-        """Put this writer's identity, options and books into the ring."""
+        """Put this writer's identity, options and books into the ring.  It asks the kernel for nothing: a
+        writer that stopped halfway would take the new ring's positions for places in the old one.
+        """
         ring, options = self.ring, self.options.to_json()
         if len(options) >= _core.OPTIONS_LENGTH:
             raise ValueError("the options are too long to be kept in the ring")
@@ -309,7 +311,7 @@ class Writer:
         ring.parked = 0
         ring.barrier = self._barrier
         ring.heartbeat = time.time_ns()
-        self._witnesses = _ring.Witnesses(self._file_())
+        self._witnesses = _ring.Witnesses(self._file_(), self._who)
         self._troubles.show_in(ring)
         self._data = memory[ring.data_offset :]
         self._mask = ring.capacity - 1

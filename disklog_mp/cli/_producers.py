@@ -10,8 +10,9 @@ from disklog_mp.cli import _text
 
 def describe(file: _ring.RingFile) -> list[dict[str, Any]]:
     """Return one entry for each attached process; `command` is None if it is not to be seen from here."""
-    witnesses = _ring.Witnesses(file)
-    here = _ring.identity().namespace
+    who = _ring.identity()
+    witnesses = _ring.Witnesses(file, who)
+    here = who.namespace
     try:
         return [
             {

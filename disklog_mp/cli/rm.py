@@ -54,7 +54,7 @@ def _remove(name: str, ring_dir: str | None, force: bool, file: _ring.RingFile) 
 
 
 def _producers_alive(file: _ring.RingFile) -> list[int]:
-    witnesses = _ring.Witnesses(file)
+    witnesses = _ring.Witnesses(file, _ring.identity())
     try:
         slots = _ring.slots(file.ring, _core.SLOT_ATTACHED)
         return [slot.pid for slot in slots if not witnesses.is_dead(slot)]

@@ -42,7 +42,7 @@ def rescue(file: _ring.RingFile, append: Append) -> bool:
         return True
     if not _files.lock_byte(file.fd, _core.WRITER_LOCK):
         return False
-    witnesses = _ring.Witnesses(file)
+    witnesses = _ring.Witnesses(file, _ring.identity())
     try:
         ring.halted = _core.REPLACED  # nobody begins another record in it
         return _move(ring, witnesses, append)

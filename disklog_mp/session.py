@@ -8,6 +8,7 @@ in this file runs for a record that finds room.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -77,9 +78,9 @@ class _Attachment:
         self._detached = False  # another thread may still look at it
         self.who = _ring.identity()
         self.file = _ring.attach(name, ring_dir)
-        status = os.fstat(self.file.fd)
-        self._inode = (status.st_dev, status.st_ino)
         try:
+            status = os.fstat(self.file.fd)
+            self._inode = (status.st_dev, status.st_ino)
             ring = self.file.ring
             # If it has ended, or its writer is about to replace it, no slot of it is worth having.
             if ring.halted != _core.REPLACED and not ring.is_closed():
@@ -92,7 +93,7 @@ class _Attachment:
             alive = _ring.writer_alive(self.file)
             raise _RingClosedError(name, alive or _ring.is_replaced(self.file, name, ring_dir))
         except BaseException:
-            self.close_descriptor()
+            os.close(self.file.fd)  # of which nobody knows yet
             raise
 
     def mend(self, path: str) -> bool:
@@ -107,12 +108,25 @@ class _Attachment:
             fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
             return False
-        status = os.fstat(fd)
-        if (status.st_dev, status.st_ino) != self._inode or not _files.lock_byte(fd, self.slot):
+        try:
+            status = os.fstat(fd)
+            good = (status.st_dev, status.st_ino) == self._inode and _files.lock_byte(fd, self.slot)
+        except BaseException:
             os.close(fd)
-            return False
-        self.file = self.file._replace(fd=fd)
-        return True
+            raise
+        if good:
+            self.file = self.file._replace(fd=fd)
+        else:
+            os.close(fd)
+        return good
+
+    def _has_descriptor(self) -> bool:
+        """False if a daemon closed it, and others may have got its number."""
+        try:
+            status = os.fstat(self.file.fd)
+        except OSError as error:
+            return error.errno != errno.EBADF
+        return (status.st_dev, status.st_ino) == self._inode
 
     def detach(self) -> None:
         self._detached = True
@@ -127,14 +141,6 @@ class _Attachment:
         """Drop the lock on the slot."""
         if self._has_descriptor():
             os.close(self.file.fd)
-
-    def _has_descriptor(self) -> bool:
-        """False if a daemon closed our descriptor; others may have got its number."""
-        try:
-            status = os.fstat(self.file.fd)
-        except OSError:
-            return False
-        return (status.st_dev, status.st_ino) == self._inode
 
 
 _attachments: dict[tuple[str, str | None], _Attachment] = {}

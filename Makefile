@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 CORE := $(wildcard disklog_mp/csrc/*.[ch]) pyproject.toml
 TORTURE_MINUTES ?= 10
 BENCH ?=
+INSTRUCTIONS ?=
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format coverage sanitize stress model faults bench torture dist clean
+.PHONY: help demo test check format coverage sanitize stress model faults bench instructions torture dist clean
 
 help: ## what there is to make
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
@@ -68,6 +69,9 @@ faults: $(VENV)/installed-test ## a process killed, frozen or failed at every st
 
 bench: $(VENV)/installed ## how fast it is on this machine
 	$(BIN)/disklog-mp bench $(BENCH)
+
+instructions: $(VENV)/installed ## that append, drain and read take no more instructions than before (needs valgrind)
+	PYTHONPATH=tests $(BIN)/python -m bench.instructions $(INSTRUCTIONS)
 
 torture: $(VENV)/installed ## processes killed over and over, for TORTURE_MINUTES
 	$(BIN)/python tests/torture.py $(TORTURE_MINUTES)

@@ -1,0 +1,1 @@
+"""How fast disklog-mp is, beside its peers in the same run: `python -m bench`, see __main__.py."""

@@ -8,7 +8,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.synchronize import Barrier
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ GROUP = 64
 DISK_LIMIT = 192 << 20  # bytes a part may leave on the disk at any time
 STEP = 1000  # records between two looks at the clock
 READY = 60.0  # seconds for all processes to be there
+LATE = 3  # exit code of one that waited in vain
 
 
 class Cost(NamedTuple):
@@ -31,14 +32,29 @@ class Cost(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """What several processes got done."""
+    """What several processes got done, from the start of the first to the end of the last."""
 
     records: int
     seconds: float
+    cpu: float  # seconds of processor that all of them used
+    each: tuple[int, ...]  # records of each
 
     @property
     def per_second(self) -> float:
         return self.records / self.seconds
+
+
+class Gate:
+    """Where a process waits until all are ready, and begins to count its time."""
+
+    def __init__(self, barrier: Barrier) -> None:
+        self._barrier = barrier
+        self.began = self.cpu = 0.0
+
+    def wait(self) -> None:
+        """Return when all processes are here.  Raises BrokenBarrierError if one does not come."""
+        self._barrier.wait(READY)
+        self.began, self.cpu = time.monotonic(), time.process_time()
 
 
 def span_of(length: int) -> int:
@@ -61,51 +77,62 @@ def rounds(call: Callable[[bytes], object], data: bytes, seconds: float, after: 
 
 
 def together(produce: Callable[..., int], count: int, seconds: float, *arguments: Any) -> Rate:
-    """Run `produce` in so many processes at once; from the start of all to the end of the last.
+    """Run `produce` in so many processes at once.
+
+    Raises ClickException if one of them fails.
+    """
+    return run([(produce, seconds, *arguments)] * count)
+
+
+def run(tasks: Sequence[tuple[Any, ...]]) -> Rate:
+    """Run each task, a function and what it takes behind its gate, in a process of its own, all at once.
 
     Raises ClickException if one of them fails.
     """
     context = multiprocessing.get_context("spawn")
-    start = context.Barrier(count + 1)
-    numbers = context.RawArray("Q", count)
-    ends = context.RawArray("d", count)
+    barrier = context.Barrier(len(tasks))
+    numbers = context.RawArray("Q", len(tasks))
+    times = context.RawArray("d", 3 * len(tasks))  # of each: start, end, processor
     processes = [
-        context.Process(target=_one, args=((produce, start, seconds, *arguments), numbers, ends, index))
-        for index in range(count)
+        context.Process(target=_one, args=(task, barrier, numbers, times, index))
+        for index, task in enumerate(tasks)
     ]
     try:
         _workers.start_all(processes)
-        start.wait(READY)
-        began = time.monotonic()
         for process in processes:
             process.join()
-    except threading.BrokenBarrierError:
-        raise click.ClickException("the processes of the benchmark did not all start") from None
     finally:
         for process in processes:
             if process.pid is not None:
                 process.kill()
                 process.join()
-    if any(process.exitcode for process in processes):
-        raise click.ClickException("a process of the benchmark failed")
-    return Rate(sum(numbers), max(ends) - began)
+    ends = {process.exitcode for process in processes}
+    if ends == {0}:
+        return Rate(sum(numbers), max(times[1::3]) - min(times[::3]), sum(times[2::3]), tuple(numbers))
+    failed = "a process of the benchmark failed" if ends - {0, LATE} else "the processes did not all start"
+    raise click.ClickException(failed)
 
 
-def _one(task: tuple[Any, ...], numbers: Any, ends: Any, index: int) -> None:
+def _one(task: tuple[Any, ...], barrier: Barrier, numbers: Any, times: Any, index: int) -> None:
     produce, *arguments = task
+    gate = Gate(barrier)
     try:
-        numbers[index] = produce(*arguments)
-    except threading.BrokenBarrierError:  # the parent gives up, and says why
-        sys.exit(1)
-    ends[index] = time.monotonic()  # one clock for all processes of the machine
+        numbers[index] = produce(gate, *arguments)
+    except threading.BrokenBarrierError:  # the parent says why
+        sys.exit(LATE)
+    except BaseException:
+        barrier.abort()  # the others need not wait for this one
+        raise
+    # One clock for all processes of the machine.
+    times[3 * index : 3 * index + 3] = [gate.began, time.monotonic(), time.process_time() - gate.cpu]
 
 
-def produce_records(start: Barrier, seconds: float, name: str, data: bytes) -> int:
+def produce_records(gate: Gate, seconds: float, name: str, data: bytes) -> int:
     """Log records one by one; the last are in page files when this returns."""
     with disklog_mp.attach(name, timeout=60) as log:
         step = max(1, min(STEP, (1 << 20) // span_of(len(data))))
         done = 0
-        start.wait(READY)
+        gate.wait()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for _ in range(step):
@@ -115,13 +142,13 @@ def produce_records(start: Barrier, seconds: float, name: str, data: bytes) -> i
     return done
 
 
-def produce_groups(start: Barrier, seconds: float, name: str, data: bytes) -> int:
+def produce_groups(gate: Gate, seconds: float, name: str, data: bytes) -> int:
     """Log records 64 at a time."""
     group = [data] * GROUP
     with disklog_mp.attach(name, timeout=60) as log:
         step = max(1, min(STEP // GROUP, (1 << 20) // (span_of(len(data)) * GROUP)))
         done = 0
-        start.wait(READY)
+        gate.wait()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for _ in range(step):
@@ -131,7 +158,7 @@ def produce_groups(start: Barrier, seconds: float, name: str, data: bytes) -> in
     return done
 
 
-def produce_lines(start: Barrier, seconds: float, path: str, data: bytes, limit: int) -> int:
+def produce_lines(gate: Gate, seconds: float, path: str, data: bytes, limit: int) -> int:
     """Write lines to a file that all have open for append: what programs do without a log."""
     line = data + b"\n"
     fd = os.open(path, os.O_WRONLY | os.O_APPEND)
@@ -139,7 +166,7 @@ def produce_lines(start: Barrier, seconds: float, path: str, data: bytes, limit:
         step = max(1, min(STEP, (1 << 20) // len(line)))
         most = limit // len(line)
         done = 0
-        start.wait(READY)
+        gate.wait()
         end = time.monotonic() + seconds
         while time.monotonic() < end and done < most:
             for _ in range(step):

@@ -337,7 +337,10 @@ class Stream:
             if self._page.extend(self._frames):
                 continue
             if problem is not None:
-                raise problem
+                try:
+                    raise problem
+                finally:
+                    problem = None  # or it and this frame, and with it the page's mapping, hold each other
             if following is None:
                 return
             self._enter(following)

@@ -1,5 +1,6 @@
 """Cursors: a reader's place that outlives the reader, the writer and the machine."""
 
+import gc
 import os
 import pickle
 import random
@@ -275,6 +276,24 @@ class TestOldCursors:
                     Reader(path).read(cursor)
             else:
                 assert numbered(12)[count:] == [record.data for record in Reader(path).read(cursor)[0]]
+
+    def test_a_follower_that_was_overtaken_lets_go_of_its_page(self, path: Path) -> None:
+        """The mapping of a retired page goes with the error, not with some later collection of garbage."""
+        write_log(path, numbered(12), page_records=3)
+        gc.disable()
+        try:
+            follower = Reader(path).follow(timeout=10)
+            next(follower)
+            for number in (1, 2, 3):
+                page_path(path, number).unlink()
+            with pytest.raises(PageRetiredError, match="page 3 was retired"):
+                for _ in follower:
+                    assert str(path) in Path("/proc/self/maps").read_text()
+            del _, follower
+
+            assert str(path) not in Path("/proc/self/maps").read_text()
+        finally:
+            gc.enable()
 
     def test_a_page_retired_while_it_is_looked_for(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Between the listing and the opening: PageRetiredError too, not the next page as if nothing were."""

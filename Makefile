@@ -1,6 +1,7 @@
 # Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
+BENCH_VENV ?= .venv-bench
 BIN := $(VENV)/bin
 CORE := $(wildcard disklog_mp/csrc/*.[ch]) pyproject.toml
 TORTURE_MINUTES ?= 10
@@ -67,8 +68,15 @@ faults: $(VENV)/installed-test ## a process killed, frozen or failed at every st
 	work=$$(mktemp -d) && trap 'rm -rf '$$work EXIT && core=$$($(BIN)/python tests/fault_core.py $$work) && \
 	$(BIN)/python tests/fault_walk.py --every --pairs 2000 --core $$core --path $$work/logs
 
-bench: $(VENV)/installed ## how fast it is on this machine
-	$(BIN)/disklog-mp bench $(BENCH)
+# The peers have an environment of their own, so that none of them is needed for anything else.
+$(BENCH_VENV)/installed: $(CORE) tests/bench/requirements.txt tests/bench/install.py
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --editable '.[bench]'
+	PYTHONPATH=tests $(BENCH_VENV)/bin/python -m bench.install
+	@touch $@
+
+bench: $(BENCH_VENV)/installed ## how fast it is on this machine, beside its peers (BENCH="call --quick")
+	PYTHONPATH=tests $(BENCH_VENV)/bin/python -m bench $(BENCH)
 
 instructions: $(VENV)/installed ## that append, drain and read take no more instructions than before (needs valgrind)
 	PYTHONPATH=tests $(BIN)/python -m bench.instructions $(INSTRUCTIONS)
@@ -81,5 +89,5 @@ dist: $(VENV)/installed-test ## wheel and source distribution, in dist/
 	$(BIN)/python -m build
 
 clean: ## everything that was made
-	rm -rf $(VENV) build dist *.egg-info disklog_mp/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(BENCH_VENV) build dist *.egg-info disklog_mp/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 import click
 
 import disklog_mp
+from disklog_mp import _ring
 from disklog_mp.cli import _workers
 
 GROUP = 64
 DISK_LIMIT = 192 << 20  # bytes a part may leave on the disk at any time
 STEP = 1000  # records between two looks at the clock
 READY = 60.0  # seconds for all processes to be there
+LONGEST = 300.0  # seconds of grace until all must have ended
 LATE = 3  # exit code of one that waited in vain
 
 
@@ -84,10 +86,10 @@ def together(produce: Callable[..., int], count: int, seconds: float, *arguments
     return run([(produce, seconds, *arguments)] * count)
 
 
-def run(tasks: Sequence[tuple[Any, ...]]) -> Rate:
+def run(tasks: Sequence[tuple[Any, ...]], seconds: float = 0.0) -> Rate:
     """Run each task, a function and what it takes behind its gate, in a process of its own, all at once.
 
-    Raises ClickException if one of them fails.
+    Raises ClickException if one of them fails, or runs for much longer than so many seconds.
     """
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(len(tasks))
@@ -99,8 +101,9 @@ def run(tasks: Sequence[tuple[Any, ...]]) -> Rate:
     ]
     try:
         _workers.start_all(processes)
+        deadline = time.monotonic() + seconds + LONGEST
         for process in processes:
-            process.join()
+            process.join(max(0.0, deadline - time.monotonic()))
     finally:
         for process in processes:
             if process.pid is not None:
@@ -175,3 +178,10 @@ def produce_lines(gate: Gate, seconds: float, path: str, data: bytes, limit: int
     finally:
         os.close(fd)
     return done
+
+
+def wait_for_writer(name: str) -> None:
+    """Return when the log's writer has left, so that its directory can be removed."""
+    deadline = time.monotonic() + 30
+    while os.path.exists(_ring.ring_path(name, None)) and time.monotonic() < deadline:
+        time.sleep(0.02)

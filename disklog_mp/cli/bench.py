@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
 import disklog_mp
-from disklog_mp import _core, _ring
+from disklog_mp import _core
 from disklog_mp.cli import _bench_work, _text
 from disklog_mp.cli._bench_work import Cost, Rate
 from disklog_mp.cli._logs import json_option
@@ -44,7 +43,7 @@ def bench(seconds: float, producers: int, length: int, directory: str | None, as
     with tempfile.TemporaryDirectory(prefix="disklog-bench-", dir=directory) as place:
         results = _measure(place, data, producers, seconds)
     told: dict[str, Any] = {
-        "machine": _machine(),
+        "machine": machine(),
         "length": length,
         "producers": producers,
         "seconds": seconds,
@@ -52,7 +51,7 @@ def bench(seconds: float, producers: int, length: int, directory: str | None, as
     if as_json:
         click.echo(_text.to_json({**told, **results.to_dict()}))
     else:
-        click.echo("\n".join([*_machine_lines(told["machine"]), "", *_lines(results, producers, length)]))
+        click.echo("\n".join([*machine_lines(told["machine"]), "", *_lines(results, producers, length)]))
     return 0
 
 
@@ -91,7 +90,7 @@ def _measure(place: str, data: bytes, producers: int, seconds: float) -> Results
             records = _bench_work.together(_bench_work.produce_records, producers, seconds, name, data)
             groups = _bench_work.together(_bench_work.produce_groups, producers, seconds, name, data)
     finally:
-        _wait_for_writer(name)
+        _bench_work.wait_for_writer(name)
     fd = os.open(file_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         line = data + b"\n"
@@ -105,14 +104,8 @@ def _measure(place: str, data: bytes, producers: int, seconds: float) -> Results
     return Results(alone, write, records, groups, lines)
 
 
-def _wait_for_writer(name: str) -> None:
-    """The directory can be removed when the writer has left it."""
-    deadline = time.monotonic() + 30
-    while os.path.exists(_ring.ring_path(name, None)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-
-
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """Return what a figure depends on."""
     model = platform.machine()
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
@@ -130,7 +123,8 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _machine_lines(machine: dict[str, Any]) -> list[str]:
+def machine_lines(machine: dict[str, Any]) -> list[str]:
+    """Return it as text."""
     return [
         f"{machine['processor']}, {_text.plural(machine['cores'], 'core')}, Linux {machine['kernel']}, "
         f"Python {machine['python']}",

@@ -1,0 +1,185 @@
+"""Reading: how fast a page is walked, how soon a follower sees a record, what following costs at rest."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import disklog_mp
+from bench.calls import histogram, percentiles
+from bench.logs import a_directory, a_log, cpu_of, settle
+from bench.measure import OURS, Benchmark, Limit, Row, Setting, Value
+
+RECORDS = 400_000  # in the page that is read: 50 MiB
+PAUSE = 0.004  # seconds between records that a follower waits for
+END = b"the end"
+
+
+def fill(log: disklog_mp.Session, data: bytes, count: int) -> None:
+    """Log so many, each by itself, and see them written."""
+    for _ in range(count):
+        log.log(data)
+    log.flush()
+
+
+def _fastest(setting: Setting, count: int, iterate: Callable[[], Iterable[object]]) -> float:
+    """Walk over it for so long; return records a second of the middle walk."""
+    rates = []
+    end = time.monotonic() + setting.seconds
+    while not rates or time.monotonic() < end:
+        began = time.perf_counter()
+        deque(iterate(), maxlen=0)
+        rates.append(count / (time.perf_counter() - began))
+    return statistics.median(rates)
+
+
+def _count(setting: Setting) -> int:
+    return RECORDS // 10 if setting.quick else RECORDS
+
+
+def _page(setting: Setting, what: Callable[[disklog_mp.Page], Iterable[object]]) -> float:
+    count = _count(setting)
+    with a_log(setting, page_bytes="1G") as log:
+        fill(log, setting.data, count)
+        with log.get_page(1) as page:
+            return _fastest(setting, count, lambda: what(page))
+
+
+def payloads(setting: Setting) -> float:
+    """Iterate the bytes of a page's records; every checksum is looked at."""
+    return _page(setting, lambda page: page.payloads())
+
+
+def records(setting: Setting) -> float:
+    """Iterate Record objects: with position, number, time, pid and tag."""
+    return _page(setting, iter)
+
+
+def _lines(setting: Setting, **how: Any) -> float:
+    count = _count(setting)
+    with a_directory(setting) as place:
+        path = os.path.join(place, "lines")
+        with open(path, "wb") as file:
+            file.writelines([setting.data + b"\n"] * count)
+        with open(path, **how) as lines:
+
+            def walk() -> Iterable[object]:
+                lines.seek(0)
+                return lines
+
+            return _fastest(setting, count, walk)
+
+
+def lines(setting: Setting) -> float:
+    """Iterate the lines of a file with the same data, as bytes."""
+    return _lines(setting, mode="rb")
+
+
+def decoded_lines(setting: Setting) -> float:
+    """Iterate them as most programs do: decoded."""
+    return _lines(setting, encoding="utf-8")
+
+
+def _follow(path: str, pipe: Any) -> None:
+    """Tell, for each record that holds the time when it was logged, how many ns ago that is."""
+    seen = []
+    for record in disklog_mp.Reader(path).follow(timeout=60):
+        now = time.monotonic_ns()
+        data = record.data
+        if data == END:
+            break
+        if data[:1] == b"t":
+            seen.append(now - int(data[1:]))
+        elif data == b"begin":
+            pipe.send("ready")
+    pipe.send(seen)
+
+
+@contextmanager
+def a_follower(log: disklog_mp.Session) -> Iterator[tuple[Any, Any]]:
+    """A process that follows the log; it is where the log is now."""
+    context = multiprocessing.get_context("spawn")
+    mine, theirs = context.Pipe()
+    log.log(b"begin")
+    follower = context.Process(target=_follow, args=(log.path, theirs), daemon=True)
+    follower.start()
+    try:
+        settle(mine.poll)
+        mine.recv()
+        yield follower, mine
+    finally:
+        follower.kill()
+        follower.join()
+
+
+def follow_latency(setting: Setting) -> Value:
+    """From before log() in one process until follow() gives it out in another, one record at a time."""
+    with a_log(setting) as log, a_follower(log) as (_, pipe):
+        end = time.monotonic() + setting.seconds
+        while time.monotonic() < end:
+            log.log(b"t%d" % time.monotonic_ns())
+            time.sleep(PAUSE)
+        log.log(END)
+        seen = pipe.recv()
+    told = percentiles(seen)
+    return Value(told["p50"] / 1000, {**told, "histogram": histogram(seen)})
+
+
+def follow_at_rest(setting: Setting) -> Value:
+    """Processor time of writer and follower together while nothing is logged, in percent of one core."""
+    with a_log(setting) as log, a_follower(log) as (follower, pipe):
+        writer = log.stats().writer_pid
+        time.sleep(0.5)  # for both to come to rest
+        before, began = (cpu_of(follower.pid), cpu_of(writer)), time.monotonic()
+        time.sleep(2 * setting.seconds)
+        passed = time.monotonic() - began
+        reading, writing = cpu_of(follower.pid) - before[0], cpu_of(writer) - before[1]
+        log.log(END)
+        pipe.recv()
+    return Value(
+        100 * (reading + writing) / passed,
+        {"follower %": 100 * reading / passed, "writer %": 100 * writing / passed},
+    )
+
+
+BENCHMARKS = [
+    Benchmark(
+        "reading",
+        "iterate a page, bytes",
+        "records/s",
+        {
+            OURS: payloads,
+            "lines of a file": lines,
+            "decoded lines": decoded_lines,
+            "our Record objects": records,
+        },
+        [
+            Row("lines of a file", must=Limit(1, "faster", of_ratio=True)),
+            Row("decoded lines", must=Limit(1, "faster", of_ratio=True)),
+            Row("our Record objects"),
+            Row(aim=Limit(10e6, "10 M/s")),
+        ],
+    ),
+    Benchmark(
+        "follow",
+        "log() to seen in another process, p50",
+        "us",
+        {OURS: follow_latency},
+        [Row(must=Limit(1000, "1 ms"), aim=Limit(100, "100 us"))],
+        less_is_better=True,
+    ),
+    Benchmark(
+        "rest",
+        "following a log at rest, CPU",
+        "%",
+        {OURS: follow_at_rest},
+        [Row(aim=Limit(0.05, "zero"))],
+        less_is_better=True,
+    ),
+]

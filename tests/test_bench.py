@@ -138,10 +138,22 @@ def test_no_call_is_averaged_away() -> None:
 def test_the_benchmarks_run(tmp_path: Path) -> None:
     """Ours alone, as short as can be: a table with a verdict, and JSON with every round."""
     file = tmp_path / "results.json"
-    command = [sys.executable, "-m", "bench", "call", "throughput", "attach", "--quick", "--ours"]
+    command = [sys.executable, "-m", "bench", "call", "throughput", "attach", "over-pages"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     done = subprocess.run(
-        [*command, "--rounds", "2", "--seconds", "0.05", "--json", str(file), "--dir", str(tmp_path)],
+        [
+            *command,
+            "--quick",
+            "--ours",
+            "--rounds",
+            "2",
+            "--seconds",
+            "0.05",
+            "--json",
+            str(file),
+            "--dir",
+            str(tmp_path),
+        ],
         stdout=subprocess.PIPE,
         text=True,
         check=False,
@@ -158,3 +170,5 @@ def test_the_benchmarks_run(tmp_path: Path) -> None:
         assert len(ours["rounds"]) == 2
         assert ours["median"] == statistics.median(ours["rounds"])
         assert min(ours["rounds"]) > 0
+    assert [(curve["name"], len(curve["panels"])) for curve in told["curves"]] == [("pages", 1)]
+    assert f"limit: {told['curves'][0]['limit']}" in done.stdout

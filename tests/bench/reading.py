@@ -15,6 +15,8 @@ import disklog_mp
 from bench.calls import histogram, percentiles
 from bench.logs import a_directory, a_log, cpu_of, settle
 from bench.measure import OURS, Benchmark, Limit, Row, Setting, Value
+from disklog_mp.cli import _bench_work
+from disklog_mp.cli._bench_work import Gate
 
 RECORDS = 400_000  # in the page that is read: 50 MiB
 PAUSE = 0.004  # seconds between records that a follower waits for
@@ -118,13 +120,23 @@ def a_follower(log: disklog_mp.Session) -> Iterator[tuple[Any, Any]]:
         follower.join()
 
 
+def log_times(gate: Gate, seconds: float, name: str) -> int:
+    """Log what time it is, now and then."""
+    done = 0
+    with disklog_mp.attach(name) as log:
+        gate.wait()
+        end = time.monotonic() + seconds
+        while not done or time.monotonic() < end:
+            log.log(b"t%d" % time.monotonic_ns())
+            done += 1
+            time.sleep(PAUSE)
+    return done
+
+
 def follow_latency(setting: Setting) -> Value:
     """From before log() in one process until follow() gives it out in another, one record at a time."""
     with a_log(setting) as log, a_follower(log) as (_, pipe):
-        end = time.monotonic() + setting.seconds
-        while time.monotonic() < end:
-            log.log(b"t%d" % time.monotonic_ns())
-            time.sleep(PAUSE)
+        _bench_work.run([(log_times, setting.seconds, log.name)])
         log.log(END)
         seen = pipe.recv()
     told = percentiles(seen)

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from bench.curves import Curve
 from bench.measure import OURS, Measured, Row, spread
 from disklog_mp.cli import _text
 
@@ -111,3 +112,16 @@ def to_dict(measured: Measured) -> dict[str, Any]:
             for row in benchmark.rows
         ],
     }
+
+
+def curve_lines(curve: Curve) -> list[str]:
+    """Return a curve as a table, and where its limit is."""
+    heads = [curve.xlabel]
+    columns = []
+    for panel in curve.panels:
+        for label, points in panel.lines.items():
+            heads.append(panel.ylabel if label == panel.ylabel else f"{label}, {panel.ylabel}")
+            columns.append([f"{y:,.4g}" if y < 1e4 else f"{y:,.0f}" for _, y in points])
+    first = next(iter(curve.panels[0].lines.values()))
+    rows = list(zip([f"{x:,.0f}" for x, _ in first], *columns, strict=True))
+    return [curve.title, *_text.table(heads, rows, right=heads), f"limit: {curve.limit}"]

@@ -1,7 +1,7 @@
 /* A producer of LTTng-UST: waits until its tracepoint is enabled, says so, and is told on stdin what to do.
  *
- *   call NANOSECONDS           rounds of calls, as many as fit into the buffers, with pauses in which the
- *                              consumer empties them; prints the cost of a call in the middle round
+ *   call NANOSECONDS           spans of calls, and pauses in which the consumer empties the buffers; prints
+ *                              the cost of a call in the middle span
  *   together START END MOST    trace from one moment of the monotonic clock to the other; prints how often
  */
 #define _GNU_SOURCE
@@ -14,9 +14,10 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define ROUND 20000
+#define ROUND 40 /* spans */
+#define SPAN 500 /* calls timed together: less than a turn on a processor that others want */
 #define STEP 1000
-#define ROUNDS_MOST 10000
+#define SPANS_MOST 400000
 
 static char record[100];
 
@@ -42,18 +43,20 @@ static int compare(const void *a, const void *b)
 
 static double cost_of_a_call(uint64_t nanoseconds)
 {
-    static double costs[ROUNDS_MOST];
-    int rounds = 0;
+    static double costs[SPANS_MOST];
+    int spans = 0;
     uint64_t end = now() + nanoseconds;
-    while (rounds < 5 || (rounds < ROUNDS_MOST && now() < end)) {
-        uint64_t began = now();
-        for (int i = 0; i < ROUND; i++)
-            lttng_ust_tracepoint(bench, record, record);
-        costs[rounds++] = (double)(now() - began) / ROUND;
+    while (spans == 0 || (spans + ROUND <= SPANS_MOST && now() < end)) {
+        for (int round = 0; round < ROUND; round++) {
+            uint64_t began = now();
+            for (int i = 0; i < SPAN; i++)
+                lttng_ust_tracepoint(bench, record, record);
+            costs[spans++] = (double)(now() - began) / SPAN;
+        }
         sleep_until(now() + 10000000u);
     }
-    qsort(costs, (size_t)rounds, sizeof *costs, compare);
-    return costs[rounds / 2];
+    qsort(costs, (size_t)spans, sizeof *costs, compare);
+    return costs[spans / 2];
 }
 
 static uint64_t trace(uint64_t start, uint64_t end, uint64_t most)

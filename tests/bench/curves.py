@@ -261,7 +261,7 @@ def over_bytes(setting: Setting) -> Curve:
     points: Points = []
     for size in sizes:
         with a_directory(setting) as place:
-            points.append((size, max(0.0, timed_scan(setting, place, size * MIB))))
+            points.append((size, max(0.0, timed_scan(setting, place, size * MIB)[0])))
     speed = (points[-1][0] - points[0][0]) / max(1e-9, points[-1][1] - points[0][1])
     return Curve(
         "recovery",

@@ -238,8 +238,9 @@ class Life:
             try:
                 self.bystander.flush(0.2)
             except disklog_mp.DiskLogError:
-                if time.monotonic() > deadline or not self.see_to_writer():
+                if time.monotonic() > deadline:
                     raise
+                self.see_to_writer()
             else:
                 return
 

@@ -712,6 +712,7 @@ class Writer:
             self._save(run)
             self._saved += run.records
         pages.leap(self._lap)
+        old.ring.release(self._lap, self._lap)  # nobody else need save anything of it
         self._troubles.note(f"the claim map was damaged; {self._saved} records saved, the ring was replaced")
         self._replace(old)
         self._troubles.say(f"going on in a new ring; {self._saved} records of the old one saved")

@@ -74,6 +74,29 @@ class TestSalvage:
             assert max(len(page) for page in disklog_mp.Reader(path).pages()) == page_records
         assert "saved" in str(other.stats().error)
 
+    def test_what_was_saved_is_not_saved_again_by_those_who_logged_it(
+        self, open_log: OpenLog, path: Path
+    ) -> None:
+        """They find that their ring was replaced, and flush at once; also when its writer is dead by then."""
+        log = open_log()
+        log.log(b"0")
+        log.flush()
+        with disklog_mp.attach(log.name) as idle:
+            stop_writer(log.name, signal.SIGKILL)
+            positions = [idle.log(b"%d" % i) for i in range(1, 20)]
+            ring = log._ring
+            assert ring is not None
+            ring.store64(*damaged_word(ring, positions[3]))
+            other = open_log()
+            wait_until(lambda: "saved" in str(other.stats().error))
+            stop_writer(log.name, signal.SIGKILL)
+            open_log()
+            idle.flush(20)
+            idle.log(b"20")
+            idle.flush(20)
+
+        assert list(range(21)) == [int(record.data) for record in disklog_mp.Reader(path)]
+
     def test_a_damaged_frame_costs_itself_alone(self, open_log: OpenLog, path: Path) -> None:
         """Word and bytes of one record are noise: it is missing, and the books say so."""
         log = open_log()

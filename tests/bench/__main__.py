@@ -79,6 +79,7 @@ def main(given: list[str] | None = None) -> int:
         seconds=options.seconds or (0.2 if options.quick else 1.0),
         directory=options.dir or Path(tempfile.gettempdir()),
         quick=options.quick,
+        producers=2 if options.quick else 4,
         minutes=options.minutes or (1 / 3 if options.quick else 1.0),
     )
     facts = machine()

@@ -171,6 +171,9 @@ class Ring(Mapping):
     def slot(self, index: int, /) -> tuple[int, int, int, int, int, int, int, int, int, int]:
         """(index, state, incarnation, pid, start, namespace, since, logged, dropped, waited)"""
 
+    def odd_slots(self) -> list[int]:
+        """Indexes of the slots whose state is none that can be."""
+
     def slots(self, state: int, most: int = 4096, /) -> list[int]:
         """Indexes of slots in that state."""
 

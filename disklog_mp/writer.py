@@ -40,7 +40,6 @@ WORD = 2**64 - 1
 BOOKS = _core.TOTALS - 16  # retired_count, retiring, totals, base_records
 BOOKS_LENGTH = 72
 SLOT_LENGTH = 64
-SLOT_STATES = (_core.SLOT_FREE, _core.SLOT_ATTACHED, _core.SLOT_DETACHED)
 GRACE = 1.0  # for whoever started this writer to attach
 
 
@@ -533,14 +532,15 @@ class Writer:
             self._publish_books()
         ring.page_bytes = pages.total_bytes()
         self._halt()  # retention may have made room
-        if now >= self._next_free:
-            self._next_free = now + REAP
-            self._free_slots()
         if now >= self._next_reap:
             self._attached = attached = self._reap()
+            self._next_free = now + REAP
             self._next_reap = now + max(REAP, attached * 0.0005)
             if attached:
                 self._last_used = now
+        elif now >= self._next_free:
+            self._next_free = now + REAP
+            self._free_slots()
         if now >= self._next_look:
             self._next_look = now + max(LOOK, self._attached * 0.002)
             self._heal()
@@ -635,20 +635,19 @@ class Writer:
         that can be would keep the slot for ever.
         """
         ring, damaged, suspects = self.ring, False, set()
-        end = _core.SLOTS_OFFSET + SLOT_LENGTH * _core.SLOTS
-        words = memoryview(ring)[_core.SLOTS_OFFSET : end].cast("Q")[:: SLOT_LENGTH // 8].tolist()
         taken = _files.locked_bytes(self._file_().fd, 0, _core.SLOTS)
-        for index, word in enumerate(words):
+        for index in taken.difference(ring.slots(_core.SLOT_ATTACHED)):
+            at = _core.SLOTS_OFFSET + SLOT_LENGTH * index
+            word = ring.load64(at)
             state = word & 0xFFFFFFFF
-            if index in taken and state != _core.SLOT_ATTACHED:
-                if (index, word) not in self._suspects:  # it may be coming or going just now
-                    suspects.add((index, word))
-                    continue
-                ring.store64(_core.SLOTS_OFFSET + SLOT_LENGTH * index, word - state + _core.SLOT_ATTACHED)
+            if (index, word) not in self._suspects:  # it may be coming or going just now
+                suspects.add((index, word))
+            elif state != _core.SLOT_ATTACHED:
+                ring.store64(at, word - state + _core.SLOT_ATTACHED)
                 damaged = True
-            elif index not in taken and state not in SLOT_STATES:
-                self._retire_slot(index)
-                damaged = True
+        for index in set(ring.odd_slots()) - taken:
+            self._retire_slot(index)
+            damaged = True
         self._suspects = suspects
         return damaged
 

@@ -675,6 +675,24 @@ static PyObject *ring_slots(PyObject *self, PyObject *args)
     return list;
 }
 
+/* Indexes of the slots whose state is none that can be. */
+static PyObject *ring_odd_slots(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    PyObject *list = PyList_New(0);
+    for (unsigned int i = 0; list != NULL && i < DL_SLOTS; i++) {
+        if ((uint32_t)atomic_load(&ring_of(self)->slots[i].word) <= DL_SLOT_DETACHED)
+            continue;
+        PyObject *index = PyLong_FromUnsignedLong(i);
+        if (index == NULL || PyList_Append(list, index) != 0) {
+            Py_DecRef(list);
+            list = NULL;
+        }
+        Py_DecRef(index);
+    }
+    return list;
+}
+
 /* Fill a FREE slot; the caller holds the kernel's lock on its byte. */
 static PyObject *ring_attach(PyObject *self, PyObject *args)
 {
@@ -753,6 +771,7 @@ static PyMethodDef ring_methods[] = {
     {"announce", ring_announce, METH_NOARGS, NULL},
     {"slot", ring_slot, METH_VARARGS, NULL},
     {"slots", ring_slots, METH_VARARGS, NULL},
+    {"odd_slots", ring_odd_slots, METH_NOARGS, NULL},
     {"attach", ring_attach, METH_VARARGS, NULL},
     {"detach", ring_detach, METH_VARARGS, NULL},
     {"retire", ring_retire, METH_VARARGS, NULL},

@@ -13,10 +13,22 @@ from typing import Any
 
 from disklog_mp.cli import _text
 
-RINGS = ("4096", "64k", "1M", "16M")
+# Ring and length of records.  None takes more than a quarter of the ring: where longer ones are asked for,
+# the ring holds four.
+RINGS = (("4096", 4096), ("4096", 100), ("64k", 100), ("1M", 100), ("16M", 100))
 EACH = 40.0  # seconds
 HEADS = (
-    *("SEED", "RING", "RECORDS", "WORKERS KILLED", "WRITERS KILLED", "READERS KILLED", "FROZEN", "ABANDONED"),
+    *(
+        "SEED",
+        "RING",
+        "LENGTH",
+        "RECORDS",
+        "WORKERS KILLED",
+        "WRITERS KILLED",
+        "READERS KILLED",
+        "FROZEN",
+        "ABANDONED",
+    ),
     *("LOST", "DOUBLED", "OUT OF ORDER", "BROKEN", "STALLS", "LONGEST ms", "LEAKS"),
 )
 
@@ -31,28 +43,29 @@ def main() -> int:
     rows: list[list[Any]] = []
     code = 0
     print("  ".join(HEADS), flush=True)
-    for seed, ring in zip(itertools.count(options.seed), itertools.cycle(RINGS), strict=False):
+    for seed, (ring, length) in zip(itertools.count(options.seed), itertools.cycle(RINGS), strict=False):
         left = end - time.monotonic()
         if code or left < 2:
             break
-        code, row = crashtest(seed, ring, min(EACH, left))
+        code, row = crashtest(seed, ring, length, min(EACH, left))
         rows.append(row)
         print("  ".join(cells(row)[i].rjust(len(head)) for i, head in enumerate(HEADS)), flush=True)
     total = [
         "total",
         f"{len(rows)} runs",
-        *(sum(column) for column in zip(*(row[2:] for row in rows), strict=True)),
+        "",
+        *(sum(column) for column in zip(*(row[3:] for row in rows), strict=True)),
     ]
     total[HEADS.index("LONGEST ms")] = max(row[HEADS.index("LONGEST ms")] for row in rows)
     print("\n".join(_text.table(HEADS, [cells(row) for row in (*rows, total)], right=HEADS)))
     return code
 
 
-def crashtest(seed: int, ring: str, seconds: float) -> tuple[int, list[Any]]:
+def crashtest(seed: int, ring: str, length: int, seconds: float) -> tuple[int, list[Any]]:
     """Run one; return its exit code and its row of the table."""
     command = [sys.executable, "-m", "disklog_mp", "crashtest", "--json", "--seed", str(seed)]
     done = subprocess.run(
-        [*command, "--seconds", f"{seconds:.1f}", "--ring-bytes", ring],
+        [*command, "--seconds", f"{seconds:.1f}", "--ring-bytes", ring, "--length", str(length)],
         stdout=subprocess.PIPE,
         text=True,
         check=False,
@@ -67,7 +80,8 @@ def crashtest(seed: int, ring: str, seconds: float) -> tuple[int, list[Any]]:
     leaks = sum(map(len, told["leaks"].values()))
     frozen = sum(told["frozen"].values())
     size = _text.size(told["ring_bytes"])
-    return done.returncode, [seed, size, told["records"], *killed, frozen, told["abandoned"], *checks, leaks]
+    facts = [seed, size, told["length"], told["records"], *killed, frozen, told["abandoned"], *checks, leaks]
+    return done.returncode, facts
 
 
 def cells(row: list[Any]) -> list[str]:

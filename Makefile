@@ -10,7 +10,7 @@ INSTRUCTIONS ?=
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format coverage sanitize stress model faults bench instructions torture dist clean
+.PHONY: help demo test check format coverage sanitize stress model faults bench instructions torture dist clean long
 
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -80,6 +80,11 @@ bench: $(BENCH_VENV)/installed ## how fast it is on this machine, beside its pee
 
 instructions: $(VENV)/installed ## that append, drain and read take no more instructions than before (needs valgrind)
 	PYTHONPATH=tests $(BIN)/python -m bench.instructions $(INSTRUCTIONS)
+long: $(VENV)/installed-test ## 100,000 attached and detached again, 1,000 times two writers started at once
+	DISKLOG_MP_LONG=1 $(BIN)/python -m pytest -m long --timeout 3600 --durations 0
+
+bench: $(VENV)/installed ## how fast it is on this machine
+	$(BIN)/disklog-mp bench $(BENCH)
 
 torture: $(VENV)/installed ## processes killed over and over, for TORTURE_MINUTES
 	$(BIN)/python tests/torture.py $(TORTURE_MINUTES)

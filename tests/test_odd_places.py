@@ -22,7 +22,7 @@ import disklog_mp
 from disklog_mp import _core, _ring
 
 OpenLog = Callable[..., disklog_mp.Session]
-LONG = bool(os.environ.get("DISKLOG_MP_LONG"))  # the long forms, by hand
+LONG = bool(os.environ.get("DISKLOG_MP_LONG"))  # the long forms, of `make long`
 CLONE_NEWPID = 0x20000000
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a pid namespace")
@@ -541,6 +541,7 @@ class TestCrowds:
         assert writer == stats.writer_pid
         assert (200, None) == (stats.records, stats.error)
 
+    @pytest.mark.long
     def test_attaching_and_leaving_thousands_of_times(self, log: disklog_mp.Session) -> None:
         """No slot, descriptor or mapping is left behind, and the sums stay right."""
         cycles = 100_000 if LONG else 3000
@@ -684,6 +685,7 @@ class TestStops:
 
 
 class TestTwoWriters:
+    @pytest.mark.long
     def test_of_two_writers_started_at_once_one_writes(self, name: str, path: Path) -> None:
         """Every time one of them runs and the other says who does; and nothing is lost on the way."""
         rounds = 1000 if LONG else 30

@@ -518,6 +518,62 @@ static bool a_producer_that_slept_starts_over(void)
     return true;
 }
 
+static struct dl_ring *walked_ring;
+static uint64_t walked;
+static int stalled_at; /* a step */
+
+static void count_walk(const char *label) { walked += strcmp(label, "claim:C") == 0; }
+
+/* Who knows nothing but the hint walks from there to the frontier. */
+static void check_walk(const char *when)
+{
+    struct dl_claimant newcomer = {.slot = 9, .pid = 1009};
+    uint64_t position;
+    walked = 0;
+    script = count_walk;
+    CHECK(append_one(walked_ring, &newcomer, 8, &position) == DL_OK, "step %d, %s", stalled_at, when);
+    script = NULL;
+    CHECK(walked <= DL_HINT_STRIDE / DL_GRANULE, "step %d, %s: over %lu words", stalled_at, when, walked);
+}
+
+/* While the producer stands there, another fills most of the ring. */
+static void stall_at_point(const char *label)
+{
+    (void)label;
+    if (points_left-- != 0)
+        return;
+    struct dl_claimant other = {.slot = 8, .pid = 1008};
+    uint64_t position = 0;
+    script = NULL;
+    while (position < BASE + walked_ring->capacity / 4 * 3)
+        CHECK(append_one(walked_ring, &other, 8, &position) == DL_OK, "position %lu", position);
+    check_walk("while it stands");
+}
+
+/* Stopped at any step of an append, for however long, a producer neither leaves the hint behind nor takes it
+ * back: the walks of others stay short. */
+static bool a_stalled_producer_leaves_no_hint_behind(void)
+{
+    const uint64_t lengths[] = {100, 300}; /* fits before the ring's end just so; does not, and pads */
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        bool complete = false;
+        for (stalled_at = 0; !complete; stalled_at++) {
+            struct dl_ring ring = make_ring(1 << 16, BASE);
+            struct dl_claimant victim = {.slot = 7, .pid = 1007};
+            uint64_t position;
+            walked_ring = &ring;
+            points_left = stalled_at;
+            script = stall_at_point;
+            CHECK(append_one(&ring, &victim, lengths[i], &position) == DL_OK, "step %d", stalled_at);
+            complete = script != NULL; /* there is no such step */
+            script = NULL;
+            check_walk("after it went on");
+            drop_ring(&ring);
+        }
+    }
+    return true;
+}
+
 static uint64_t total_logged(struct dl_ring *ring)
 {
     return atomic_load(&ring->control->totals[atomic_load(&ring->control->retired_count) & 1][0]);
@@ -657,6 +713,7 @@ int main(int count, char **arguments)
     } steps[] = {
         {"a kill at any step leaves no riddle", a_kill_at_any_step_leaves_no_riddle},
         {"a producer that slept starts over", a_producer_that_slept_starts_over},
+        {"a stalled producer leaves no hint behind", a_stalled_producer_leaves_no_hint_behind},
         {"a slot is counted once however often the writer dies",
          a_slot_is_counted_once_however_often_the_writer_dies},
         {"no bell is lost with fences", no_bell_is_lost_with_fences},

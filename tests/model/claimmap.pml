@@ -1,5 +1,5 @@
-/* The ring protocol as a SPIN model: claim, commit, abandon, drain, publish, release, attach, detach,
- * close, park, with a kill between any two steps of a producer and a crash between any two of the writer.
+/* The ring protocol as a SPIN model: claim, commit, abandon, drain, publish, release, attach, detach, close,
+ * succeed, park, with a kill between any two steps of a producer and a crash between any two of the writer.
  * `run` beside this file checks that every configuration holds and that every mutant is caught.
  *
  * MODELLED, one access to shared memory per step:
@@ -8,39 +8,48 @@
  *             the hint, or not; fill granule by granule; commit; look at `parked`, before or after the commit
  *             is visible (LIGHT), take it, ring; say that
  *             space is wanted, look again, sleep; store DETACHED, drop the lock.  `last` and `seen` are the
- *             claimant's, which threads share (THREADS).
+ *             claimant's, which threads share (THREADS).  From a ring that is closed or marked it comes over
+ *             with the record in its hand when another has the name; it looks whether a ring is closed before
+ *             and after it takes a slot there.
  *   writer    begin at the watermark, which may be ahead of `released`; gather a run of complete frames of
  *             any length; write, publish, refresh tags granule by granule, release, wake sleepers for
  *             space; abandon the head if its owner's lock is free; mark dead slots with the frontier, free
- *             them when that is released, detached ones at once; close at the frontier, then make the
- *             successor; store `parked`, run the barrier of all (LIGHT), look again, sleep on the bell.
+ *             them when that is released, detached ones at once; close at the frontier; at the word CLOSED
+ *             give the name to a ring that begins there, then mark the old one; store `parked`, run the
+ *             barrier of all (LIGHT), look again, sleep on the bell.
  *   A sleep ends by itself only if somebody was killed: a wake-up that can be lost is a deadlock.
  *
- * ASSERTED: a claim succeeds only at the frontier, into released space, in a ring not closed.  A granule is
- * filled when it is empty, under a claim that stands.  What is written is what was committed, all of it, and
- * the same if written twice; nothing is released unwritten.  A slot is taken when no claim of its former
- * owner is left.  A start over moves forward.  The words from `released` lead to the frontier.  In the end
- * all is drained and every slot is free: invalid end states count.
+ * ASSERTED: a claim succeeds only at the frontier, into released space, in the ring that has the name,
+ * not closed; positions go on from ring to ring, so this is the order, too.  A granule is filled when it
+ * is empty, under a claim that stands.  What is written is what was committed, all of it, and the same if
+ * written twice; it goes on where the pages end, never with a part of a group, and the records counted in
+ * it, from bytes where it is a group, are those that its owners committed; nothing is released unwritten.
+ * A slot is taken when no claim of its former owner is left, and is its owner's as long as that lives.  A
+ * start over moves forward.  The words from `released` lead to the frontier.  In the end all is drained
+ * and every slot is free: invalid end states count.
  *
- * ABSTRACTED: a producer may go by an older value of `released`, which `seen` remembers; the code looks anew
- * before each swap, one of the ways open to the model.  Memory is sequentially consistent; what a missing fence would do is written out as the order
- * it permits (LIGHT, BUG_SPACE_FENCE, BUG_LAST_LATE); the barrier waits for the commits that were held back
- * when it began, each for itself, as membarrier does.  The kernel's lock is the only witness of death
- * and falls with the process.  The words of a frontier walk are read at once (a slower walk ends later), so
- * is a run that is written (nobody may change it); a hint swap with its retries is one maximum.  A granule's
- * bytes are one number that names producer and place.  Positions begin two laps before the tags wrap.
+ * ABSTRACTED: a producer may go by an older value of `released`, which `seen` remembers; the code looks
+ * anew before each swap, one of the ways open to the model.  Memory is sequentially consistent; what a
+ * missing fence would do is written out as the order it permits (LIGHT, BUG_RELAXED, BUG_COUNT_EARLY,
+ * BUG_SPACE_FENCE, BUG_LAST_LATE); the barrier waits for the commits that were held back when it began,
+ * each for itself, as membarrier does.  The kernel's lock is the only witness of death and falls with the
+ * process.  The words of a frontier walk are read at once (a slower walk ends later), so is a look whether
+ * the ring is closed, and a run that is written (nobody may change it); a hint swap with its retries is one
+ * maximum.  A granule's bytes are one number that names producer and place.  Positions begin two laps
+ * before the tags wrap.
  *
- * ASSUMED: no producer sleeps between its load of the hint and its swap while the others go through half of
- * the tags, 2^27 laps.  STALL holds them to that; BUG_STALL does not, and shows that it has to be assumed.
- * And frames are no longer than half the ring, or padding would have to ring (BUG_LONG).
+ * ASSUMED: no producer sleeps between its load of the hint and its swap while the others go through half
+ * of the tags, 2^27 laps.  STALL holds them to that; BUG_STALL does not, and shows that it has to be
+ * assumed.  And frames are no longer than half the ring, or padding would have to ring (BUG_LONG).
  *
  * RUN  tests/model/run, or one configuration by hand:
  *   spin -DNP=2 -DNS=1 -DRECS=2 -DKILLS=2 -DWCRASH=1 -a claimmap.pml
  *   gcc -O2 -w -DSAFETY -DVECTORSZ=512 -DMEMLIM=3500 -o pan pan.c && ./pan -m100000
  *
  * STATES (spin 6.5.2), none with an error:
- *   reuse 538,919, slots 872,678, pair 775,290, three 1,159,157, close 744,960, park 1,019,492,
- *   park-killed 182,691, park-light 1,688,336, park-light-killed 221,811, wrap 693,933, stall 634,867, threads 1,254,193, threads-killed 477,013
+ *   reuse 534,043, slots 856,934, pair 757,276, three 1,149,185, group 378,739, close 870,330,
+ *   close-laps 978,014, park 1,002,812, park-light 1,670,192, park-killed 181,483, park-light-killed 220,451,
+ *   wrap 693,657, stall 627,931, threads 1,251,289, threads-killed 475,893
  *   and with --long
  *   pair-laps 1,368,145, pair-killed 14,830,009, reuse-long 2,878,928, three-slots 3,815,898,
  *   three-long 10,475,616, close-pair 4,637,378, park-long 3,305,913, park-crash 2,325,364,
@@ -88,7 +97,8 @@
 #define MAXPOS (BASE + LAPS * C)
 #endif
 /* Switches: THREADS the producers are threads of one process; PRESENT they are attached from the start;
- * GIVEUP a full ring is an answer, too; CLOSE; PARK, with sleepers for space; STALL, see above. */
+ * GIVEUP a full ring is an answer, too; GROUPS, see COUNT; CLOSE, once, and a successor; PARK, with sleepers
+ * for space; STALL, see above. */
 #ifdef STALL
 #define PRESENT
 #endif
@@ -99,6 +109,7 @@
 #define ABANDONED 3
 #define PADDING 4
 #define CLOSED 5
+#define COMMITTED_GROUP 6
 #define TAG(w) ((w) >> 8)
 #define STATE(w) (((w) >> 5) & 7)
 #define OWNER(w) (((w) >> 3) & 3)
@@ -115,21 +126,66 @@
 #define BEHIND(w, p) (DISTANCE(w, p) >= TAGS / 2)
 #endif
 #define SAME(w, p) (TAG(w) == TAGOF(p))
-#define COMPLETE(w, p) (SAME(w, p) && STATE(w) >= COMMITTED && STATE(w) <= PADDING)
+#define COMPLETE(w, p) (SAME(w, p) && STATE(w) >= COMMITTED && STATE(w) != CLOSED)
+#define IS_CLOSED(w, p) (SAME(w, p) && STATE(w) == CLOSED)
 
 #define FREE 0
 #define ATTACHED 1
 #define DETACHED 2
 
 #define MAX(a, b) ((a) > (b) -> (a) : (b))
-#define BYTES(producer, i) (1 + (producer) + NP * (i))
+#define BYTES(who, i) (1 + (who) + NP * KINDS * (i))
 #define FILLER 255
 
+/* A frame of two granules may be a group of two records.  Only its bytes say how many there are. */
+#ifdef GROUPS
+#define KINDS 2
+#define WHO (me + NP * group)
+#define COMMIT_AS (group -> COMMITTED_GROUP : COMMITTED)
+#define COUNT(bytes) ((bytes) == 0 -> 0 : 1 + ((bytes) - 1) / NP % KINDS)
+#define COUNT_IN(p)                                                                                          \
+    (STATE(map[(p) % C]) == COMMITTED_GROUP -> COUNT(data[(p) % C]) : STATE(map[(p) % C]) == COMMITTED)
+#else
+#define KINDS 1
+#define WHO me
+#define COMMIT_AS COMMITTED
+#endif
+#define IS_COMMITTED(w) (STATE(w) == COMMITTED || STATE(w) == COMMITTED_GROUP)
+
 /* Shared memory. */
+#ifdef CLOSE
+typedef Ring {
+    short map[C];
+    byte data[C];
+    byte hint, released;
+    byte slot[NS];
+    byte lock[NS]; /* the kernel's, on the ring's file */
+    bit replaced;
+};
+Ring rings[2];
+bit current; /* which of them has the name */
+#define map rings[ring].map
+#define data rings[ring].data
+#define hint rings[ring].hint
+#define released rings[ring].released
+#define slot rings[ring].slot
+#define lock rings[ring].lock
+#define replaced rings[ring].replaced
+#define FORMER (ring != current)
+#define IS_OVER (FORMER || closed) /* a walk to the frontier ends at the word CLOSED */
+#define LEAVE_RING ring = 0
+#define COME_OVER if :: replaced -> goto ended :: else fi
+#else
 short map[C];
 byte data[C];
 byte hint = BASE, released = BASE;
 byte slot[NS];
+byte lock[NS]; /* the kernel's: producer + 1 */
+#define FORMER false
+#define IS_OVER false
+#define LEAVE_RING skip
+#define COME_OVER skip
+#endif
 #ifdef PARK
 /* A futex word that counts up is, to a sleeper, one bit: changed since it looked. */
 bit parked, bell, wanted, space[NP];
@@ -143,10 +199,8 @@ bit held[NP], due[NP]; /* commits in a store buffer; those that the barrier wait
 #endif
 #endif
 
-/* The page file's watermark; the kernel's locks (producer + 1); the successor of a closed ring. */
+/* The page file's. */
 byte watermark = BASE;
-byte lock[NS];
-bit successor;
 
 /* Claimants. */
 byte last[NP], seen[NP];
@@ -162,7 +216,7 @@ byte threads = NP;
  * has not ended; with STALL, where a producer stands. */
 byte frontier = BASE;
 byte committed[C], page[C];
-bit closed;
+bit closed; /* the ring that has the name */
 byte live = NP, kills, crashes;
 #ifdef STALL
 byte at[NP];
@@ -191,10 +245,15 @@ byte at[NP];
 #define DIE                                                                                                  \
     atomic {                                                                                                 \
         kills < KILLS -> kills++; if :: lock[s] == me + 1 -> lock[s] = 0 :: else fi;                         \
-        last[me] = 0; seen[me] = 0; tried = 0; s = 0; live--; FORGET; goto over                              \
+        last[me] = 0; seen[me] = 0; tried = 0; s = 0; live--; FORGET; LEAVE_RING; goto over                  \
     }
 #endif
-#define FORGET T = NOWHERE; see = 0; size = 0; n = 0; i = 0; w = 0
+#ifdef GROUPS
+#define FORGET group = 0; FORGET_PLACE
+#else
+#define FORGET FORGET_PLACE
+#endif
+#define FORGET_PLACE T = NOWHERE; see = 0; size = 0; n = 0; i = 0; w = 0
 #define STEP(body) if :: DIE :: atomic { UP -> body } fi
 #define STEP_WHEN(guard, body) if :: DIE :: atomic { UP && (guard) -> body } fi
 #define STEP_EITHER(guard, body, other)                                                                      \
@@ -206,7 +265,11 @@ inline judge()
     if
     :: SAME(w, T) ->
         assert(LENGTH(w) != 0 && STATE(w) != 0);
+#ifdef BUG_STAY
+        T = T + LENGTH(w); w = 0; goto walk
+#else
         if :: STATE(w) == CLOSED -> w = 0; goto ended :: else -> T = T + LENGTH(w); w = 0; goto walk fi
+#endif
 #ifndef BUG_LATER
     :: AHEAD(w, T) -> w = 0; goto later
     :: BEHIND(w, T) ->
@@ -226,7 +289,7 @@ inline judge()
 /* No claim of the slot's former owner may be left. */
 inline assert_nothing_left()
 {
-    i = released;
+    i = (FORMER -> frontier : released); /* which is drained */
     do
     :: i < frontier ->
         w = map[i % C];
@@ -245,6 +308,12 @@ proctype producer(byte me)
     byte s, see, size, n, i;
     short w;
     bit tried; /* a slot that was not free; once is enough */
+#ifdef CLOSE
+    bit ring;
+#endif
+#ifdef GROUPS
+    bit group;
+#endif
 #ifndef STALL
     byte t;
 #endif
@@ -255,9 +324,16 @@ proctype producer(byte me)
     goto next;
 #endif
 attach:
+#ifdef CLOSE
+    STEP(ring = current);
+    STEP_WHEN(!IS_OVER || FORMER, if :: FORMER -> goto attach :: else fi);
+#endif
     if
     :: DIE
     :: atomic { LOCK(0) }
+#ifdef CLOSE
+    :: atomic { FORMER -> goto attach }
+#endif
 #if NS > 1
     :: atomic { (lock[0] != 0 || slot[0] != FREE) && LOCK(1) } /* in order */
 #endif
@@ -267,7 +343,11 @@ attach:
 #else
     STEP_EITHER(slot[s] == FREE, skip, lock[s] = 0; s = 0; goto attach);
 #endif
-    STEP(assert(slot[s] == FREE); assert_nothing_left(); slot[s] = ATTACHED; tried = 0; goto next);
+    STEP(assert(slot[s] == FREE); assert_nothing_left(); slot[s] = ATTACHED; tried = 0);
+#ifdef CLOSE
+    STEP_EITHER(!IS_OVER, goto next, slot[s] = DETACHED);
+    STEP(lock[s] = 0; s = 0; goto attach);
+#endif
 
 #define QUOTA (me == 0 -> RECS : SECOND)
 next:
@@ -280,6 +360,9 @@ next:
         :: size = 1
 #if LMAX > 1
         :: size = 2
+#endif
+#ifdef GROUPS
+        :: size = 2; group = 1
 #endif
         fi
     }
@@ -299,7 +382,7 @@ again: /* the same record */
     STEP(T = MAX(MAX(hint, see), T));
 #endif
 #else
-    STEP(see = seen[MINE]; T = MAX(MAX(hint, see), last[MINE]));
+    STEP(COME_OVER; see = seen[MINE]; T = MAX(MAX(hint, see), last[MINE]));
 #endif
 walk:
     STEP_EITHER(T - see <= C, w = map[T % C]; judge(),
@@ -329,7 +412,7 @@ pad: /* complete in itself */
     STEP_WHEN(IN_TIME,
         if
         :: map[T % C] == w ->
-            assert(T == frontier && T + C - T % C - released <= C && !closed);
+            assert(T == frontier && T + C - T % C - released <= C && !IS_OVER);
             map[T % C] = WORD(T, PADDING, s, C - T % C); w = 0; T = T + C - T % C; frontier = T
         :: else -> w = map[T % C]; judge()
         fi);
@@ -350,16 +433,26 @@ claim:
     STEP_WHEN(IN_TIME,
         if
         :: map[T % C] == w ->
-            assert(T == frontier && T + size - released <= C && !closed);
+            assert(T == frontier && T + size - released <= C && !IS_OVER);
             map[T % C] = WORD(T, CLAIMED, s, size); w = 0; frontier = T + size; NOTE_OWN_CLAIM
         :: else -> w = map[T % C]; judge()
         fi);
 #ifdef THREADS
     STEP(NOTE_CLAIM);
 #endif
+#ifdef BUG_RELAXED /* the word may be seen before the bytes */
+#define UNDER_CLAIM true
+#else
+#define UNDER_CLAIM (map[T % C] == WORD(T, CLAIMED, s, size))
+#endif
+#ifdef GROUPS
+#define NO_GROUP ; group = 0
+#else
+#define NO_GROUP
+#endif
 #define COMMIT                                                                                               \
-    assert(map[T % C] == WORD(T, CLAIMED, s, size));                                                         \
-    map[T % C] = WORD(T, COMMITTED, s, size); committed[T % C] = me + 1; T = NOWHERE; size = 0; i = 0
+    assert(UNDER_CLAIM);                                                                                     \
+    map[T % C] = WORD(T, COMMIT_AS, s, size); committed[T % C] = WHO + 1; T = NOWHERE; size = 0; i = 0 NO_GROUP
 move: /* the hint: now and then, and at the end of a lap */
     STEP(hint = MAX(hint, T + size));
 fill:
@@ -367,9 +460,15 @@ fill:
     :: DIE
     :: atomic {
         UP && i < size ->
-        assert(map[T % C] == WORD(T, CLAIMED, s, size) && data[(T + i) % C] == 0);
-        data[(T + i) % C] = BYTES(me, i); i++; goto fill
+        assert(UNDER_CLAIM && data[(T + i) % C] == 0);
+        data[(T + i) % C] = BYTES(WHO, i); i++; goto fill
     }
+#ifdef BUG_RELAXED
+    :: atomic {
+        UP && map[T % C] == WORD(T, CLAIMED, s, size) ->
+        map[T % C] = WORD(T, COMMIT_AS, s, size); committed[T % C] = WHO + 1; goto fill
+    }
+#endif
 #ifdef LIGHT
     :: atomic { UP && i == size -> see = parked; held[me] = 1; goto arrives }
 #endif
@@ -393,7 +492,14 @@ ring:
 #endif
 
 ended: /* the ring is closed: on to its successor */
-    STEP_WHEN(successor, goto detach);
+#ifdef CLOSE
+    STEP_WHEN(FORMER, /* nobody looks at its slots any more */
+              assert(slot[s] == ATTACHED);
+              slot[s] = FREE; lock[s] = 0; last[MINE] = 0; seen[MINE] = 0; s = 0;
+              n--; i = n; FORGET; n = i; i = 0; goto attach);
+#else
+    assert(false);
+#endif
 
 detach:
 #ifdef THREADS
@@ -403,8 +509,8 @@ detach:
     STEP(FORGET; lock[s] = 0);
     STEP(slot[s] = DETACHED; last[MINE] = 0; seen[MINE] = 0; s = 0; live--);
 #else
-    STEP(FORGET; slot[s] = DETACHED);
-    STEP(lock[s] = 0; last[MINE] = 0; seen[MINE] = 0; s = 0; live--);
+    STEP(assert(slot[s] == ATTACHED); FORGET; slot[s] = DETACHED);
+    STEP(lock[s] = 0; last[MINE] = 0; seen[MINE] = 0; s = 0; live--; LEAVE_RING);
 #endif
 over:
     skip
@@ -418,7 +524,14 @@ over:
 #define CRASH atomic { crashes < WCRASH -> crashes++; FORGET_ALL; goto begin }
 #define ALL_FREE (slot[0] == FREE)
 #endif
-#define FORGET_ALL e = 0; i = 0; c = 0; w = 0; was = 0; own = 0; mark[0] = 0
+#ifdef GROUPS
+#define FORGET_COUNT records = 0
+#define TAKE(p) records = records + COUNT_IN(p)
+#else
+#define FORGET_COUNT skip
+#define TAKE(p) skip
+#endif
+#define FORGET_ALL e = 0; i = 0; c = 0; w = 0; was = 0; own = 0; FORGET_COUNT; mark[0] = 0
 #define DO(body) if :: CRASH :: atomic { body } fi
 
 /* A dead slot is freed when all that was claimed before its death was proven is released. */
@@ -447,7 +560,7 @@ over:
 #ifdef BUG_TIMEOUT
 #define IS_DEAD(x) true
 #else
-#define IS_DEAD(x) (slot[x] != ATTACHED || lock[x] == 0)
+#define IS_DEAD(x) (lock[x] == 0)
 #endif
 #ifdef BUG_CLOSE_FULL
 #define CLOSE_FITS true
@@ -459,7 +572,6 @@ over:
 #else
 #define MAY_SUCCEED true
 #endif
-#define IS_CLOSED(w, p) (SAME(w, p) && STATE(w) == CLOSED)
 
 /* The words from `released` lead to the frontier, and end there. */
 inline assert_chain()
@@ -482,15 +594,23 @@ inline write_run()
         w = map[i % C]; c = 0;
         do
         :: c < LENGTH(w) ->
-            was = (STATE(w) == COMMITTED -> data[(i + c) % C] : FILLER);
-            assert(STATE(w) != COMMITTED || was == BYTES(committed[i % C] - 1, c));
+            was = (IS_COMMITTED(w) -> data[(i + c) % C] : FILLER);
+            assert(!IS_COMMITTED(w) || was == BYTES(committed[i % C] - 1, c));
             assert(i + c >= released && (page[(i + c) % C] == 0 || page[(i + c) % C] == was));
             page[(i + c) % C] = was; c++
         :: else -> break
         od;
+#ifdef GROUPS
+        if :: IS_COMMITTED(w) -> records = records - 1 - (committed[i % C] - 1) / NP :: else fi;
+#endif
         i = i + LENGTH(w)
-    :: else -> i = 0; c = 0; w = 0; was = 0; break
-    od
+    :: else -> break
+    od;
+    assert(i == e); /* nothing is there in part */
+#ifdef GROUPS
+    assert(records == 0);
+#endif
+    i = 0; c = 0; w = 0; was = 0
 }
 
 /* Before the release of [released, e): all is written; from then on its bytes are anybody's. */
@@ -504,7 +624,7 @@ inline check_run()
         assert(COMPLETE(w, i));
         do
         :: c < LENGTH(w) ->
-            assert(page[(i + c) % C] == (STATE(w) == COMMITTED -> BYTES(committed[i % C] - 1, c) : FILLER));
+            assert(page[(i + c) % C] == (IS_COMMITTED(w) -> BYTES(committed[i % C] - 1, c) : FILLER));
             page[(i + c) % C] = 0; data[(i + c) % C] = 0; c++
         :: else -> break
         od;
@@ -513,15 +633,52 @@ inline check_run()
     od
 }
 
+/* A ring that begins where the pages end gets the name, all at once. */
+#ifdef BUG_BASE
+#define START (h + LENGTH(map[h % C]))
+#else
+#define START h
+#endif
+#ifdef BUG_UNDRAINED
+#define MAY_REPLACE closed
+#else
+#define MAY_REPLACE IS_CLOSED(map[h % C], h)
+#endif
+inline succeed()
+{
+    h = START; e = h; ring = 1;
+    do
+    :: i < C -> map[i] = WORD(h - C, 0, 0, 0); i++
+    :: else -> i = 0; break
+    od;
+    hint = h; released = h;
+    current = 1; closed = 0; own = 0;
+#ifndef BUG_MARKS
+    mark[0] = 0;
+#if NS > 1
+    mark[1] = 0;
+#endif
+#endif
+}
+
 proctype writer()
 {
     byte h, e, i, c, was; /* head, end of the run */
     short w;
     bit own; /* this writer closed the ring */
     byte mark[NS];
+#ifdef CLOSE
+    bit ring;
+#endif
+#ifdef GROUPS
+    byte records; /* of the run, as counted */
+#endif
 
 begin: /* where the pages end */
     atomic {
+#ifdef CLOSE
+        ring = current;
+#endif
         h = watermark; e = h;
 #ifndef BUG_JOIN
         if :: released != h -> goto refresh :: else fi;
@@ -532,27 +689,42 @@ begin: /* where the pages end */
 top: /* w: the claim seen at the head, or 0 */
     if
     :: CRASH
-    :: atomic { COMPLETE(map[h % C], h) -> e = h + LENGTH(map[h % C]); w = 0; goto more }
+    :: atomic {
+        COMPLETE(map[h % C], h) ->
+        assert(h == watermark); e = h + LENGTH(map[h % C]); w = 0; TAKE(h); goto more
+    }
     :: atomic { w == 0 && SAME(map[h % C], h) && STATE(map[h % C]) == CLAIMED -> w = map[h % C]; goto top }
     :: atomic { w != 0 && map[h % C] != w -> w = 0; goto top }
     :: atomic { w != 0 && IS_DEAD(OWNER(w)) -> goto abandon }
+#ifdef BUG_COUNT_EARLY /* load the count, then the word */
+    :: atomic { was == 0 -> was = 1 + COUNT(data[h % C]); goto top }
+    :: atomic {
+        was != 0 && COMPLETE(map[h % C], h) && STATE(map[h % C]) == COMMITTED_GROUP ->
+        e = h + LENGTH(map[h % C]); w = 0; records = was - 1; was = 0; goto more
+    }
+#endif
+#ifdef BUG_PART /* as many of a group's records as the page takes */
+    :: atomic {
+        COMPLETE(map[h % C], h) && STATE(map[h % C]) == COMMITTED_GROUP ->
+        e = h + 1; w = 0; records = 1; goto write
+    }
+#endif
     SLOT(0)
 #if NS > 1
     SLOT(1)
 #endif
 #ifdef CLOSE
-    :: atomic { !closed && CLOSE_FITS -> assert_chain(); c = frontier; w = map[c % C]; goto close }
     :: atomic {
-        h == frontier && IS_CLOSED(map[h % C], h) && !successor && MAY_SUCCEED ->
-        successor = 1; goto top
+        !closed && current == 0 && CLOSE_FITS -> assert_chain(); c = frontier; w = map[c % C]; goto close
     }
+    :: atomic { MAY_REPLACE && MAY_SUCCEED -> succeed(); goto mark_replaced }
 #endif
 #ifdef PARK
     :: atomic { !COMPLETE(map[h % C], h) && live > 0 -> bell = 0; w = 0; goto park }
 #endif
     :: atomic {
-        live == 0 && ALL_FREE && h == frontier && (closed -> successor : BEHIND(map[h % C], h)) ->
-        assert(released == frontier); h = 0; e = 0; own = 0; goto over
+        live == 0 && ALL_FREE && h == frontier && BEHIND(map[h % C], h) ->
+        assert(released == frontier && watermark == frontier); h = 0; e = 0; own = 0; goto over
     }
     fi;
 
@@ -562,7 +734,7 @@ abandon:
 
 more: /* a run may end anywhere, and does at the ring's end */
     if
-    :: atomic { e % C != 0 && COMPLETE(map[e % C], e) -> e = e + LENGTH(map[e % C]); goto more }
+    :: atomic { e % C != 0 && COMPLETE(map[e % C], e) -> TAKE(e); e = e + LENGTH(map[e % C]); goto more }
 #ifdef BUG_RELEASE_FIRST
     :: goto release
 #endif
@@ -606,6 +778,8 @@ release:
 close: /* loses to a claim, or ends the ring */
     DO(if :: map[c % C] == w -> map[c % C] = WORD(c, CLOSED, 0, 1); closed = 1; own = 1 :: else fi;
        c = 0; w = 0; goto top);
+mark_replaced: /* for those who come no more to the word CLOSED */
+    DO(ring = 0; replaced = 1; ring = 1; goto top);
 #endif
 
 #ifdef PARK
@@ -642,7 +816,13 @@ over:
 init
 {
     byte p;
+#ifdef CLOSE
+    bit ring;
+#endif
     atomic {
+#ifdef CLOSE
+        hint = BASE; released = BASE;
+#endif
         do
         :: p < C -> map[p] = WORD(BASE - C, 0, 0, 0); p++
         :: else -> p = 0; break

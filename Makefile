@@ -5,12 +5,14 @@ BENCH_VENV ?= .venv-bench
 BIN := $(VENV)/bin
 CORE := $(wildcard disklog_mp/csrc/*.[ch]) pyproject.toml
 TORTURE_MINUTES ?= 10
+FUZZ_SECONDS ?= 3600
+CLANG ?= clang
 BENCH ?=
 INSTRUCTIONS ?=
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format coverage sanitize stress model faults bench instructions torture dist clean long
+.PHONY: help demo test check format coverage sanitize stress model faults bench instructions torture dist clean long fuzz
 
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,7 +60,15 @@ coverage: $(VENV)/installed-test ## all tests, and which lines of Python they re
 sanitize: ## the C core under thread, address and undefined-behaviour sanitizers, and its mutants
 	bash tests/c/run
 
-stress: ## the same, longer
+fuzz: ## the C core on what clang's fuzzer makes up, for FUZZ_SECONDS; what it finds is in build/fuzz
+	mkdir -p build/fuzz/corpus
+	$(CLANG) -std=gnu11 -g -O1 -DDL_REFRESH_LAPS=4 -DDL_LIBFUZZER -fsanitize=fuzzer,address,undefined \
+	  -fno-sanitize-recover=all -Idisklog_mp/csrc tests/c/fuzz_frames.c \
+	  $(addprefix disklog_mp/csrc/,ring.c frames.c crc32c.c) -o build/fuzz/frames
+	build/fuzz/frames -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -artifact_prefix=build/fuzz/ \
+	  build/fuzz/corpus tests/c/corpus
+
+stress: ## what sanitize does, longer
 	SECONDS_EACH=60 bash tests/c/run
 
 model: ## the protocol's model, explored exhaustively (needs spin and gcc)

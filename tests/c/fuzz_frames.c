@@ -4,11 +4,12 @@
  * what a simple one finds, at a bounded cost.
  * Must not know more than frames.h and ring.h promise.
  *
- * LLVMFuzzerTestOneInput is libFuzzer's (clang -fsanitize=fuzzer -DDL_LIBFUZZER); main() is a driver for
- * compilers that have none: it mutates a corpus made here.  The same seed gives the same inputs.
+ * Inputs are made and mutated here, with checksums put right, which no blind change would pass; libFuzzer
+ * (clang -fsanitize=fuzzer -DDL_LIBFUZZER, `make fuzz`) keeps those that reach new code, and main() is a
+ * driver for compilers that have none.  The same seed gives the same inputs.
  *
  *   fuzz_frames [--seconds N] [--runs N] [--seed S]
- *   fuzz_frames FILE                             one input, as libFuzzer wrote it
+ *   fuzz_frames FILE...                          these inputs, as libFuzzer wrote them: see corpus/
  */
 #define _DEFAULT_SOURCE
 
@@ -141,6 +142,7 @@ static void use_ring(struct dl_ring *ring, uint64_t from, bool words_are_true)
         if (damaged)
             break;
         CHECK(dl_frontier(ring, from) - from <= ring->capacity);
+        dl_is_closed(ring, atomic_load(&ring->control->released));
         dl_park(ring);
         if (dl_take_bell(ring) || dl_may_sleep(ring, from))
             dl_unpark(ring);
@@ -173,10 +175,16 @@ static void scribble_over_ring(const uint8_t *input, uint64_t length)
         memcpy(&where, input, 2);
         memcpy(&what, input + 2, 8);
         void *word;
-        uint64_t granule = where / 4u % ring.granules;
-        switch (where % 4) {
+        const uint64_t choice = where % 6u, place = where / 6u, granule = place % ring.granules;
+        switch (choice) {
         case 0: /* any value anywhere in the control block */
-            word = (uint8_t *)ring.control + where / 4u % (DL_OS_PAGE / 8u) * 8u;
+            word = (uint8_t *)ring.control + place % (DL_OS_PAGE / 8u) * 8u;
+            break;
+        case 3: /* in the slots of those who append here */
+            word = (uint8_t *)ring.slots + place % (5u * sizeof(struct dl_slot) / 8u) * 8u;
+            break;
+        case 4: /* in the data */
+            word = ring.data + place % (CAPACITY / 8u) * 8u;
             break;
         case 1: /* any value in the claim map */
             word = memory + DL_MAP_OFFSET + granule * 8u;
@@ -187,15 +195,17 @@ static void scribble_over_ring(const uint8_t *input, uint64_t length)
                            (uint32_t)(what >> 16) & DL_OWNER_MASK, (uint32_t)(what >> 32) & 0xffu);
             break;
         default: /* a position of about now; or a slot of those there may be */
-            word = (void *)(where / 4u % 3u == 0   ? &ring.control->hint
-                            : where / 4u % 3u == 1 ? &ring.control->released
-                                                   : &ring.control->retiring);
-            if (where / 4u % 3u != 2)
+            word = (void *)(place % 3u == 0   ? &ring.control->hint
+                            : place % 3u == 1 ? &ring.control->released
+                                              : &ring.control->retiring);
+            if (place % 3u != 2)
                 what = POSITION + what % (3u * CAPACITY) - CAPACITY;
         }
-        words_are_true &= word == &ring.control->hint || word == &ring.control->retiring;
+        words_are_true &= choice == 3 || choice == 4 || word == (void *)&ring.control->hint
+                          || word == (void *)&ring.control->retiring;
         memcpy(word, &what, 8);
     }
+    look_at_frames(ring.data, CAPACITY); /* what a salvage does */
     use_ring(&ring, length == 9 ? POSITION + input[0] : POSITION, words_are_true);
 }
 
@@ -249,8 +259,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     free(bytes);
     return 0;
 }
-
-#ifndef DL_LIBFUZZER
 
 /* ---- corpus and mutations ------------------------------------------------------------------------- */
 
@@ -376,6 +384,40 @@ static void mutate(struct input *input)
     }
 }
 
+#ifdef DL_LIBFUZZER
+
+int LLVMFuzzerInitialize(int *count, char ***arguments);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned seed);
+size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most);
+
+int LLVMFuzzerInitialize(int *count, char ***arguments)
+{
+    (void)count, (void)arguments;
+    dl_crc32c_init();
+    return 0;
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned seed)
+{
+    static struct input input;
+    random_state = seed;
+    uint64_t die = dice() % 32;
+    if (die >= 16)
+        return LLVMFuzzerMutate(data, size, most);
+    if (size < 2 || size > LONGEST_INPUT || die == 0)
+        make_input(&input);
+    else {
+        input.size = size;
+        memcpy(input.bytes, data, size);
+        mutate(&input);
+    }
+    size = input.size < most ? input.size : most;
+    memcpy(data, input.bytes, size);
+    return size;
+}
+
+#else
+
 /* ---- the cost of a search ------------------------------------------------------------------------- */
 
 static uint32_t (*real_update)(uint32_t, const void *, size_t);
@@ -441,18 +483,21 @@ static uint64_t option(int count, char **arguments, const char *name, uint64_t o
     return otherwise;
 }
 
-static int run_file(const char *path)
+static int run_files(int count, char **paths)
 {
     static uint8_t bytes[1 << 20];
-    FILE *file = fopen(path, "rb");
-    if (file == NULL) {
-        perror(path);
-        return 2;
+    for (int i = 0; i < count; i++) {
+        FILE *file = fopen(paths[i], "rb");
+        if (file == NULL) {
+            perror(paths[i]);
+            return 2;
+        }
+        size_t size = fread(bytes, 1, sizeof bytes, file);
+        fclose(file);
+        alarm(20);
+        LLVMFuzzerTestOneInput(bytes, size);
     }
-    size_t size = fread(bytes, 1, sizeof bytes, file);
-    fclose(file);
-    LLVMFuzzerTestOneInput(bytes, size);
-    printf("1 passed, 0 failed\n");
+    printf("%d passed, 0 failed\n", count);
     return 0;
 }
 
@@ -460,8 +505,8 @@ int main(int count, char **arguments)
 {
     static struct input input;
     dl_crc32c_init();
-    if (count == 2)
-        return run_file(arguments[1]);
+    if (count > 1 && strncmp(arguments[1], "--", 2) != 0)
+        return run_files(count - 1, arguments + 1);
     uint64_t seconds = option(count, arguments, "--seconds", 0), seed = option(count, arguments, "--seed", 1);
     uint64_t runs = option(count, arguments, "--runs", seconds == 0 ? 10000 : ~0ull), passed = 0;
     time_t stop = time(NULL) + (time_t)seconds;

@@ -1,4 +1,4 @@
-"""The command line as users run it: in a process of its own."""
+"""The command line as users run it, in a process of its own; or, where it is run many times, in this one."""
 
 import contextlib
 import io
@@ -58,6 +58,26 @@ def start(*arguments: object) -> subprocess.Popen[bytes]:
     """Start the command and leave it running, with pipes; use it in `with`."""
     pipe = subprocess.PIPE
     return subprocess.Popen([*COMMAND, *map(str, arguments)], stdin=pipe, stdout=pipe, stderr=pipe)
+
+
+def in_process(*arguments: str) -> int:
+    """Run a command in this process and return its exit code: what would be a traceback is an exception."""
+    out = io.TextIOWrapper(io.BytesIO())
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(out):
+        return cli.run(list(arguments))
+
+
+def look(name: str, *how: str) -> None:
+    """All that people do to see how a log is; whatever stands there they get an answer."""
+    for command in (
+        ["stat", name],
+        ["stat", "--json", name],
+        ["ls"],
+        ["verify", name],
+        ["cat", "--ring", name],
+        ["rm", name],
+    ):
+        assert in_process(*command, *how) in (0, 1, 2)
 
 
 @pytest.fixture

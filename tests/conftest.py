@@ -43,6 +43,12 @@ def shared_memory_of(text: str) -> list[str]:
     return [entry for entry in os.listdir(_ring.SHM) if text in entry]
 
 
+def writer_of(file: _ring.RingFile) -> int:
+    """Return the pid of the writer, 0 while what says so is scribbled over: it might be anybody's."""
+    pid = file.ring.writer_pid
+    return pid if _ring.start_ticks(pid) == file.ring.writer_start else 0
+
+
 def stop_writer(name: str, number: int = signal.SIGTERM, ring_dir: str | None = None) -> None:
     """Signal the writer of a log, if it has one, and wait until the kernel says it is gone."""
     try:
@@ -50,8 +56,9 @@ def stop_writer(name: str, number: int = signal.SIGTERM, ring_dir: str | None = 
     except disklog_mp.LogNotFoundError:
         return
     try:
-        pid = file.ring.writer_pid
-        if not pid or not _ring.writer_alive(file):
+        wait_until(lambda: writer_of(file) or not _ring.writer_alive(file))
+        pid = writer_of(file)
+        if not pid:
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)

@@ -7,18 +7,22 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command import in_process, look
 from conftest import stop_writer, wait_until
 from workers import MAP_OFFSET
 
 import disklog_mp
 from disklog_mp import _core, _ring
 from disklog_mp._directory import Directory
+from disklog_mp._options import Options
 from disklog_mp.cli._page_check import check_page
+from disklog_mp.writer import Writer
 
 OpenLog = Callable[..., disklog_mp.Session]
 fork = multiprocessing.get_context("fork")
@@ -173,6 +177,102 @@ class TestHealing:
         log.log(b"y")
         log.sync(5)
 
+    @pytest.mark.parametrize("word", [0, 2, 2**64 - 1])
+    def test_a_producer_stays_attached_whatever_its_slot_says(self, open_log: OpenLog, word: int) -> None:
+        """The kernel knows that it lives: the writer does not leave it alone, and its slot is its own."""
+        log = open_log(linger=0.1)
+        ring, attachment = log._ring, log._attachment
+        assert ring is not None
+        assert attachment is not None
+        ring.store64(_core.SLOTS_OFFSET + 64 * attachment.slot, word)
+        wait_until(lambda: [os.getpid()] == [producer.pid for producer in log.stats().producers])
+
+        log.log(b"x")
+        log.flush(10)
+        assert ring is log._ring
+
+    def test_a_slot_whose_word_says_nothing_is_free_again(self, log: disklog_mp.Session) -> None:
+        """Or scribbling over all of them would lock everybody out."""
+        ring = log._ring
+        assert ring is not None
+        for index in range(1, 4096):
+            ring.store64(_core.SLOTS_OFFSET + 64 * index, 7)
+        wait_until(lambda: len(ring.slots(_core.SLOT_FREE)) == 4095)
+        assert "control block" in str(log.stats().error)
+
+    def test_a_ring_that_seems_to_be_replaced_makes_nobody_wait_for_ever(
+        self, log: disklog_mp.Session
+    ) -> None:
+        """With no writer to put it right log() keeps its timeout, and the next writer takes it up."""
+        log.flush()
+        stop_writer(log.name, signal.SIGKILL)
+        other = disklog_mp.attach(log.name, timeout=0.1)
+        ring = log._ring
+        assert ring is not None
+        ring.halted = _core.REPLACED
+        with pytest.raises(disklog_mp.LogNotFoundError):
+            other.log(b"x")
+        log.log(b"y")  # its session may start one
+        other.log(b"z")
+        other.flush(10)
+        other.close()
+        assert [b"y", b"z"] == [record.data for record in disklog_mp.Reader(log.path)]
+
+    def test_a_claim_in_the_name_of_a_live_producer_is_its_own_while_it_lives(
+        self, log: disklog_mp.Session
+    ) -> None:
+        """Nobody can tell that it never made it: others keep their timeouts until it leaves."""
+        log.log(b"x")
+        log.flush()
+        ring = log._ring
+        assert ring is not None
+        os.kill(ring.writer_pid, signal.SIGSTOP)
+        position = log.log(b"y")
+        pause, go = os.pipe()
+        child = fork.Process(target=attach_until_closed, args=(log.name, pause, go))
+        child.start()
+        os.close(pause)
+        wait_until(lambda: len(ring.slots(_core.SLOT_ATTACHED)) == 2)
+        slot = max(ring.slots(_core.SLOT_ATTACHED))
+        where = MAP_OFFSET + position % ring.capacity // _core.GRANULE * 8
+        ring.store64(where, 1 << 36 | 1 << 33 | slot << 20 | 1)
+        os.kill(ring.writer_pid, signal.SIGCONT)
+        with pytest.raises(disklog_mp.WaitTimeoutError):
+            log.flush(0.5)
+        os.close(go)
+        child.join()
+        log.log(b"z")
+        log.flush(10)
+        assert [b"x", b"z"] == [record.data for record in disklog_mp.Reader(log.path)]
+
+    def test_a_sync_of_what_nobody_logged_keeps_nobody_busy(self, name: str, path: Path) -> None:
+        """There is nothing to sync beyond what is written: once is enough."""
+        work = Writer(name, path, Options(ring_bytes=1 << 16, sync="never", linger=None))
+        jobs, stop = [], threading.Event()
+        real = work._pages.sync_job
+        work._pages.sync_job = lambda: jobs.append(1) or real()  # type: ignore[method-assign, func-returns-value]
+        thread = threading.Thread(target=work.run, args=(stop.is_set,))
+        thread.start()
+        with disklog_mp.attach(name) as log:
+            log.log(b"x")
+            log.sync(10)
+            before = len(jobs)
+            ring = work.ring
+            ring.sync_wanted = ring.written + 4096
+            for _ in range(3):
+                beat = ring.heartbeat
+                wait_until(lambda beat=beat: ring.heartbeat != beat)  # type: ignore[misc]
+        stop.set()
+        thread.join()
+        assert len(jobs) <= before + 1  # that of its leaving
+
+
+def attach_until_closed(name: str, pause: int, go: int) -> None:
+    """Hold a slot until the other end of the pipe is closed."""
+    os.close(go)
+    with disklog_mp.attach(name):
+        os.read(pause, 1)
+
 
 def scribble(name: str, where: str, seed: int, seconds: float) -> None:
     """Overwrite words at random for so long."""
@@ -214,6 +314,13 @@ def follow(path: str, until: float) -> None:
                     return
 
 
+def look_on(name: str, path: str, until: float) -> None:
+    """The command line has an answer, by name and by directory."""
+    while time.monotonic() < until:
+        look(name)
+        in_process("verify", path)
+
+
 @pytest.mark.parametrize("where", REGIONS)
 def test_scribbling_hurts_nobody_for_long(
     open_log: OpenLog,
@@ -232,6 +339,7 @@ def test_scribbling_hurts_nobody_for_long(
     until = time.monotonic() + seconds
     users = [fork.Process(target=use, args=(log.name, until)) for _ in range(3)]
     users.append(fork.Process(target=follow, args=(str(path), until)))
+    users.append(fork.Process(target=look_on, args=(log.name, str(path), until)))
     for user in users:
         user.start()
     rounds = 0

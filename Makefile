@@ -7,6 +7,7 @@ CORE := $(wildcard disklog_mp/csrc/*.[ch]) pyproject.toml
 TORTURE_MINUTES ?= 10
 FUZZ_SECONDS ?= 3600
 CLANG ?= clang
+JOBS ?= 6
 BENCH ?=
 INSTRUCTIONS ?=
 TESTS ?=
@@ -74,9 +75,9 @@ stress: ## what sanitize does, longer
 model: ## the protocol's model, explored exhaustively (needs spin and gcc)
 	tests/model/run
 
-faults: $(VENV)/installed-test ## a process killed, frozen or failed at every step there is, and 2,000 pairs
+faults: $(VENV)/installed-test ## a process killed, frozen or failed at every step there is, alone and in pairs
 	work=$$(mktemp -d) && trap 'rm -rf '$$work EXIT && core=$$($(BIN)/python tests/fault_core.py $$work) && \
-	$(BIN)/python tests/fault_walk.py --every --pairs 2000 --core $$core --path $$work/logs
+	$(BIN)/python tests/fault_walk.py --every --jobs $(JOBS) --core $$core --path $$work/logs
 
 # The peers have an environment of their own, so that none of them is needed for anything else.
 $(BENCH_VENV)/installed: $(CORE) tests/bench/requirements.txt tests/bench/install.py
@@ -90,11 +91,9 @@ bench: $(BENCH_VENV)/installed ## how fast it is on this machine, beside its pee
 
 instructions: $(VENV)/installed ## that append, drain and read take no more instructions than before (needs valgrind)
 	PYTHONPATH=tests $(BIN)/python -m bench.instructions $(INSTRUCTIONS)
+
 long: $(VENV)/installed-test ## 100,000 attached and detached again, 1,000 times two writers started at once
 	DISKLOG_MP_LONG=1 $(BIN)/python -m pytest -m long --timeout 3600 --durations 0
-
-bench: $(VENV)/installed ## how fast it is on this machine
-	$(BIN)/disklog-mp bench $(BENCH)
 
 torture: $(VENV)/installed ## processes killed over and over, for TORTURE_MINUTES
 	$(BIN)/python tests/torture.py $(TORTURE_MINUTES)

@@ -8,9 +8,11 @@ import ctypes
 import errno
 import importlib.machinery
 import importlib.util
+import io
 import mmap
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,20 +25,33 @@ CC = shutil.which("gcc") or shutil.which("cc")
 KILL, FREEZE = -1, -2
 SHORT = 10_000  # not an errno: write half of it, then go on
 RECORD_BYTES = 1 << 20
-# Each is a step that others can see, or that can fail.
-CALLS = (
-    "fchmod",
-    "fdatasync",
-    "fsync",
-    "ftruncate",
-    "link",
-    "makedirs",
-    "open",
-    "posix_fallocate",
-    "pwrite",
-    "rename",
-    "unlink",
-)
+# The system calls of the package: each is a step that others can see, or that can fail.  With what: see
+# their manual pages, EBADF, EINVAL and the like left out, which would be our own mistakes.  Python repeats
+# its own calls after a signal (PEP 475), so EINTR comes up from a handler that raises at the most.
+FAILURES = {
+    "close": ("EIO", "ENOSPC"),  # what a network file system says late; the descriptor is gone all the same
+    "FileIO": ("EMFILE", "ENFILE", "ENOMEM", "EACCES"),  # of /proc/<pid>/stat
+    "fchmod": ("EIO", "EPERM", "EROFS"),
+    "fdatasync": ("EIO", "ENOSPC", "EDQUOT", "EINTR"),
+    "fstat": ("EIO", "ENOMEM"),
+    "fsync": ("EIO", "ENOSPC", "EDQUOT", "EINTR"),
+    "ftruncate": ("EIO", "EINTR", "EPERM"),
+    "futex wait": ("EINTR",),
+    "futex wake": (),
+    "link": ("EIO", "ENOSPC", "EPERM"),
+    "listdir": ("EIO", "EMFILE", "ENFILE", "ENOMEM", "EACCES"),
+    "lock": ("ENOLCK", "EINTR"),
+    "mkdir": ("EIO", "ENOSPC", "EACCES", "EROFS"),
+    "mmap": ("ENOMEM", "EAGAIN", "EACCES"),
+    "open": ("EMFILE", "ENFILE", "ENOMEM", "ENOSPC", "EACCES", "EINTR", "EIO"),
+    "pidfd_open": ("EMFILE", "ENFILE", "ENOMEM", "ENODEV", "EPERM", "ENOSYS"),
+    "posix_fallocate": ("ENOSPC", "EDQUOT", "EIO", "EINTR", "EFBIG", "EOPNOTSUPP"),
+    "pwrite": ("ENOSPC", "EDQUOT", "EIO", "EINTR", "EFBIG", "short"),
+    "rename": ("EIO", "ENOSPC", "EACCES", "EROFS"),
+    "shm_open": ("EMFILE", "ENFILE", "ENOMEM", "ENOSPC", "EACCES", "EINTR"),
+    "stat": ("EIO", "ENOMEM", "EACCES"),
+    "unlink": ("EIO", "EACCES", "EROFS"),
+}
 
 
 def build(directory: Path) -> Path:
@@ -47,7 +62,8 @@ def build(directory: Path) -> Path:
     # The tags are refreshed every second lap, or no test would live to see it.
     options = ["-std=gnu11", "-O2", "-g", "-fPIC", "-shared", "-fvisibility=hidden", "-DDL_REFRESH_LAPS=2"]
     faults = ["-include", str(HERE / "c" / "faults.h"), str(HERE / "c" / "faults.c")]
-    subprocess.run([CC, *options, *faults, *sources, "-o", str(path)], check=True)
+    linking = ["-Wl,-z,now,--wrap=mmap,--wrap=syscall"]  # bound now, or most instructions are the linker's
+    subprocess.run([CC, *options, *faults, *sources, *linking, "-o", str(path)], check=True)
     return path
 
 
@@ -73,20 +89,26 @@ class Faults:
         loader.exec_module(module)
         sys.modules["disklog_mp._core"] = module
         self._library = ctypes.CDLL(str(core))
-        self._memory = mmap.mmap(-1, RECORD_BYTES)
+        self.begin()
         self._wrap_calls()
 
     def _wrap_calls(self) -> None:
         import posix_ipc
 
-        from disklog_mp import _directory, _files, _ring
+        from disklog_mp import _directory, _files, _ring, session
 
-        wrapped = {name: self._wrapped(name, getattr(os, name)) for name in CALLS}
+        wrapped = {name: self._wrapped(name, getattr(os, name)) for name in FAILURES if hasattr(os, name)}
         wrapped["pwrite"] = self._wrapped_pwrite
-        for module in (_directory, _files, _ring):
+        wrapped["close"] = self._wrapped_close
+        # Memory and /proc have nothing to say when they are closed.
+        silent = {name: call for name, call in wrapped.items() if name != "close"}
+        for module in (_directory, _files):
             module.os = _Calls(os, wrapped)  # type: ignore[attr-defined]
+        for module in (_ring, session):
+            module.os = _Calls(os, silent)  # type: ignore[attr-defined]
         locking = {"fcntl": self._wrapped("lock", _files.fcntl.fcntl)}
         _files.fcntl = _Calls(_files.fcntl, locking)  # type: ignore[assignment]
+        _ring.io = _Calls(io, {"FileIO": self._wrapped("FileIO", io.FileIO)})  # type: ignore[assignment]
         memory = {"SharedMemory": self._wrapped("shm_open", posix_ipc.SharedMemory)}
         _ring.posix_ipc = _Calls(posix_ipc, memory)  # type: ignore[assignment]
 
@@ -105,25 +127,54 @@ class Faults:
             raise OSError(error, os.strerror(error))
         return os.pwrite(fd, data, offset)
 
+    def _wrapped_close(self, fd: int) -> None:
+        error = self._library.dl_fault_point(b"close")
+        os.close(fd)
+        if error:
+            raise OSError(error, os.strerror(error))
+
     def point(self, label: str) -> None:
         """A point in Python."""
         error = self._library.dl_fault_point(label.encode())
         if error:
             raise OSError(error, os.strerror(error))
 
-    def arm(self, label: str, nth: int, action: int, times: int = 1) -> None:
-        """Kill, freeze or fail (an errno) when the label is met for the nth time from now on."""
-        assert self._library.dl_fault_arm(label.encode(), nth, times, action) == 0
+    def arm(self, label: str, nth: int, action: int, times: int = 1, *, after: bool = False) -> None:
+        """Kill, freeze or fail (an errno) when the label is met for the nth time from now on; `after`: from
+        when another fault, of any process, has acted.
+        """
+        assert self._library.dl_fault_arm(label.encode(), nth, times, action, after) == 0
+
+    def begin(self) -> None:
+        """Give those who are forked from here on a memory of their own to count and record in."""
+        self._memory = mmap.mmap(-1, RECORD_BYTES)
+        self._acted = mmap.mmap(-1, mmap.PAGESIZE)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self._acted))
+        self._library.dl_fault_share(ctypes.c_void_p(address))
+
+    def forget(self) -> None:
+        """Empty what was counted and recorded."""
+        self._acted[:4] = bytes(4)
+        self._memory[:] = bytes(RECORD_BYTES)
+
+    def acted(self) -> int:
+        """Return how often a fault has acted since forget()."""
+        return int.from_bytes(self._acted[:4], sys.byteorder)
 
     def record(self) -> None:
         """From now on, keep the labels met; in memory that forked children share."""
-        self._memory[:] = bytes(RECORD_BYTES)
         address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         self._library.dl_fault_record(ctypes.c_void_p(address), RECORD_BYTES)
 
     def recorded(self) -> list[str]:
         """Return the labels met since record()."""
-        return self._memory[:].rstrip(b"\0").decode().split("\0")
+        text = self._memory[:].rstrip(b"\0").decode()
+        return text.split("\0") if text else []
+
+
+def die_with_parent() -> None:
+    """Have this process killed when the one that forked it ends, however that comes."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def errno_of(name: str) -> int:

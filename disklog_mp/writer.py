@@ -323,6 +323,9 @@ class Writer:
         self._remember(_core.OPTIONS, _core.OPTIONS_LENGTH)
         self._remember(BOOKS, BOOKS_LENGTH)
         self._suspects: set[tuple[int, int]] = set()
+        end = _core.SLOTS_OFFSET + SLOT_LENGTH * _core.SLOTS
+        slots = memory[_core.SLOTS_OFFSET : end].cast("Q")
+        self._slot_words: list[int] = slots[:: SLOT_LENGTH // 8].tolist()  # as they were freed
 
     def _remember(self, start: int, length: int) -> None:
         """Keep what is the writer's own and stands there now, to put it right if somebody scribbles."""
@@ -330,6 +333,7 @@ class Writer:
 
     def _retire_slot(self, index: int) -> None:
         self.ring.retire(index)
+        self._slot_words[index] = self.ring.load64(_core.SLOTS_OFFSET + SLOT_LENGTH * index)
         self._remember(BOOKS, BOOKS_LENGTH)
 
     def _file_(self) -> _ring.RingFile:
@@ -631,8 +635,9 @@ class Writer:
             self._troubles.over("directory", "the log's directory is there")
 
     def _heal_slots(self) -> bool:
-        """Whoever holds the lock on a slot is attached, whatever its word says; and a word that says nothing
-        that can be would keep the slot for ever.
+        """Whoever holds the lock on a slot is attached, whatever its word says, unless it is the word of a
+        slot that was freed: then he is about to attach, or has detached.  And a word that says nothing that
+        can be would keep the slot for ever.
         """
         ring, damaged, suspects = self.ring, False, set()
         taken = _files.locked_bytes(self._file_().fd, 0, _core.SLOTS)
@@ -640,6 +645,8 @@ class Writer:
             at = _core.SLOTS_OFFSET + SLOT_LENGTH * index
             word = ring.load64(at)
             state = word & 0xFFFFFFFF
+            if state == _core.SLOT_FREE and word == self._slot_words[index]:
+                continue
             if (index, word) not in self._suspects:  # it may be coming or going just now
                 suspects.add((index, word))
             elif state != _core.SLOT_ATTACHED:
@@ -739,7 +746,10 @@ class Writer:
 
     def _is_unused(self) -> bool:
         ring = self.ring
-        if self._reap() or _files.locked_bytes(self._file_().fd, 0, _core.SLOTS):
+        try:
+            if self._reap() or _files.locked_bytes(self._file_().fd, 0, _core.SLOTS):
+                return False
+        except OSError:  # the kernel cannot say now
             return False
         return ring.frontier(self._pages.position) == self._pages.position
 

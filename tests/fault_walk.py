@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -113,7 +114,7 @@ class Walk:
         """Every label of a life, at its first time and in the middle, or at every time."""
         role, steps = STORIES[story].role, STORIES[story].steps
         for label, count in self.labels(story)[""].items():
-            if (only and label not in only) or (steps and not every and label not in steps):
+            if (only and label not in only) or not re.fullmatch(steps, label):
                 continue
             for nth in range(1, count + 1) if every else sorted({1, count // 2 + 1}):
                 for action in ("kill", "freeze"):

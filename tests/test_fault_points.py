@@ -54,7 +54,7 @@ CHANGES = {
         "        index = position & self._mask\n        ring.release(position, end)\n",
         "writer",
         ("pwrite",),
-        LOST,
+        LOST + "|is not written",  # what was overwritten may also lead nowhere
     ),
     "published before it is written": Change(
         "_page_writer.py",
@@ -65,7 +65,7 @@ CHANGES = {
         LOST,
     ),
     "a retirement not resumed": Change(
-        "writer.py", "        ring.retire_resume()\n", "", "reuse", ("retire:C",), "died before they counted"
+        "writer.py", "        ring.retire_resume()\n", "", "writer", ("retire:C",), "died before they counted"
     ),
     "a slot freed before its claims are drained": Change(
         "writer.py",
@@ -73,7 +73,7 @@ CHANGES = {
         "self._marks[slot.index] = position",
         "reuse",
         ("retire:A",),
-        "is not written|taken for the late one's",
+        "taken for the late one's",
     ),
     "no look at who came while the ring was closed": Change(
         "writer.py",

@@ -56,14 +56,6 @@ CHANGES = {
         ("pwrite",),
         LOST + "|is not written",  # what was overwritten may also lead nowhere
     ),
-    "published before it is written": Change(
-        "_page_writer.py",
-        "        page.reserve(watermark)\n",
-        "        page.reserve(watermark)\n        page.publish(watermark, 0, last_time)\n",
-        "writer",
-        ("pwrite",),
-        LOST,
-    ),
     "a retirement not resumed": Change(
         "writer.py", "        ring.retire_resume()\n", "", "writer", ("retire:C",), "died before they counted"
     ),

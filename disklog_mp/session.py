@@ -229,6 +229,7 @@ def _give_back(attachment: _Attachment) -> None:
 def _detach_unused() -> None:
     """And be busy no more."""
     global _busy
+    _busy = True
     for pair in list(_leaving):
         if not pair[0]._unbind():
             _leaving.remove(pair)

@@ -212,12 +212,12 @@ class Scene:
             os.unlink(os.path.join(_ring.SHM, entry))
 
     def _end_started(self) -> bool:
-        """Writers that sessions started: one may be about to fork."""
+        """Writers that sessions started: one may fork, and end, while we look."""
         pids = processes_of(self.name)
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        return not pids
+        return not pids and not processes_of(self.name)
 
 
 @contextlib.contextmanager

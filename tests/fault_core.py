@@ -172,9 +172,11 @@ class Faults:
         return text.split("\0") if text else []
 
 
-def die_with_parent() -> None:
+def die_with(parent: int) -> None:
     """Have this process killed when the one that forked it ends, however that comes."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def errno_of(name: str) -> int:

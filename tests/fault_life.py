@@ -90,11 +90,12 @@ class Life:
 
     def fork(self, role: str, work: Callable[[], None]) -> int:
         """Run work in a child that ends with it; armed if there is a fault for that role."""
+        parent = os.getpid()
         pid = os.fork()
         if pid:
             self.pids[pid] = role
             return pid
-        fault_core.die_with_parent()
+        fault_core.die_with(parent)
         status = 1
         try:
             fault = self.armed.get(role)

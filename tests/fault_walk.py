@@ -232,11 +232,11 @@ def walk(given: argparse.Namespace, number: int) -> dict[str, Any]:
 
 def side_by_side(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Fork the walkers; yield what each found."""
-    readers = []
+    readers, parent = [], os.getpid()
     for number in range(given.jobs):
         read, write = os.pipe()
         if os.fork() == 0:
-            fault_core.die_with_parent()
+            fault_core.die_with(parent)
             os.close(read)
             with open(write, "w") as file:
                 json.dump(walk(given, number), file)

@@ -686,14 +686,14 @@ class PageWriter:
             return
         path = self.directory.bad_path(number, survey.end)
         repairs.set_aside.append(path)
-        if (number, survey.end) in self.directory.set_aside():
-            return  # by a repair that was interrupted
-        new_path = self.directory.new_path(number)
-        file = self._create(new_path)
-        try:
-            file.write_at(bad, 0)
-            file.sync()
-        finally:
-            file.close()
-        self.directory.files.rename(new_path, path)
-        self._names += 1
+        if (number, survey.end) not in self.directory.set_aside():  # by a repair that was interrupted
+            new_path = self.directory.new_path(number)
+            file = self._create(new_path)
+            try:
+                file.write_at(bad, 0)
+                file.sync()
+            finally:
+                file.close()
+            self.directory.files.rename(new_path, path)
+            self._names += 1
+        self.directory.files.sync_directory(self.directory.path)  # before the page gives up its own

@@ -24,7 +24,7 @@ from pages import page_path
 
 import disklog_mp
 from disklog_mp import _core, _files, _ring, writer
-from disklog_mp._files import RealFile, RealFiles
+from disklog_mp._files import REAL, Files, RealFile, RealFiles
 from disklog_mp._options import Options
 from disklog_mp._page_format import HEADER_LENGTH
 from disklog_mp.writer import Writer
@@ -57,7 +57,7 @@ class Life:
     """A log whose writer runs in a thread over a file system that forgets, and is watched at each step."""
 
     def __init__(self, name: str, path: Path, sync: str, clock: Clock) -> None:
-        self.sync, self.clock = sync, clock
+        self._name, self.sync, self.clock = name, sync, clock
         self.path, self.ring_dir = path, path.parent / "rings"
         self.options = Options(ring_bytes=1 << 14, page_records=4, page_bytes=8192, sync=sync, linger=None)
         self.promised = 0
@@ -65,7 +65,7 @@ class Life:
         self.files = FaultyFiles(self._look)
         self._looking = threading.Lock()
         self._ring: _core.Ring | None = None
-        work = Writer(name, path, self.options, ring_dir=str(self.ring_dir), files=self.files)
+        work = self.write(self.files)
         self._ring = work.ring
         stop = threading.Event()
         thread = threading.Thread(target=work.run, args=(stop.is_set,))
@@ -77,6 +77,23 @@ class Life:
             stop.set()
             thread.join()
         self.records: Found = found(path)
+
+    def leave(self, contents: dict[str, bytes], ring: bytes) -> None:
+        """Have the disk hold just that, and the ring's file, if it is kept."""
+        put(self.path, contents)
+        put(self.ring_dir, {f"disklog-{self._name}": ring} if ring else {})
+
+    def write(self, files: Files = REAL) -> Writer:
+        """Take the log over."""
+        return Writer(self._name, self.path, self.options, ring_dir=str(self.ring_dir), files=files)
+
+    def take_over(self) -> list[Disk]:
+        """The same, from a disk that holds all there is; return what it holds before each step."""
+        steps: list[Disk] = []
+        files = FaultyFiles(lambda: steps.append(files.disk(self.path)))
+        files.trust(self.path)
+        self.write(files).close()
+        return steps
 
     def _look(self) -> None:
         with self._looking:
@@ -158,18 +175,42 @@ def test_what_the_policy_made_durable_survives_a_power_loss_at_any_step(
     monkeypatch.setattr(writer, "time", time)
     next_boot()
     dice = Random(1)
+    seen = set()
     for step, (disk, promised, ring) in enumerate(life.moments):
         some = [page for page in disk.unsynced() if dice.random() < 0.5]
         for names, pages in ((disk.names_synced, []), (disk.names, []), (disk.names, some)):
-            put(path, disk.survivors(names, pages))
-            put(life.ring_dir, {f"disklog-{name}": ring} if ring else {})
-            work = Writer(name, path, life.options, ring_dir=str(life.ring_dir))
-            work.close()
+            contents = disk.survivors(names, pages)
+            case = (frozenset(contents.items()), promised, ring)
+            if case in seen:
+                continue
+            seen.add(case)
+            life.leave(contents, ring)
+            life.write().close()
             left = found(path)
 
             assert {each for each in life.records if each[0] < promised} <= left, f"step {step}"
             assert left <= life.records, f"step {step}"
     assert life.moments[-1].promised >= life.promised > 0
+
+
+def test_power_lost_again_while_a_writer_takes_over(
+    name: str, path: Path, next_boot: Callable[[], None]
+) -> None:
+    """At each step of its recovery, with an old ring's file beside it or without: the next one recovers all
+    that was durable.
+    """
+    life = Life(name, path, "never", Clock())
+    next_boot()
+    kept = [moment for moment in life.moments if moment.ring]
+    for disk, promised, ring in kept[:: max(1, len(kept) // 4)]:
+        for file in (ring, b""):
+            life.leave(disk.survivors(disk.names, disk.unsynced()), file)
+            for step in life.take_over():
+                for names in (step.names_synced, step.names):
+                    life.leave(step.survivors(names, []), file)
+                    life.write().close()
+
+                    assert {each for each in life.records if each[0] < promised} <= found(path)
 
 
 class SlowFiles(RealFiles):

@@ -533,7 +533,7 @@ def test_a_frozen_writer_costs_one_wait_and_the_drops_are_told(
         assert handler._session is not None
         assert handler._session.stats().dropped == dropped
         handler.flush()  # in vain, but not for ever
-    handler.flush()
+    handler._session.flush(60)
     log_some(logger, 10)
 
     assert handler.errors == []
@@ -552,7 +552,8 @@ def test_policies_without_waiting(
     logger.info("first")
     with stopped_writer(name):
         log_some(logger, 3000)
-    handler.flush()
+    assert handler._session is not None
+    handler._session.flush(60)
 
     assert handler.dropped > 100
     expected = {disklog_mp.RingFullError} if policy == "raise" else set()

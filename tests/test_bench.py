@@ -24,7 +24,7 @@ fn=(1) memcpy
 0 20
 +3 5
 
-ob=(2) /work/_core.so
+ob=(2) /tmp/x/_core.so
 fn=(2) dl_append
 10 30
 cob=(1)
@@ -33,6 +33,8 @@ calls=7 0
 12 25
 -1 2
 * 3
+fn=(4) wall_look
+5 1000
 ob=(3) /bin/program
 fn=(3) main
 0 15

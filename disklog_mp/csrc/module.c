@@ -652,17 +652,14 @@ static PyObject *ring_slot(PyObject *self, PyObject *args)
                          atomic_load(&slot->dropped), atomic_load(&slot->waited));
 }
 
-/* Indexes of the slots in that state. */
-static PyObject *ring_slots(PyObject *self, PyObject *args)
+/* Indexes of the slots in a state between two, so many at the most. */
+static PyObject *slots_between(PyObject *self, uint32_t lowest, uint32_t highest, unsigned int most)
 {
-    unsigned int state;
-    unsigned int most = DL_SLOTS;
-    if (!PyArg_ParseTuple(args, "I|I", &state, &most))
-        return NULL;
     PyObject *list = PyList_New(0);
     for (unsigned int i = 0, found = 0; list != NULL && i < DL_SLOTS && found < most; i++) {
         /* In the single order: after closing a ring, it is half of Dekker's with those who attach. */
-        if ((uint32_t)atomic_load(&ring_of(self)->slots[i].word) != state)
+        uint32_t state = (uint32_t)atomic_load(&ring_of(self)->slots[i].word);
+        if (state < lowest || state > highest)
             continue;
         PyObject *index = PyLong_FromUnsignedLong(i);
         if (index == NULL || PyList_Append(list, index) != 0) {
@@ -675,22 +672,19 @@ static PyObject *ring_slots(PyObject *self, PyObject *args)
     return list;
 }
 
+/* Indexes of the slots in that state. */
+static PyObject *ring_slots(PyObject *self, PyObject *args)
+{
+    unsigned int state;
+    unsigned int most = DL_SLOTS;
+    return PyArg_ParseTuple(args, "I|I", &state, &most) ? slots_between(self, state, state, most) : NULL;
+}
+
 /* Indexes of the slots whose state is none that can be. */
 static PyObject *ring_odd_slots(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    PyObject *list = PyList_New(0);
-    for (unsigned int i = 0; list != NULL && i < DL_SLOTS; i++) {
-        if ((uint32_t)atomic_load(&ring_of(self)->slots[i].word) <= DL_SLOT_DETACHED)
-            continue;
-        PyObject *index = PyLong_FromUnsignedLong(i);
-        if (index == NULL || PyList_Append(list, index) != 0) {
-            Py_DecRef(list);
-            list = NULL;
-        }
-        Py_DecRef(index);
-    }
-    return list;
+    return slots_between(self, DL_SLOT_DETACHED + 1u, UINT32_MAX, DL_SLOTS);
 }
 
 /* Fill a FREE slot; the caller holds the kernel's lock on its byte. */

@@ -55,7 +55,7 @@ static inline uint64_t wall_read(void)
 }
 
 /* Read the clock, and begin another slice when the last is over. */
-static uint64_t wall_look(void)
+static __attribute__((noinline)) uint64_t wall_look(void)
 {
     uint64_t before = WALL_TICKS(), ns = wall_read(), ticks = WALL_TICKS();
     uint64_t ticks_passed = ticks - wall.ticks, ns_passed = ns - wall.ns;

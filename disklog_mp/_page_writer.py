@@ -28,8 +28,8 @@ class Recovered(NamedTuple):
 
     position: int
     number: int
-    records: int  # counted in the last page
-    abandoned: int  # frames of dead producers in it
+    records: int  # that can be read: in sealed pages as they say, in the others counted
+    abandoned: int  # frames of dead producers in those that were counted
     corrupt_ranges: int
     corrupt_bytes: int
     torn_bytes: int  # bytes behind the last valid frame that were once published, or are not zero
@@ -110,6 +110,8 @@ class _Repairs:
         self.corrupt_ranges += survey.corrupt_ranges
         self.corrupt_bytes += survey.corrupt_bytes
         self.torn_bytes += survey.torn_end - survey.end
+        self.records += survey.valid
+        self.abandoned += survey.abandoned
 
     def report(self, position: int, number: int) -> Recovered:
         return Recovered(
@@ -589,6 +591,8 @@ class PageWriter:
                 page = PageFile(files.open(path, writable=True), header, found.size)
                 self._seal_older(page, found, following, repairs)
                 line = page.read_line()
+            else:
+                repairs.records += line.records
             if not found.is_sealed or durable is None or found.ends_at() > durable:
                 crc = line.data_crc ^ 0xFFFFFFFF
                 self._unsynced.append(_Sealed(header, line.watermark, crc, self._asleep(number)))
@@ -622,7 +626,6 @@ class PageWriter:
         header, line = last.header, last.line
         page = PageFile(last.file, header, last.size)
         survey = last.survey_last(ring_is_there, released)
-        repairs.records, repairs.abandoned = survey.valid, survey.abandoned
         if last.is_sealed:
             repairs.count(survey)
             page.resume(line.watermark, line.records, line.data_crc ^ 0xFFFFFFFF)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from disklog_mp import _core, _ring
+from disklog_mp import _core, _repair, _ring
+from disklog_mp._repair import Repair
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Stats:
     writer_pid: int  # 0: none alive
     writers: int  # that this ring has had
     error: str | None  # the last one that is not over
+    repair: Repair | None  # the last one, by a writer of this ring
     producers: tuple[ProducerStats, ...]
 
 
@@ -82,6 +84,7 @@ def read(file: _ring.RingFile) -> Stats:
         writer_pid=ring.writer_pid if _ring.writer_alive(file) else 0,
         writers=ring.writer_count,
         error=error_text(ring) if ring.error_time else None,
+        repair=_repair.read(ring),
         producers=tuple(producers),
     )
 

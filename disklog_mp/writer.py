@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from disklog_mp import _core, _files, _orphan, _ring, _salvage
+from disklog_mp import _core, _files, _orphan, _repair, _ring, _salvage
 from disklog_mp._directory import Directory
 from disklog_mp._files import REAL, Files
 from disklog_mp._options import Options, group_id, parse_duration
@@ -72,6 +72,7 @@ class Writer:
             raise self._active()
         self._file: _ring.RingFile | None = None
         self._troubles = Troubles(self.name)
+        self._left = 0  # what stands in the ring below was left by a writer that died
         try:
             self._pages = PageWriter(self._directory, name, options, self._gid)
             self._directory.note(f"{self._who.pid} {name}\n")
@@ -85,6 +86,8 @@ class Writer:
             self._directory.unlock()
             self._troubles.close()
             raise
+        self._tell_of_repair(found := _found(self.recovered))
+        self._repair = found if self._left > self._pages.position else None
         # Rings this writer closed, while somebody is still attached to them: they will come over.
         self._former: list[tuple[_ring.RingFile, _ring.Witnesses]] = []
         self._marks: dict[int, int] = {}  # dead producers' slots: release up to here, then retire
@@ -260,6 +263,8 @@ class Writer:
                 self._save(run)
             pages.leap(max(position, pages.position))
         ring.release(pages.position, pages.position)
+        if ring.writer_pid:
+            self._left = ring.frontier(pages.position)
 
     def _released(self, ring: _core.Ring) -> int:
         """Up to where the ring says that it was released; what the pages say, if that cannot be."""
@@ -400,7 +405,8 @@ class Writer:
         if records_room <= 0:
             self._roll()
             return True
-        segment = ring.drain(position, min(room, SEGMENT), records_room)
+        most = min(SEGMENT, self._left - position) if position < self._left else SEGMENT
+        segment = ring.drain(position, min(room, most), records_room)
         end, length, records, last_time, stop, following = segment
         if end == position:
             if stop == _core.STOP_LIMIT:
@@ -422,6 +428,9 @@ class Writer:
         pages.append(self._data[index : index + length], end, records, last_time)
         self._ease()
         ring.records = pages.number
+        if self._repair is not None:
+            self._repair.ring_records += records
+            self._end_repair()
         if pages.page_number != ring.page or pages.is_empty():
             self._after_roll()
         ring.written = end
@@ -474,6 +483,8 @@ class Writer:
             return False
         if ring.abandon(self._pages.position):
             ring.abandoned = self._abandoned = self._abandoned + 1 & WORD
+            if self._repair is not None:
+                self._repair.ring_abandoned += 1
         return True
 
     def _lose_patience(self, slot: _ring.Slot) -> None:
@@ -686,6 +697,8 @@ class Writer:
             for i, total in enumerate(totals):
                 ring.store64(_core.TOTALS + 8 * i, total)
             ring.base_records = old.ring.base_records
+            if (repair := _repair.read(old.ring)) is not None:
+                repair.store(ring)
             ring.abandoned = self._abandoned
             ring.writer_count = old.ring.writer_count
             ring.durable = old.ring.durable
@@ -736,6 +749,19 @@ class Writer:
         if run.records > records_room or len(run.data) > room:
             pages.seal()
         pages.append(run.data, run.end, run.records, run.last_time)
+
+    # -- repair ------------------------------------------------------------------------------------------
+
+    def _end_repair(self) -> None:
+        """Tell of what was in the ring when it is all in pages."""
+        if self._repair is not None and self._pages.position >= self._left:
+            self._tell_of_repair(self._repair)
+            self._repair = None
+
+    def _tell_of_repair(self, repair: _repair.Repair) -> None:
+        if repair.is_worth_telling():
+            repair.store(self.ring)
+            self._troubles.say(f"repaired what a crash left: {repair.text()}")
 
     # -- leaving -----------------------------------------------------------------------------------------
 
@@ -790,6 +816,18 @@ class Writer:
         self._data.release()
         self._directory.unlock()
         self._troubles.close()
+
+
+def _found(recovered: Recovered) -> _repair.Repair:
+    return _repair.Repair(
+        time=time.time_ns(),
+        records=recovered.records,
+        abandoned=recovered.abandoned,
+        torn_bytes=recovered.torn_bytes,
+        corrupt_ranges=recovered.corrupt_ranges,
+        corrupt_bytes=recovered.corrupt_bytes,
+        set_aside=len(recovered.set_aside),
+    )
 
 
 class _Syncer:

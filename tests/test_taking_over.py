@@ -4,14 +4,19 @@ is believed.
 
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
+from command import objects, run
 from conftest import wait_until
 from pages import page_path
-from workers import write_log
+from workers import claim_and, write_log
 
 import disklog_mp
 from disklog_mp import _ring
@@ -165,3 +170,130 @@ def test_what_is_durable_is_not_synced_again(orphan: disklog_mp.Session, path: P
         assert len(work._pages.sync_job().files) == 3
     finally:
         work.close()
+
+
+# -- the report ----------------------------------------------------------------------------------------------
+
+
+def damage(path: Path, offset: int, data: bytes) -> None:
+    with open(page_path(path, 3), "r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def take_over(name: str, path: Path, capfd: pytest.CaptureFixture[str]) -> tuple[list[str], dict[str, Any]]:
+    """Let a writer of this process drain the ring and leave; what it said, and what `stat` tells then."""
+    work = Writer(name, path, OPTIONS)
+    with disklog_mp.attach(name):
+        work.run(lambda: True)
+        (told,) = objects("stat", name, code=1)  # no writer is alive
+    return capfd.readouterr().err.splitlines(), told
+
+
+END = 4096 + 2 * SPAN  # of the last page
+NOTHING = {
+    "records": LOGGED, "abandoned": 0, "torn_bytes": 0, "corrupt_ranges": 0, "corrupt_bytes": 0,
+    "set_aside": 0, "ring_records": 0, "ring_abandoned": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("offset", "noise", "repair", "said"),
+    [
+        (END, b"", None, ""),
+        (
+            END, b"?" * 100, {"torn_bytes": 100, "set_aside": 1},
+            "12 records kept in pages, 100 torn bytes, 1 file set aside",
+        ),
+        (
+            4096 + 24, b"?", {"records": LOGGED - 1, "corrupt_ranges": 1, "corrupt_bytes": SPAN},
+            "11 records kept in pages, 1 corrupt range (32 bytes)",
+        ),
+        (
+            END - 1, b"?" * 33,
+            {"torn_bytes": 32, "set_aside": 1},
+            "12 records kept in pages, 32 torn bytes, 1 file set aside",
+        ),
+    ],
+    ids=["nothing", "noise behind the end", "a record", "noise from the padding on"],
+)  # fmt: skip
+def test_what_was_repaired_is_told_and_kept(
+    orphan: disklog_mp.Session,
+    name: str,
+    path: Path,
+    capfd: pytest.CaptureFixture[str],
+    offset: int,
+    noise: bytes,
+    repair: dict[str, int] | None,
+    said: str,
+) -> None:
+    """Without the ring: one line on stderr, and the same in `stat`; nothing for a clean log."""
+    orphan.close()
+    _ring.unlink(name, None)
+    damage(path, offset, noise)
+    said_lines, told = take_over(name, path, capfd)
+
+    if repair is None:
+        assert (said_lines, told["repair"]) == ([], None)
+        return
+    assert told["repair"].pop("time") > 0
+    assert told["repair"] == {**NOTHING, **repair}
+    assert said_lines == [f"disklog-mp: {name}: repaired what a crash left: {said}"]
+    assert told["error"] is None
+
+
+def test_what_was_taken_from_the_ring_is_told(
+    orphan: disklog_mp.Session, name: str, path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Records nobody had written, and the claim of a producer that died; but not what is logged later."""
+    orphan.log(b"left")
+    orphan.log_many([b"two", b"more"])
+    victim = multiprocessing.get_context("spawn").Process(target=claim_and, args=(name, signal.SIGKILL))
+    victim.start()
+    victim.join()
+    victim.close()
+    orphan.log(b"behind it")
+    work = Writer(name, path, OPTIONS)
+    orphan.log(b"later")
+    work.run(lambda: True)
+    (told,) = objects("stat", name, code=1)  # no writer is alive
+    said = run("stat", name).stdout.decode().splitlines()
+
+    assert told["repair"].pop("time") > 0
+    assert told["repair"] == {**NOTHING, "ring_records": 4, "ring_abandoned": 1}
+    text = "12 records kept in pages, 4 records taken from the ring of a writer that died, 1 abandoned frame"
+    assert any(line.startswith("repaired ") and line.endswith(text) for line in said)
+    assert f"disklog-mp: {name}: repaired what a crash left: {text}" in capfd.readouterr().err.splitlines()
+
+
+def test_a_writer_that_left_in_good_order_left_nothing_to_repair(
+    orphan: disklog_mp.Session, name: str, path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its ring stays for those who are attached, and what they logged meanwhile is no repair."""
+    Writer(name, path, OPTIONS).run(lambda: True)
+    orphan.log(b"meanwhile")
+    capfd.readouterr()
+    Writer(name, path, OPTIONS).run(lambda: True)
+
+    assert orphan.stats().repair is None
+    assert capfd.readouterr().err == ""
+
+
+def test_a_writer_that_open_started_tells_too(name: str, path: Path, tmp_path: Path) -> None:
+    """On the stderr of whoever started it; `stat` is content."""
+    code = "import sys, disklog_mp; disklog_mp.open(sys.argv[1], sys.argv[2], linger=0).log(b'x')"
+    command = [sys.executable, "-c", code, name, str(path)]
+    for noise in (b"", b"noise"):
+        if noise:
+            with open(page_path(path), "r+b") as file:
+                file.seek(4096 + SPAN)
+                file.write(noise)
+        with open(tmp_path / "stderr", "wb") as stderr:
+            subprocess.run(command, stderr=stderr, check=True, timeout=60)
+            wait_until(lambda: not os.path.exists(_ring.ring_path(name, None)), 30)
+
+    said = (tmp_path / "stderr").read_text()
+    assert said == (
+        f"disklog-mp: {name}: repaired what a crash left: 1 record kept in pages, 5 torn bytes, "
+        f"1 file set aside\n"
+    )

@@ -75,7 +75,7 @@ def serve(name: str, directory: str, ring_dir: str | None, **options: Any) -> in
 
 
 def _introduce(say: Callable[[str], None], name: str, work: writer.Writer) -> None:
-    """Say what is served, and what recovery found."""
+    """Say what is served."""
     found = work.recovered
     say(
         f"process {os.getpid()} writes to {work.path}, ring of {_text.size(work.ring.capacity)}; "
@@ -83,10 +83,3 @@ def _introduce(say: Callable[[str], None], name: str, work: writer.Writer) -> No
     )
     if found.number or found.position:
         say(f"goes on at record {found.number:,}, position {found.position:,}")
-    if found.corrupt_ranges:
-        ranges = _text.plural(found.corrupt_ranges, "corrupt range")
-        say(f"{ranges}, {found.corrupt_bytes:,} bytes, in its last page")
-    if found.torn_bytes:
-        say(f"{found.torn_bytes:,} bytes behind the last whole record could not be read")
-    for path in found.set_aside:
-        say(f"kept aside {path}")

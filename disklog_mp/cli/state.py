@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from disklog_mp import _core, _ring, _stats
+from disklog_mp._repair import Repair
 from disklog_mp.cli import _claims, _directory_facts, _logs, _producers, _text
 from disklog_mp.errors import DiskLogError
 
@@ -115,6 +116,9 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     span = f" ({facts['first_page']} to {facts['last_page']})" if facts["pages"] else ""
     pages = f"{_text.plural(facts['pages'], 'page')}{span}, {_text.size(facts['page_bytes'])}"
     rows.append(("records", f"{facts['records']:,} since the log began; kept are {pages}"))
+    if facts.get("repair"):
+        repair = Repair(**facts["repair"])
+        rows.append(("repaired", f"{_text.moment(repair.time)}: {repair.text()}"))
     if facts.get("last_time"):
         last = _text.moment(facts["last_time"])
         rows.append(("times", f"{_text.moment(facts['first_time'])} to {last}"))

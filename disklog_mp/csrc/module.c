@@ -1902,6 +1902,7 @@ static const struct {
     {"ROLL_WANTED", DL_CONTROL_OFFSET + offsetof(struct dl_control, roll_wanted)},
     {"TOTALS", DL_CONTROL_OFFSET + offsetof(struct dl_control, totals)},
     {"WRITER_COUNT", DL_CONTROL_OFFSET + offsetof(struct dl_control, writer_count)},
+    {"REPAIR", DL_CONTROL_OFFSET + offsetof(struct dl_control, repair)},
     {"ERROR_TEXT", DL_CONTROL_OFFSET + offsetof(struct dl_control, error_text)},
     {"ERROR_TEXT_LENGTH", sizeof(((struct dl_control *)0)->error_text)},
     {"OPTIONS", DL_CONTROL_OFFSET + offsetof(struct dl_control, options)},

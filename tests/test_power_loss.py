@@ -131,15 +131,15 @@ class Life:
         if self.sync == "1s":
             assert ring.durable == self.promised
             self.clock.now += 1.0
-            wait_until(lambda: ring.durable >= written)
+            wait_until(lambda: ring.durable >= written, 60)
             self.promised = written
         elif self.sync == "page":
             pages = disklog_mp.Reader(self.path).pages()
             sealed = max([0, *(page.end_position() for page in pages if page.sealed)])
-            wait_until(lambda: ring.durable >= sealed)
+            wait_until(lambda: ring.durable >= sealed, 60)
             self.promised = max(self.promised, sealed)
         elif self.sync == "always":
-            wait_until(lambda: ring.released >= written)
+            wait_until(lambda: ring.released >= written, 60)
         else:
             assert ring.durable == self.promised
 
@@ -236,7 +236,7 @@ class SlowFile(RealFile):
     def sync(self) -> None:
         if self.size() > HEADER_LENGTH:
             self._files.syncing.set()
-            assert self._files.go.wait(30)
+            assert self._files.go.wait(60)
         super().sync()
 
 
@@ -253,13 +253,13 @@ def test_a_page_sealed_while_a_sync_is_under_way_is_synced_next(name: str, path:
             log.log(b"in page 1")
             log.flush()
             log.roll()
-            assert files.syncing.wait(30)
+            assert files.syncing.wait(60)
             log.log(b"in page 2")
             log.flush()
             log.roll()
-            wait_until(lambda: all(page.sealed for page in disklog_mp.Reader(path).pages()))
+            wait_until(lambda: all(page.sealed for page in disklog_mp.Reader(path).pages()), 60)
             files.go.set()
-            wait_until(lambda: log.stats().durable >= log._end)
+            wait_until(lambda: log.stats().durable >= log._end, 60)
     finally:
         files.go.set()
         stop.set()
@@ -321,7 +321,9 @@ def test_what_is_called_durable_went_through_the_kernel(
     witness.touch()
     environment = {**os.environ, "LD_PRELOAD": str(library), "SYNC_WITNESS": str(witness)}
     command = [sys.executable, "-c", STORIES, name, str(path), sync, str(witness)]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, text=True, timeout=100, check=True
+    )
     stop_writer(name)
     calls = done.stdout.splitlines()
 

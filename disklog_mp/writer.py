@@ -7,11 +7,9 @@ on the ring; whoever finds them free knows it is dead and may take over where it
 from __future__ import annotations
 
 import os
-import queue
 import resource
 import secrets
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +19,8 @@ from disklog_mp._directory import Directory
 from disklog_mp._files import REAL, Files
 from disklog_mp._options import Options, group_id, parse_duration
 from disklog_mp._page_format import POSITION_MAX
-from disklog_mp._page_writer import NO_LIMIT, PageWriter, Recovered, SyncJob
+from disklog_mp._page_writer import NO_LIMIT, PageWriter, Recovered
+from disklog_mp._syncer import Syncer
 from disklog_mp._trouble import Troubles
 from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiveError
 
@@ -71,23 +70,23 @@ class Writer:
         if not self._directory.lock(options.mode, self._gid):
             raise self._active()
         self._file: _ring.RingFile | None = None
-        self._troubles = Troubles(self.name)
+        self.troubles = Troubles(self.name)
         self._left = 0  # what stands in the ring below was left by a writer that died
         try:
-            self._pages = PageWriter(self._directory, name, options, self._gid)
+            self.pages = PageWriter(self._directory, name, options, self._gid)
             self._directory.note(f"{self._who.pid} {name}\n")
             self.recovered = self._take_over()
         except BaseException as error:
             if self._file is not None:
                 if isinstance(error, OSError):  # for those who are attached
-                    self._troubles.show_in(self._file.ring)
-                    self._troubles.note(str(error))
+                    self.troubles.show_in(self._file.ring)
+                    self.troubles.note(str(error))
                 os.close(self._file.fd)
             self._directory.unlock()
-            self._troubles.close()
+            self.troubles.close()
             raise
         self._tell_of_repair(found := _found(self.recovered))
-        self._repair = found if self._left > self._pages.position else None
+        self._repair = found if self._left > self.pages.position else None
         # Rings this writer closed, while somebody is still attached to them: they will come over.
         self._former: list[tuple[_ring.RingFile, _ring.Witnesses]] = []
         self._marks: dict[int, int] = {}  # dead producers' slots: release up to here, then retire
@@ -97,7 +96,7 @@ class Writer:
         self._held_at, self._held_since = -1, 0.0  # a claim that is not committed, and since when
         self._attached = 0
         self._back_off = 0.0  # seconds to wait before the next attempt
-        self._syncer = _Syncer(self)
+        self._syncer = Syncer(self)
         now = time.monotonic()
         self._next_chores = self._next_free = self._next_reap = self._next_look = 0.0
         self._last_sync = now
@@ -122,7 +121,7 @@ class Writer:
 
     def _take_over(self) -> Recovered:
         """Recover the pages, then go on with the ring that is there, or make one."""
-        pages = self._pages
+        pages = self.pages
         found = self._find_ring()
         if found is None:
             recovered = pages.recover(os.urandom(16), secrets.randbits(64), ring_is_there=False)
@@ -180,7 +179,7 @@ class Writer:
         its place, before that has its name.  Which bytes of it reached the disk nobody knows, so a frame is
         believed for its checksum.
         """
-        pages = self._pages
+        pages = self.pages
         recovered = pages.recover(old.log_id, old.salt, ring_is_there=False)
         if (pages.log_id, pages.salt) != (old.log_id, old.salt):
             self._give_way(old, "log_id", old.log_id.hex(), pages.log_id.hex())
@@ -205,7 +204,7 @@ class Writer:
         if frames:  # with padding they may take more room than before; it gets its own size when they are out
             self._capacity = max(wanted, 2 * old.capacity)
             count = sum(map(len, frames))
-            self._troubles.say(f"{count} records were in the ring when the machine went down: logged again")
+            self.troubles.say(f"{count} records were in the ring when the machine went down: logged again")
         self._file = self._create_ring(old.generation + 1, replace=True, fill=log_again)
         self._capacity = wanted
         return recovered
@@ -234,7 +233,7 @@ class Writer:
         agreed = ring.base <= ring.released <= ring.written <= ring.released + ring.capacity
         if not (agreed and ring.durable <= ring.written and ring.durable % _core.GRANULE == 0):
             ring.durable = 0
-        return self._pages.recover(
+        return self.pages.recover(
             ring.log_id,
             ring.salt,
             ring_is_there=True,
@@ -247,7 +246,7 @@ class Writer:
     def _join(self, ring: _core.Ring) -> None:
         """Bring ring and pages to one position: the pages' watermark may be ahead of `released`."""
         ring.retire_resume()
-        pages = self._pages
+        pages = self.pages
         position = self._released(ring)
         while position < pages.position:
             end = ring.drain(position, pages.position - position, NO_LIMIT)[0]
@@ -258,7 +257,7 @@ class Writer:
         if position != pages.position:
             # Pages were removed under us, or the ring is damaged: what stands in the ring has its
             # positions, so the pages go on from there.
-            self._troubles.say(f"ring and pages disagree: {position} and {pages.position}")
+            self.troubles.say(f"ring and pages disagree: {position} and {pages.position}")
             for run in self._whole(ring, max(pages.position, position - ring.capacity), position):
                 self._save(run)
             pages.leap(max(position, pages.position))
@@ -268,19 +267,19 @@ class Writer:
 
     def _released(self, ring: _core.Ring) -> int:
         """Up to where the ring says that it was released; what the pages say, if that cannot be."""
-        told, ours = ring.released, self._pages.position
+        told, ours = ring.released, self.pages.position
         behind = 0 <= ours - told <= ring.capacity
         # Pages may have been removed: then the ring is right, and nobody stores a hint beyond its frontier.
         ahead = ours < told < POSITION_MAX and ring.hint > ring.frontier(ours)
         if told % _core.GRANULE == 0 and (behind or ahead):
             return told
-        self._troubles.say(f"the ring says that {told} was released, which cannot be: going on at {ours}")
+        self.troubles.say(f"the ring says that {told} was released, which cannot be: going on at {ours}")
         return max(ours, ring.base)
 
     def _create_ring(
         self, generation: int, replace: bool, fill: Callable[[_core.Ring], None] | None = None
     ) -> _ring.RingFile:
-        pages = self._pages
+        pages = self.pages
         return _ring.create(
             self.name,
             ring_dir=self.ring_dir,
@@ -297,7 +296,7 @@ class Writer:
         )
 
     def _open_books(self, ring: _core.Ring) -> None:
-        ring.base_records = self._pages.number
+        ring.base_records = self.pages.number
         ring.durable = 0  # what is in the pages may not be: the first sync takes them all
 
     def _introduce(self) -> None:
@@ -316,12 +315,12 @@ class Writer:
         ring.barrier = self._barrier
         ring.heartbeat = time.time_ns()
         self._witnesses = _ring.Witnesses(self._file_(), self._who)
-        self._troubles.show_in(ring)
+        self.troubles.show_in(ring)
         self._data = memory[ring.data_offset :]
         self._mask = ring.capacity - 1
         self._publish_books()
-        ring.written = self._pages.position
-        self._durable = ring.durable
+        ring.written = self.pages.position
+        self.durable = ring.durable
         self._abandoned = ring.abandoned
         self._keepsakes: dict[int, bytes] = {}
         self._remember(0, _files.OS_PAGE)
@@ -346,7 +345,7 @@ class Writer:
         return self._file
 
     def _publish_books(self) -> None:
-        ring, pages = self.ring, self._pages
+        ring, pages = self.ring, self.pages
         ring.records, ring.page, ring.first_page = pages.number, pages.page_number, pages.first_page()
         ring.page_bytes = pages.total_bytes()
         self._halt()
@@ -354,7 +353,7 @@ class Writer:
     def _halt(self) -> None:
         """Have producers refused when the pages have taken `max_bytes`; let in again when they have room."""
         limit = self.options.max_bytes
-        self.ring.halted = int(limit is not None and self._pages.total_bytes() >= limit)
+        self.ring.halted = int(limit is not None and self.pages.total_bytes() >= limit)
 
     # -- the loop ----------------------------------------------------------------------------------------
 
@@ -378,9 +377,9 @@ class Writer:
                 try:
                     self._chores(now)
                 except OSError as error:
-                    self._troubles.meet("chores", error, f"cannot do all of its work: {error}; trying again")
+                    self.troubles.meet("chores", error, f"cannot do all of its work: {error}; trying again")
                 else:
-                    self._troubles.over("chores", "doing all of its work again")
+                    self.troubles.over("chores", "doing all of its work again")
                 alive()
             if moved:
                 continue
@@ -392,14 +391,14 @@ class Writer:
             self._rest()
 
     def _sync_if_wanted(self) -> None:
-        if min(self.ring.sync_wanted, self._pages.position) > self.ring.durable:
-            self._syncer.start(self._pages.sync_job)
+        if min(self.ring.sync_wanted, self.pages.position) > self.ring.durable:
+            self._syncer.start(self.pages.sync_job)
 
     def _drain(self) -> bool:
         """Write one segment; False if there is nothing to do at once.  Raises OSError, and then the same can
         be tried again.
         """
-        ring, pages = self.ring, self._pages
+        ring, pages = self.ring, self.pages
         position = pages.position
         room, records_room = pages.room()
         if records_room <= 0:
@@ -432,7 +431,7 @@ class Writer:
             self._repair.ring_records += records
             self._end_repair()
         if pages.page_number != ring.page or pages.is_empty():
-            self._after_roll()
+            self.after_roll()
         ring.written = end
         if self.options.max_bytes is not None:
             self._halt()  # before the room in the ring is given back: it is all that may go beyond
@@ -455,13 +454,13 @@ class Writer:
 
     def _is_more_behind(self) -> bool:
         """True if records stand where a ring that was closed has none: then it was not closed but damaged."""
-        position = self._pages.position
+        position = self.pages.position
         return any(self._whole(self.ring, position, position + self.ring.capacity))
 
     def _stumble(self, error: OSError) -> None:
         """Tell of it, and wait longer each time before the next attempt."""
         said = f"cannot write: {error}; what is logged stays in the ring, trying again"
-        self._troubles.meet("write", error, said)
+        self.troubles.meet("write", error, said)
         low, high = BACK_OFF
         self._back_off = min(max(self._back_off * 2, low), high)
 
@@ -469,7 +468,7 @@ class Writer:
         """What there was to write is written."""
         if self._back_off:
             self._back_off = 0.0
-            self._troubles.over("write", "writing again")
+            self.troubles.over("write", "writing again")
             self._look_at_directory()  # it may have been that
 
     def _is_abandoned(self, owner: int) -> bool:
@@ -481,7 +480,7 @@ class Writer:
             self._idle = -1  # look again soon
             self._lose_patience(slot)
             return False
-        if ring.abandon(self._pages.position):
+        if ring.abandon(self.pages.position):
             ring.abandoned = self._abandoned = self._abandoned + 1 & WORD
             if self._repair is not None:
                 self._repair.ring_abandoned += 1
@@ -489,11 +488,11 @@ class Writer:
 
     def _lose_patience(self, slot: _ring.Slot) -> None:
         """Kill who has held up the log for too long, if that was asked for; the next look finds it dead."""
-        limit, now, position = self.options.kill_stalled, time.monotonic(), self._pages.position
+        limit, now, position = self.options.kill_stalled, time.monotonic(), self.pages.position
         if position != self._held_at:
             self._held_at, self._held_since = position, now
         if limit is not None and now - self._held_since >= limit and self._witnesses.kill(slot):
-            self._troubles.say(f"process {slot.pid} held up the log for {limit:g} s: killed")
+            self.troubles.say(f"process {slot.pid} held up the log for {limit:g} s: killed")
             self._held_since = now
 
     def _rest(self) -> None:
@@ -501,38 +500,38 @@ class Writer:
             time.sleep(min(self._back_off, PARK))
         elif self._idle < 0:
             self._idle = 0
-            self.ring.park(self._pages.position, BLOCKED)
+            self.ring.park(self.pages.position, BLOCKED)
         elif self._idle < NAPS:
             self._idle += 1
             time.sleep(NAP)
         else:
-            self.ring.park(self._pages.position, PARK)
+            self.ring.park(self.pages.position, PARK)
 
     def _roll(self) -> None:
-        if self._pages.seal():
-            self._after_roll()
+        if self.pages.seal():
+            self.after_roll()
 
-    def _after_roll(self) -> None:
+    def after_roll(self) -> None:
         self._retire()
         self._publish_books()
         if self.options.sync == "page":
-            self.ring.maximize64(_core.SYNC_WANTED, self._pages.position)  # if one is under way
-            self._syncer.start(self._pages.sync_job)
+            self.ring.maximize64(_core.SYNC_WANTED, self.pages.position)  # if one is under way
+            self._syncer.start(self.pages.sync_job)
 
     def _retire(self) -> bool:
         """Remove the pages that retention no longer keeps; True if there were any."""
-        gone = self._pages.retire()
-        error = self._pages.retire_error
+        gone = self.pages.retire()
+        error = self.pages.retire_error
         if error is not None:
-            self._troubles.meet("retire", error, f"cannot remove old pages: {error}; trying again")
+            self.troubles.meet("retire", error, f"cannot remove old pages: {error}; trying again")
         else:
-            self._troubles.over("retire", "removing old pages again")
+            self.troubles.over("retire", "removing old pages again")
         return bool(gone)
 
     # -- chores ------------------------------------------------------------------------------------------
 
     def _chores(self, now: float) -> None:
-        ring, pages, options = self.ring, self._pages, self.options
+        ring, pages, options = self.ring, self.pages, self.options
         ring.heartbeat = time.time_ns()
         if ring.released != pages.position:  # nobody's but ours, and it is there: somebody scribbled
             ring.release(pages.position, pages.position)
@@ -575,7 +574,7 @@ class Writer:
 
     def _reap(self) -> int:
         """Retire the slots of those who left or died; return how many are still taken."""
-        ring, position = self.ring, self._pages.position
+        ring, position = self.ring, self.pages.position
         self._free_slots()
         taken = 0
         for slot in _ring.slots(ring, _core.SLOT_ATTACHED):
@@ -600,7 +599,7 @@ class Writer:
 
     def _heal(self) -> None:
         """Put back what is the writer's own, where somebody scribbled over it."""
-        ring, position = self.ring, self._pages.position
+        ring, position = self.ring, self.pages.position
         memory = memoryview(ring)
         damaged = False
         for start, kept in self._keepsakes.items():
@@ -620,8 +619,8 @@ class Writer:
             if getattr(ring, field) != value:
                 setattr(ring, field, value)
                 damaged = True
-        if ring.durable > self._durable:  # in this order: the sync thread raises our copy first
-            ring.durable = self._durable
+        if ring.durable > self.durable:  # in this order: the sync thread raises our copy first
+            ring.durable = self.durable
             damaged = True
         if ring.sync_wanted > position + ring.capacity:  # nobody logged that far
             ring.sync_wanted = 0
@@ -629,21 +628,21 @@ class Writer:
         damaged |= self._heal_slots()
         self._publish_books()
         if damaged:
-            self._troubles.say("somebody wrote over the ring's control block: put right")
-            self._troubles.note("the ring's control block was damaged and put right")
+            self.troubles.say("somebody wrote over the ring's control block: put right")
+            self.troubles.note("the ring's control block was damaged and put right")
 
     def _look_at_directory(self) -> None:
         """Somebody may have renamed or removed the directory, or unmounted its file system, and made another:
         go on there.
         """
         try:
-            if self._pages.follow_directory():
+            if self.pages.follow_directory():
                 self._publish_books()
         except OSError as error:
             said = f"the log's directory is not there: {error}"
-            self._troubles.meet("directory", error, said)
+            self.troubles.meet("directory", error, said)
         else:
-            self._troubles.over("directory", "the log's directory is there")
+            self.troubles.over("directory", "the log's directory is there")
 
     def _heal_slots(self) -> bool:
         """Whoever holds the lock on a slot is attached, whatever its word says, unless it is the word of a
@@ -677,18 +676,18 @@ class Writer:
                 _ring.check_room(self.name, self.ring_dir, capacity)
             except OSError as error:
                 said = f"cannot make another ring: {error}; going on in this one, trying again"
-                self._troubles.meet("ring", error, said)
+                self.troubles.meet("ring", error, said)
                 self._capacity = self.ring.capacity
                 return
             # What was claimed before is drained first; then the closed word is met and the ring replaced.
-            self.ring.close(self.ring.frontier(self._pages.position))
-        self._troubles.over("ring", "there is a ring, or room for it")
+            self.ring.close(self.ring.frontier(self.pages.position))
+        self.troubles.over("ring", "there is a ring, or room for it")
 
     def _replace(self, old: _ring.RingFile) -> None:
         """Go on in a successor of the same name, after the last position of the old ring."""
 
         def carry_over(ring: _core.Ring) -> None:
-            self._troubles.show_in(ring)
+            self.troubles.show_in(ring)
             totals = list(old.ring.totals())
             for state in (_core.SLOT_ATTACHED, _core.SLOT_DETACHED):
                 for slot in _ring.slots(old.ring, state):
@@ -706,7 +705,7 @@ class Writer:
         try:
             file = self._create_ring(old.ring.generation + 1, replace=True, fill=carry_over)
         except OSError:
-            self._troubles.show_in(old.ring)
+            self.troubles.show_in(old.ring)
             if self._capacity == old.ring.capacity:
                 raise
             self._capacity = old.ring.capacity  # there is room for no other
@@ -720,9 +719,9 @@ class Writer:
 
     def _replace_damaged(self) -> None:
         """Somebody scribbled over the claim map: save what is whole in the ring, go on in another."""
-        old, pages = self._file_(), self._pages
+        old, pages = self._file_(), self.pages
         if self._lap is None:
-            self._troubles.say(f"the claim map is damaged at position {pages.position}: saving what is whole")
+            self.troubles.say(f"the claim map is damaged at position {pages.position}: saving what is whole")
             old.ring.halted = _core.REPLACED  # nobody begins another record in it
             time.sleep(IN_FLIGHT)  # and what is being copied is whole by then
             self._lap, self._saved = pages.position + old.ring.capacity, 0
@@ -732,18 +731,18 @@ class Writer:
             self._saved += run.records
         pages.leap(self._lap)
         old.ring.release(self._lap, self._lap)  # nobody else need save anything of it
-        self._troubles.note(f"the claim map was damaged; {self._saved} records saved, the ring was replaced")
+        self.troubles.note(f"the claim map was damaged; {self._saved} records saved, the ring was replaced")
         self._replace(old)
-        self._troubles.say(f"going on in a new ring; {self._saved} records of the old one saved")
+        self.troubles.say(f"going on in a new ring; {self._saved} records of the old one saved")
         self._lap = None
 
     def _whole(self, ring: _core.Ring, position: int, end: int) -> Iterator[_salvage.Run]:
         """What is whole in a ring between two positions, whatever its claim map says."""
         limit = self.options.page_records or NO_LIMIT
-        return _salvage.runs(ring, position, end, self._pages.salt, records=limit, length=SEGMENT)
+        return _salvage.runs(ring, position, end, self.pages.salt, records=limit, length=SEGMENT)
 
     def _save(self, run: _salvage.Run) -> None:
-        pages = self._pages
+        pages = self.pages
         pages.leap(run.position)
         room, records_room = pages.room()
         if run.records > records_room or len(run.data) > room:
@@ -754,14 +753,14 @@ class Writer:
 
     def _end_repair(self) -> None:
         """Tell of what was in the ring when it is all in pages."""
-        if self._repair is not None and self._pages.position >= self._left:
+        if self._repair is not None and self.pages.position >= self._left:
             self._tell_of_repair(self._repair)
             self._repair = None
 
     def _tell_of_repair(self, repair: _repair.Repair) -> None:
         if repair.is_worth_telling():
             repair.store(self.ring)
-            self._troubles.say(f"repaired what a crash left: {repair.text()}")
+            self.troubles.say(f"repaired what a crash left: {repair.text()}")
 
     # -- leaving -----------------------------------------------------------------------------------------
 
@@ -777,7 +776,7 @@ class Writer:
                 return False
         except OSError:  # the kernel cannot say now
             return False
-        return ring.frontier(self._pages.position) == self._pages.position
+        return ring.frontier(self.pages.position) == self.pages.position
 
     def _leave(self, now: float) -> bool:
         """End in good order: all that is committed is written and synced.  The ring goes if it is of no
@@ -785,12 +784,12 @@ class Writer:
         """
         ring = self.ring
         if self._back_off:
-            self._troubles.say("leaving with records in the ring: the next writer takes them")
+            self.troubles.say("leaving with records in the ring: the next writer takes them")
         else:
-            end, *_, stop, owner = ring.drain(self._pages.position, SEGMENT, NO_LIMIT)
-            if end != self._pages.position or (stop == _core.STOP_CLAIMED and self._is_abandoned(owner)):
+            end, *_, stop, owner = ring.drain(self.pages.position, SEGMENT, NO_LIMIT)
+            if end != self.pages.position or (stop == _core.STOP_CLAIMED and self._is_abandoned(owner)):
                 return False
-        ends = self._is_unused() and ring.close(self._pages.position)
+        ends = self._is_unused() and ring.close(self.pages.position)
         if ends:
             if ring.slots(_core.SLOT_ATTACHED, 1):
                 self._replace(self._file_())  # somebody came between the look and the closing
@@ -799,9 +798,9 @@ class Writer:
             try:
                 _ring.unlink(self.name, self.ring_dir)
             except OSError as error:  # another user's, in a directory where only the owner may
-                self._troubles.say(f"the ring stays, closed, for the next writer: {error}")
+                self.troubles.say(f"the ring stays, closed, for the next writer: {error}")
         if self.options.sync != "never":
-            self._syncer.run_now(self._pages.sync_job)
+            self._syncer.run_now(self.pages.sync_job)
         self.close()
         return True
 
@@ -809,13 +808,13 @@ class Writer:
         """Let go of ring, pages and locks as they are."""
         self._syncer.close()
         self.ring.writer_pid = 0
-        self._pages.close()
+        self.pages.close()
         for file, witnesses in [*self._former, (self._file_(), self._witnesses)]:
             witnesses.close()
             os.close(file.fd)
         self._data.release()
         self._directory.unlock()
-        self._troubles.close()
+        self.troubles.close()
 
 
 def _found(recovered: Recovered) -> _repair.Repair:
@@ -828,105 +827,6 @@ def _found(recovered: Recovered) -> _repair.Repair:
         corrupt_bytes=recovered.corrupt_bytes,
         set_aside=len(recovered.set_aside),
     )
-
-
-class _Syncer:
-    """Runs sync jobs in a thread of its own, so that a slow disk does not stop the draining."""
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-        self._jobs: queue.SimpleQueue[SyncJob | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[tuple[SyncJob, bool]] = queue.SimpleQueue()
-        self._failed: SyncJob | None = None  # its pages have to be written anew
-        self._retry_at = 0.0
-        self._busy = False
-        self._thread: threading.Thread | None = None
-
-    def start(self, make: Callable[[], SyncJob]) -> None:
-        """Begin a job unless one is under way: then the next round asks again.
-
-        The job is made after the last one was taken note of, which closes files.
-        """
-        self.harvest()
-        if self._busy or self._failed is not None:
-            return
-        self._busy = True
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="disklog-sync", daemon=True)
-            self._thread.start()
-        self._jobs.put(make())
-
-    def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            self._done.put((job, self._perform(job)))
-            self._writer.ring.wake()
-
-    def _perform(self, job: SyncJob) -> bool:
-        ring = self._writer.ring
-        try:
-            job.run()
-        except OSError as error:
-            absent = not job.failed and isinstance(error, (FileNotFoundError, NotADirectoryError))
-            self._writer._troubles.meet("directory" if absent else "sync", error, f"cannot sync: {error}")
-            ring.sync_failures += 1
-            good = False
-        else:
-            self._writer._durable = ring.durable = job.position
-            self._writer._troubles.over("sync", "syncing again")
-            good = True
-        ring.store32(_core.DONE_WANTED, 1)
-        ring.announce()
-        return good
-
-    def harvest(self) -> None:
-        """Take note of what has been done.  A sync that failed is never tried again as if it could work:
-        the kernel may have dropped what it could not write.
-        """
-        while not self._done.empty():  # only this thread gets: what is there stays there
-            self._take_note(*self._done.get())
-            self._busy = False
-        if self._failed is not None and time.monotonic() >= self._retry_at:
-            self._rescue(self._failed)
-
-    def _take_note(self, job: SyncJob, good: bool) -> None:
-        if good:
-            self._writer._pages.synced(job)
-        else:
-            self._failed = job
-            # If it was the directory, there is nothing to rescue: time has to do it.
-            self._retry_at = time.monotonic() + (0.0 if job.failed else BACK_OFF[1])
-
-    def _rescue(self, job: SyncJob) -> None:
-        writer = self._writer
-        try:
-            damaged = writer._pages.rescue(job)
-        except OSError as error:
-            writer._troubles.meet("sync", error, f"cannot sync: {error}")
-            self._retry_at = time.monotonic() + BACK_OFF[1]
-            return
-        self._failed = None
-        if job.failed:
-            writer._troubles.over("sync", "what could not be synced was written anew, and synced")
-        writer._after_roll()
-        for first, end in damaged:
-            writer._troubles.say(
-                f"positions {first} to {end} may have been lost: the disk refused to sync them"
-            )
-
-    def run_now(self, make: Callable[[], SyncJob]) -> None:
-        """Sync before going on."""
-        self.close()
-        if self._failed is None:
-            job = make()
-            self._take_note(job, self._perform(job))
-
-    def close(self) -> None:
-        """Wait for the job under way, end the thread."""
-        if self._thread is not None:
-            self._jobs.put(None)
-            self._thread.join()
-            self._thread = None
-        self.harvest()
 
 
 @contextmanager

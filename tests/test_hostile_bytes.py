@@ -249,8 +249,8 @@ class TestHealing:
         """There is nothing to sync beyond what is written: once is enough."""
         work = Writer(name, path, Options(ring_bytes=1 << 16, sync="never", linger=None))
         jobs, stop = [], threading.Event()
-        real = work._pages.sync_job
-        work._pages.sync_job = lambda: jobs.append(1) or real()  # type: ignore[method-assign, func-returns-value]
+        real = work.pages.sync_job
+        work.pages.sync_job = lambda: jobs.append(1) or real()  # type: ignore[method-assign, func-returns-value]
         thread = threading.Thread(target=work.run, args=(stop.is_set,))
         thread.start()
         with disklog_mp.attach(name) as log:

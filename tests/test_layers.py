@@ -17,7 +17,7 @@ LAYERS = [
     {"errors"},
     {"_core", "_files", "_options", "_systemd"},
     {"_ring", "_directory", "_page_format", "_repair", "_salvage", "_trouble"},
-    {"_page_file", "_page_writer", "page", "_orphan"},
+    {"_page_file", "_page_writer", "page", "_orphan", "_syncer"},
     {"writer", "reader", "_stats", "_writer_process"},
     {"session"},
     {"_open", "aio"},
@@ -32,6 +32,7 @@ ALLOWED = {
     ("_writer_process", "writer"),
     ("_page_writer", "_options"),
     ("_page_writer", "_page_file"),
+    ("_syncer", "_page_writer"),
     ("aio", "_open"),
     ("__main__", "cli"),
 }

@@ -129,7 +129,7 @@ def test_a_word_of_noise_is_not_believed(start_writer: Start, orphan: disklog_mp
             assert (work.recovered.position, work.recovered.number) == (LOGGED * SPAN, LOGGED), word
             assert ring.durable <= ring.written == LOGGED * SPAN, (word, value)
             assert ring.released == LOGGED * SPAN or word == "released", value
-            assert work._pages.page_number == 3, (word, value)
+            assert work.pages.page_number == 3, (word, value)
     assert log_more(start_writer, orphan) == expected(list(range(LOGGED + 3)))
     assert orphan.stats().records == LOGGED + 3
     assert disklog_mp.Reader(path).page_numbers() == [1, 2, 3]
@@ -160,14 +160,14 @@ def test_what_is_durable_is_not_synced_again(orphan: disklog_mp.Session, path: P
             orphan._ring.durable = value
         work = Writer(orphan.name, path, OPTIONS)
         try:
-            assert len(work._pages.sync_job().files) == files
+            assert len(work.pages.sync_job().files) == files
         finally:
             work.close()
     os.unlink(_ring.ring_path(orphan.name, None))
     work = Writer(orphan.name, path, OPTIONS)
     try:
         assert work.ring.durable == 0
-        assert len(work._pages.sync_job().files) == 3
+        assert len(work.pages.sync_job().files) == 3
     finally:
         work.close()
 

@@ -39,6 +39,7 @@ WORD = 2**64 - 1
 BOOKS = _core.TOTALS - 16  # retired_count, retiring, totals, base_records
 BOOKS_LENGTH = 72
 SLOT_LENGTH = 64
+SLOT_COUNTS = 40  # logged, dropped, waited
 GRACE = 1.0  # for whoever started this writer to attach
 
 
@@ -327,9 +328,7 @@ class Writer:
         self._remember(_core.OPTIONS, _core.OPTIONS_LENGTH)
         self._remember(BOOKS, BOOKS_LENGTH)
         self._suspects: set[tuple[int, int]] = set()
-        end = _core.SLOTS_OFFSET + SLOT_LENGTH * _core.SLOTS
-        slots = memory[_core.SLOTS_OFFSET : end].cast("Q")
-        self._slot_words: list[int] = slots[:: SLOT_LENGTH // 8].tolist()  # as they were freed
+        self._freed: dict[int, int] = {}  # slots, and their words then
 
     def _remember(self, start: int, length: int) -> None:
         """Keep what is the writer's own and stands there now, to put it right if somebody scribbles."""
@@ -337,7 +336,7 @@ class Writer:
 
     def _retire_slot(self, index: int) -> None:
         self.ring.retire(index)
-        self._slot_words[index] = self.ring.load64(_core.SLOTS_OFFSET + SLOT_LENGTH * index)
+        self._freed[index] = self.ring.load64(_core.SLOTS_OFFSET + SLOT_LENGTH * index)
         self._remember(BOOKS, BOOKS_LENGTH)
 
     def _file_(self) -> _ring.RingFile:
@@ -645,9 +644,9 @@ class Writer:
             self.troubles.over("directory", "the log's directory is there")
 
     def _heal_slots(self) -> bool:
-        """Whoever holds the lock on a slot is attached, whatever its word says, unless it is the word of a
-        slot that was freed: then he is about to attach, or has detached.  And a word that says nothing that
-        can be would keep the slot for ever.
+        """Whoever holds the lock on a slot is attached, whatever its word says: counts of his that were added
+        up when it was freed begin anew, for he may also be stopped between giving it back and dropping the
+        lock.  And a word that says nothing that can be would keep the slot for ever.
         """
         ring, damaged, suspects = self.ring, False, set()
         taken = _files.locked_bytes(self._file_().fd, 0, _core.SLOTS)
@@ -655,11 +654,12 @@ class Writer:
             at = _core.SLOTS_OFFSET + SLOT_LENGTH * index
             word = ring.load64(at)
             state = word & 0xFFFFFFFF
-            if state == _core.SLOT_FREE and word == self._slot_words[index]:
-                continue
             if (index, word) not in self._suspects:  # it may be coming or going just now
                 suspects.add((index, word))
             elif state != _core.SLOT_ATTACHED:
+                if word == self._freed.get(index):
+                    for count in range(SLOT_COUNTS, SLOT_LENGTH, 8):
+                        ring.store64(at + count, 0)
                 ring.store64(at, word - state + _core.SLOT_ATTACHED)
                 damaged = True
         for index in set(ring.odd_slots()) - taken:

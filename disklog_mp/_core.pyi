@@ -132,7 +132,9 @@ class Ring(Mapping):
     writer_count: int
     records: int
     base_records: int
+    base_position: int
     abandoned: int
+    abandoning: int
     page: int
     first_page: int
     page_bytes: int

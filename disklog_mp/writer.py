@@ -263,6 +263,9 @@ class Writer:
                 self._save(run)
             pages.leap(max(position, pages.position))
         ring.release(pages.position, pages.position)
+        uncounted = ring.abandoning == pages.position + ring.abandoned % _core.GRANULE
+        if uncounted and ring.drain(pages.position, NO_LIMIT, NO_LIMIT)[0] != pages.position:
+            ring.abandoned = ring.abandoned + 1 & WORD
         if ring.writer_pid:
             self._left = ring.frontier(pages.position)
 
@@ -297,7 +300,7 @@ class Writer:
         )
 
     def _open_books(self, ring: _core.Ring) -> None:
-        ring.base_records = self.pages.number
+        ring.base_records, ring.base_position = self.pages.number, self.pages.position
         ring.durable = 0  # what is in the pages may not be: the first sync takes them all
 
     def _introduce(self) -> None:
@@ -479,6 +482,8 @@ class Writer:
             self._idle = -1  # look again soon
             self._lose_patience(slot)
             return False
+        # A writer that is killed on the way has a successor that counts it, once: see _join.
+        ring.abandoning = self.pages.position + ring.abandoned % _core.GRANULE
         if ring.abandon(self.pages.position):
             ring.abandoned = self._abandoned = self._abandoned + 1 & WORD
             if self._repair is not None:
@@ -695,7 +700,7 @@ class Writer:
                         totals[i] += count
             for i, total in enumerate(totals):
                 ring.store64(_core.TOTALS + 8 * i, total)
-            ring.base_records = old.ring.base_records
+            ring.base_records, ring.base_position = old.ring.base_records, old.ring.base_position
             if (repair := _repair.read(old.ring)) is not None:
                 repair.store(ring)
             ring.abandoned = self._abandoned

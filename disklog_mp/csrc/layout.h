@@ -203,8 +203,10 @@ struct dl_control {
     _Atomic uint64_t retiring; /* the retirement under way, see dl_note */
     _Atomic uint64_t totals[2][3]; /* logged, dropped, waited of all slots retired so far */
     _Atomic uint64_t base_records; /* the number at which the counts of this ring (and totals) began */
+    _Atomic uint64_t base_position; /* the position at which they began */
+    _Atomic uint64_t abandoning; /* position of the last claim to be abandoned, plus the count before mod 32 */
     _Atomic uint64_t repair[9]; /* the last repair, see _repair.py; the first is when, 0: none */
-    uint8_t pad7[192];
+    uint8_t pad7[176];
     _Atomic uint64_t error_time; /* 0: none */
     _Atomic uint32_t error_number; /* errno */
     uint32_t pad8;

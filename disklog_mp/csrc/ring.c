@@ -34,6 +34,7 @@ void dl_ring_format(void *memory, const struct dl_constants *wanted)
     STORE(control->written, wanted->base, relaxed);
     STORE(control->durable, wanted->base, relaxed);
     STORE(control->retiring, DL_NO_NOTE, relaxed);
+    STORE(control->abandoning, DL_NO_NOTE, relaxed);
 
     uint32_t tag = dl_tag(wanted->base, wanted->capacity);
     if (tag == 1)

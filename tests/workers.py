@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from multiprocessing.synchronize import Barrier
 
 import disklog_mp
 from disklog_mp import _core, _ring, writer
@@ -54,6 +55,16 @@ def open_and_log(name: str, path: str, worker: int, count: int) -> int:
             log.log(b"%d %d" % (worker, sequence))
         log.flush()
         return log.stats().writer_pid
+
+
+def log_five_and_wait(name: str, logged: Barrier, leave: Barrier) -> None:
+    """Log five records, and stay attached until told to leave."""
+    with disklog_mp.attach(name, timeout=30) as log:
+        log.log_many([b"theirs"] * 3)
+        log.log(b"theirs")
+        log.log(b"theirs")
+        logged.wait(60)
+        leave.wait(60)
 
 
 def write_log(name: str, path: str, options: Options) -> None:

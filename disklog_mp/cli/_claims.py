@@ -6,6 +6,7 @@ under the look, so a walk is a snapshot at best; one without a writer stands sti
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -13,8 +14,8 @@ from disklog_mp._core import FRAME_HEADER, GRANULE, SLOTS, Frames, Record, Ring
 
 MAP_OFFSET = 8192 + SLOTS * 64  # DL_MAP_OFFSET
 TAG_MASK = (1 << 28) - 1
-CLAIMED, COMMITTED, COMMITTED_GROUP = 1, 2, 6  # enum dl_state
-CLOSED = 5
+CLAIMED, COMMITTED, ABANDONED, CLOSED, COMMITTED_GROUP = 1, 2, 3, 5, 6  # enum dl_state
+PID = 16  # in a frame's header
 
 
 class Claim(NamedTuple):
@@ -49,19 +50,25 @@ class Contents(NamedTuple):
 
     records: int  # committed
     claims: int  # not committed: their owners are filling them in, or dead
+    abandoned: int
+    producers: Counter[int]  # committed records by pid
+
+
+NOTHING = Contents(0, 0, 0, Counter())
 
 
 def count(ring: Ring, position: int) -> Contents:
     """Count what is in the ring from a position on."""
-    records = claims = 0
+    claims = abandoned = 0
+    producers: Counter[int] = Counter()
     for claim in walk(ring, position):
-        if claim.state == COMMITTED:
-            records += 1
-        elif claim.state == COMMITTED_GROUP:
-            records += ring.load32(claim.offset + FRAME_HEADER)
-        elif claim.state == CLAIMED:
-            claims += 1
-    return Contents(records, claims)
+        if claim.state in (COMMITTED, COMMITTED_GROUP):
+            group = claim.state == COMMITTED_GROUP
+            pid = ring.load32(claim.offset + PID)
+            producers[pid] += ring.load32(claim.offset + FRAME_HEADER) if group else 1
+        claims += claim.state == CLAIMED
+        abandoned += claim.state == ABANDONED
+    return Contents(producers.total(), claims, abandoned, producers)
 
 
 def records(ring: Ring, position: int, number: int) -> Iterator[Record]:

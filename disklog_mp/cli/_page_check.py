@@ -72,6 +72,30 @@ def check_page(path: str, number: int, *, live: bool, set_aside: bool) -> PageFa
     return facts
 
 
+def count_abandoned(path: str, start: int, end: int) -> int:
+    """Count the abandoned frames of a page file between two positions; 0 if it cannot be read."""
+    try:
+        file = REAL.open(path, writable=False)
+    except FileNotFoundError:  # retired
+        return 0
+    try:
+        size = file.size()
+        if size < HEADER_LENGTH:
+            return 0
+        whole = file.map(size, writable=False)
+        header = _page_format.unpack(memoryview(whole)[:HEADER_LENGTH])
+    except HeaderError:
+        return 0
+    finally:
+        file.close()
+    shift = header.data_offset - header.first_position  # from a position to its offset
+    start = max(start, header.first_position)
+    stop = min(size // GRANULE * GRANULE, end + shift, _page_format.unpack_line(memoryview(whole)).watermark)
+    if start + shift >= stop:
+        return 0
+    return census(whole, start + shift, stop, start, header.salt)[2]
+
+
 def _check(file: RealFile, facts: PageFacts, live: bool, set_aside: bool) -> None:
     # The line before the size: what it counts is in the file by then.
     line = _check_header(file, facts, live)

@@ -17,9 +17,11 @@ from disklog_mp.cli._verification import verify as verify_log
 def verify(log: str, as_json: bool, ring_dir: str | None) -> int:
     """Check all of LOG: every byte, every page, the books.
 
-    The books of its ring balance if every record that a producer counted is in a page or in the ring.
-    Changes nothing.  Exit code 0 clean, 1 something worth knowing (a torn tail, what a repair left), 2
-    damage.
+    The books of its ring balance if every record that a producer counted is in a page or in the ring (for
+    each that is attached by itself, for those that left in total), and each claim of a dead producer that
+    was given up is there as an abandoned frame.  Changes nothing.
+
+    Exit code 0 clean, 1 something worth knowing (a torn tail, what a repair left), 2 damage.
     """
     with _logs.find(log, ring_dir) as found:
         result = verify_log(found.path, found.name, found.file)
@@ -54,7 +56,7 @@ def books_lines(books: Books) -> list[str]:
     numbers = (
         (books.uncounted if books.balance else 0, "uncounted"),
         (books.claimed, "claimed and not committed yet"),
-        (books.dropped, "dropped"),
+        (books.dropped, "dropped or refused"),
         (books.abandoned, "abandoned"),
     )
     more = [f"{number:,} {what}" for number, what in numbers if number]

@@ -67,6 +67,8 @@ class _AttachFirstError(Exception):
 class _Producer(session.Session):
     """The session inside: on an event loop it asks for what may take long instead of doing it."""
 
+    patient = False  # what finds no room is tried again
+
     def __init__(self, *args: Any, **options: Any) -> None:
         with contextlib.suppress(_AttachFirstError):  # unpickled by a coroutine: at first use, then
             super().__init__(*args, **options)
@@ -75,6 +77,10 @@ class _Producer(session.Session):
         if not self._closed and _running_loop() is not None:
             raise _AttachFirstError
         super()._attach(patience)
+
+    def _refuse(self, count: int) -> None:
+        if not self.patient:
+            super()._refuse(count)
 
     def _look_at_writer(self) -> None:
         loop = _running_loop()
@@ -111,6 +117,7 @@ def _make(
     # "block" is done here: what is inside must not sleep.
     single = "raise" if on_full == "block" else on_full
     inner = _Producer(name, ring_dir=ring_dir, on_full=single, timeout=timeout, starter=starter)
+    inner.patient = on_full == "block"
     return Session(inner, on_full)
 
 
@@ -151,7 +158,7 @@ class Session:
                 pass
             except RingFullError as problem:
                 full = problem
-        return await self._insist(full, partial(inner.log, data, tag=tag), partial(inner._try, data, tag))
+        return await self._insist(full, partial(inner.log, data, tag=tag), partial(inner._try, data, tag), 1)
 
     async def log_many(self, records: Iterable[Any], *, tag: int = 0) -> int:
         """Log several records as one group and return the position of the first; suspends as log() does."""
@@ -166,11 +173,11 @@ class Session:
             except RingFullError as problem:
                 full = problem
         return await self._insist(
-            full, partial(inner.log_many, group, tag=tag), partial(inner._try_many, group, tag)
+            full, partial(inner.log_many, group, tag=tag), partial(inner._try_many, group, tag), len(group)
         )
 
     async def _insist(
-        self, full: RingFullError | None, log: Callable[[], int], attempt: Callable[[], int]
+        self, full: RingFullError | None, log: Callable[[], int], attempt: Callable[[], int], count: int
     ) -> int:
         """Attach, wait for room, whatever it takes; in the order of the calls on this event loop."""
         started = time.monotonic()
@@ -178,6 +185,10 @@ class Session:
         try:
             async with self._turns.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
                 return await self._wait_for_room(full, log, attempt, started)
+        except RingFullError:
+            if self._inner.patient:
+                self._inner._count(count, 0)
+            raise
         finally:
             self._waiting -= 1
 

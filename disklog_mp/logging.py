@@ -167,7 +167,10 @@ class DiskLogHandler(logging.Handler):
     def _refused(self, session: Session, refusal: Exception, data: bytes, tag: int) -> None:
         if isinstance(refusal, (LogFullError, RecordTooLargeError, RingFullError, WriterDiedError)):
             self.dropped += 1
-            session._drop(1)
+            if isinstance(refusal, RingFullError):
+                session._note_drop(1)
+            else:
+                session._drop(1)
             if isinstance(refusal, RecordTooLargeError) or self.on_full == "raise":
                 raise refusal
             if not isinstance(refusal, LogFullError):

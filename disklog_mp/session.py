@@ -476,6 +476,7 @@ class Session(_core.Producer):
                 if self.on_full == "drop":
                     return self._drop(count)
                 if self.on_full == "raise" or waited >= self.timeout:
+                    self._refuse(count)
                     ring = self._ready_ring()
                     free = ring.capacity - (ring.frontier(ring.released) - ring.released)
                     raise RingFullError(length(), free, waited)
@@ -500,13 +501,21 @@ class Session(_core.Producer):
             return ENDED
         return FULL if self._attention else attempt()
 
+    def _refuse(self, count: int) -> None:
+        """Count what the caller is told by RingFullError: the books have each record that was tried."""
+        self._count(count, 0)
+
     def _drop(self, count: int) -> int:
+        self._note_drop(count)
+        self._count(count, 0)
+        return -1
+
+    def _note_drop(self, count: int) -> None:
+        """Have the log itself tell, when there is room, of a drop that is in the count."""
         if self._dropped == 0:
             self._dropped_since = time.time_ns()
         self._dropped += count
         self._attention = True
-        self._count(count, 0)
-        return -1
 
     def _report_drops(self) -> int:
         """Put a gap record into the log: how many were dropped, from when to when.  0, or a status."""

@@ -171,8 +171,8 @@ class Ring(Mapping):
     def announce(self) -> None:
         """Wake who waits for `written` or `durable`."""
 
-    def slot(self, index: int, /) -> tuple[int, int, int, int, int, int, int, int, int, int]:
-        """(index, state, incarnation, pid, start, namespace, since, logged, dropped, waited)"""
+    def slot(self, index: int, /) -> tuple[int, int, int, int, int, int, int, int, int, int, int]:
+        """(index, state, incarnation, pid, start, namespace, since, logged, dropped, waited, again)"""
 
     def odd_slots(self) -> list[int]:
         """Indexes of the slots whose state is none that can be."""

@@ -369,6 +369,7 @@ class Slot(NamedTuple):
     logged: int
     dropped: int
     waited: int
+    again: int
 
 
 def slots(ring: _core.Ring, state: int) -> list[Slot]:

@@ -641,13 +641,18 @@ def test_a_silent_writer_is_looked_at_once_in_a_while(ring: Ring, producer: Raw)
 
 
 def test_what_a_process_did_stands_in_its_slot(ring: Ring, producer: Raw) -> None:
-    """Records are counted one by one, drops and waits as told; a refused record is not."""
+    """Records are counted one by one, drops and waits as told, and how many were another's, logged again for
+    him; a refused record is not.
+    """
     producer.log(b"a")
     producer.log_many([b"b", b"c"])
     producer.log(bytes(5000))
     producer._count(7, 2)
+    assert producer._try(b"again", 0, 1, 5, 4711) > 0
+    assert producer._try_many((b"again", b"again"), 0, 5, 4711) > 0
+    assert producer._try(b"my own", 0, 1, 5, 1001) > 0
 
-    assert ring.slot(1) == (1, SLOT_ATTACHED, 0, 1001, 5, 6, 7, 3, 7, 2)
+    assert ring.slot(1) == (1, SLOT_ATTACHED, 0, 1001, 5, 6, 7, 7, 7, 2, 3)
 
 
 # -- draining ----------------------------------------------------------------------------------------
@@ -762,7 +767,7 @@ def test_a_slot_goes_from_free_to_attached_to_detached_and_back(ring: Ring) -> N
     assert len(ring.slots(SLOT_FREE)) == SLOTS
     assert ring.attach(2, 11, 22, 33, 44)
     assert not ring.attach(2, 12, 22, 33, 44)
-    assert ring.slot(2) == (2, SLOT_ATTACHED, 0, 11, 22, 33, 44, 0, 0, 0)
+    assert ring.slot(2) == (2, SLOT_ATTACHED, 0, 11, 22, 33, 44, 0, 0, 0, 0)
     assert not ring.detach(2, 1)
     assert ring.detach(2, 0)
     assert not ring.detach(2, 0)
@@ -784,7 +789,7 @@ def test_a_retired_slot_leaves_its_counts_in_the_totals(ring: Ring) -> None:
 
         assert (round_ + 1, 10 * round_ + 10, 100 * round_ + 100) == ring.totals()
     assert ring.attach(3, 1, 1, 1, 1)
-    assert ring.slot(3)[7:] == (0, 0, 0)
+    assert ring.slot(3)[7:] == (0, 0, 0, 0)
 
 
 def test_there_are_so_many_slots_and_no_more(ring: Ring) -> None:

@@ -38,7 +38,7 @@ class Counts(NamedTuple):
 
     logged: int
     dropped: int
-    attached: Counter[int]  # logged by those that have a slot, by pid
+    attached: Counter[int]  # logged by those that have a slot, by pid; without what was others'
 
 
 class ProducerBooks(NamedTuple):
@@ -183,6 +183,8 @@ def _prove(reader: Reader, ring: _core.Ring, look: _Look, books: Books) -> Books
         return books
     there = Counter(record.pid for record in reader.records(start=began, stop=end.number))
     there.update(look.contents.producers)
+    if there.total() != books.written + books.in_ring:  # pages are missing or damaged: told elsewhere
+        return books
     directory = Directory(reader.path)
     abandoned = look.contents.abandoned
     for number in directory.pages():
@@ -197,6 +199,7 @@ def _counts(ring: _core.Ring) -> Counts:
     attached: Counter[int] = Counter()
     for state in (_core.SLOT_ATTACHED, _core.SLOT_DETACHED):
         for slot in _ring.slots(ring, state):
-            attached[slot.pid] += slot.logged
+            attached[slot.pid] += max(0, slot.logged - slot.again)
+            logged += slot.logged
             dropped += slot.dropped
-    return Counts(logged + attached.total(), dropped, attached)
+    return Counts(logged, dropped, attached)

@@ -240,7 +240,7 @@ enum dl_slot_state { DL_SLOT_FREE = 0, DL_SLOT_ATTACHED = 1, DL_SLOT_DETACHED = 
 struct dl_slot {
     _Atomic uint64_t word;
     uint32_t pid; /* owner, before ATTACHED */
-    uint32_t reserved;
+    uint32_t again; /* of what it logged: other producers' records, saved from a ring without writer */
     uint64_t start; /* start ticks of the process */
     uint64_t pid_namespace; /* inode */
     uint64_t since; /* ns since the epoch */

@@ -649,9 +649,9 @@ static PyObject *ring_slot(PyObject *self, PyObject *args)
     if (slot == NULL)
         return NULL;
     uint64_t word = atomic_load(&slot->word);
-    return Py_BuildValue("(IIIIKKKKKK)", index, (unsigned int)word, (unsigned int)(word >> 32), slot->pid,
+    return Py_BuildValue("(IIIIKKKKKKI)", index, (unsigned int)word, (unsigned int)(word >> 32), slot->pid,
                          slot->start, slot->pid_namespace, slot->since, atomic_load(&slot->logged),
-                         atomic_load(&slot->dropped), atomic_load(&slot->waited));
+                         atomic_load(&slot->dropped), atomic_load(&slot->waited), slot->again);
 }
 
 /* Indexes of the slots in a state between two, so many at the most. */
@@ -707,6 +707,7 @@ static PyObject *ring_attach(PyObject *self, PyObject *args)
     slot->start = start;
     slot->pid_namespace = pid_namespace;
     slot->since = since;
+    slot->again = 0;
     atomic_store(&slot->logged, 0);
     atomic_store(&slot->dropped, 0);
     atomic_store(&slot->waited, 0);
@@ -1101,6 +1102,8 @@ static PyObject *producer_try(PyObject *self, PyObject *args)
                                          .kind = (uint16_t)kind,
                                          .tag = (uint16_t)tag};
         status = append(producer, view.buf, (size_t)view.len, header, &position);
+        if (status == DL_OK && pid != 0 && pid != producer->claimant.pid)
+            producer->slot->again++;
     }
     done_bytes(&view);
     return status == DL_OK ? PyLong_FromUnsignedLongLong(position) : PyLong_FromLong(status);
@@ -1137,6 +1140,8 @@ static int append_group(Producer *producer, PyObject *records, struct dl_frame_h
                                  position, &end);
         if (status == DL_OK)
             appended(producer, held, end, (uint64_t)number);
+        if (status == DL_OK && header.pid != 0 && header.pid != producer->claimant.pid)
+            producer->slot->again += (uint32_t)number;
         atomic_fetch_sub(&producer->inside, 1);
         Py_DecRef(held);
     }

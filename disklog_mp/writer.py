@@ -131,9 +131,13 @@ class Writer:
             except FileExistsError:  # a writer of the same name and another directory was faster
                 raise self._active() from None
         elif self._is_ours(found):
-            self._file = found
-            path = _ring.ring_path(self.name, self.ring_dir)
-            _ring.renew_access(found, self.options.mode, self._gid, path)
+            try:
+                path = _ring.ring_path(self.name, self.ring_dir)
+                _ring.renew_access(found, self.options.mode, self._gid, path)
+            except BaseException:
+                os.close(found.fd)
+                raise
+            self._file = found  # and not before: one that is refused is not written to
             if found.ring.capacity != self._capacity:  # it will be replaced: is there room?
                 _ring.check_room(self.name, self.ring_dir, self._capacity)
             recovered = self._recover_with(found.ring)

@@ -40,6 +40,7 @@ BOOKS = _core.TOTALS - 16  # retired_count, retiring, totals, base_records
 BOOKS_LENGTH = 72
 SLOT_LENGTH = 64
 SLOT_COUNTS = 40  # logged, dropped, waited
+ATTEMPTS = 5  # at being told whether anybody is attached
 GRACE = 1.0  # for whoever started this writer to attach
 
 
@@ -780,11 +781,14 @@ class Writer:
 
     def _is_unused(self) -> bool:
         ring = self.ring
-        try:
-            if self._reap() or _files.locked_bytes(self._file_().fd, 0, _core.SLOTS):
-                return False
-        except OSError:  # the kernel cannot say now
-            return False
+        for attempt in range(ATTEMPTS):
+            try:
+                if self._reap() or _files.locked_bytes(self._file_().fd, 0, _core.SLOTS):
+                    return False
+                break
+            except OSError:  # the kernel cannot say now
+                if attempt == ATTEMPTS - 1:
+                    return False
         return ring.frontier(self.pages.position) == self.pages.position
 
     def _leave(self, now: float) -> bool:

@@ -223,7 +223,7 @@ class TestServe:
             log.log(b"between")
             process, _ = self.serve(name, path)
             assert process.stderr is not None
-            said = process.stderr.readline()
+            said = process.stderr.readline() + process.stderr.readline()
             log.flush()
         process.terminate()
         with process:

@@ -329,8 +329,17 @@ class Life:
             try:
                 return self._check(retired)
             except (Wrong, disklog_mp.DiskLogError):
-                if not self.see_to_writer():  # its fault may have come in the middle
+                if not self._writer_met_its_fault():
                     raise
+
+    def _writer_met_its_fault(self) -> bool:
+        """Whether it did in the middle; the kernel may still be at taking it down."""
+        deadline = time.monotonic() + 1
+        while not self.see_to_writer():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
 
     def _check(self, retired: bool) -> None:
         self.flush()

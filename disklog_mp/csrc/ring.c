@@ -389,7 +389,10 @@ uint64_t dl_frontier(const struct dl_ring *ring, uint64_t from)
         if (dl_laps_ahead(word, dl_tag(t, ring->capacity)) != 0 || !plausible(ring, t, word)
             || dl_word_state(word) == DL_CLOSED)
             break;
-        t += (uint64_t)dl_word_granules(word) * DL_GRANULE;
+        uint64_t end = t + (uint64_t)dl_word_granules(word) * DL_GRANULE;
+        if (end - from > ring->capacity)
+            break; /* somebody scribbled: no walk of true words comes round to where it began and goes on */
+        t = end;
     }
     return t;
 }
@@ -421,6 +424,11 @@ bool dl_may_sleep(struct dl_ring *ring, uint64_t position)
         return true;
     dl_unpark(ring);
     return false;
+}
+
+bool dl_is_parked(struct dl_ring *ring)
+{
+    return DL_ATOMIC(park:D, LOAD(ring->control->parked, relaxed)) != 0;
 }
 
 void dl_unpark(struct dl_ring *ring) { DL_ATOMIC(park:C, STORE(ring->control->parked, 0, relaxed)); }

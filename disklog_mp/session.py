@@ -135,6 +135,8 @@ class _Attachment:
             # Somebody scribbled over the slot's word, or it is another's by now: the lock says which.
             if _files.lock_byte(self.file.fd, self.slot):
                 ring.detach(self.slot, ring.slot(self.slot)[2])
+        if ring.parked:  # it may have stayed for nobody but us
+            ring.wake()
         self.close_descriptor()
 
     def close_descriptor(self) -> None:

@@ -29,6 +29,8 @@ SMALL = 64 << 10  # after less than that a nap lets the next segment grow
 NAP = 100e-6
 NAPS = 6  # before parking: a bell costs a producer more than a nap costs the writer
 PARK = 0.1
+CALM = 16  # after so many rests without a record
+LONG_PARK = 0.5
 BLOCKED = 0.001  # between two looks at a claim that is not committed
 CHORES = 0.05
 LOOK = 1.0  # between two looks at what others may have done to directory and ring
@@ -513,8 +515,11 @@ class Writer:
         elif self._idle < NAPS:
             self._idle += 1
             time.sleep(NAP)
-        else:
+        elif self._idle < CALM or (self._interval is not None and self.ring.durable < self.pages.position):
+            self._idle += 1
             self.ring.park(self.pages.position, PARK)
+        else:
+            self.ring.park(self.pages.position, LONG_PARK)
 
     def _roll(self) -> None:
         if self.pages.seal():

@@ -79,6 +79,8 @@
  *   park:A     store parked (seq_cst)          with commit:B   the writer's barrier stands behind it
  *   park:B     load word (seq_cst)             with commit:A
  *   park:C     store parked 0 (relaxed)        alone           a late bell is harmless
+ *   park:D     load parked (relaxed)           with commit:C   between two slices of one sleep: taken, and
+ *                                                              the bell not rung, is a producer that died
  *   retire:A   store the note (release)        with retire:E   the totals to come are stored
  *   retire:B   store the slot's word (release) with retire:E   the note is stored
  *   retire:C   store the count (release)       with retire:E   the totals in force are stored
@@ -195,6 +197,7 @@ void dl_release(struct dl_ring *ring, uint64_t from, uint64_t to);
 bool dl_close(struct dl_ring *ring, uint64_t position);
 void dl_park(struct dl_ring *ring); /* then the barrier, if `barrier` says that there is one */
 bool dl_may_sleep(struct dl_ring *ring, uint64_t position); /* true: on the bell, then dl_unpark */
+bool dl_is_parked(struct dl_ring *ring);
 void dl_unpark(struct dl_ring *ring);
 
 /* Anybody: the first unclaimed position at or after `from`; reads only.  Stops at damage. */

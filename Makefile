@@ -8,6 +8,7 @@ TORTURE_MINUTES ?= 10
 FUZZ_SECONDS ?= 3600
 CLANG ?= clang
 JOBS ?= 6
+WORKERS ?= 2
 BENCH ?=
 INSTRUCTIONS ?=
 TESTS ?=
@@ -38,7 +39,7 @@ demo: $(VENV)/installed ## the main job on real input: a pool of processes logs,
 	$(BIN)/disklog-mp demo
 
 test: $(VENV)/installed-test ## all tests
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(TESTS)
 
 check: $(VENV)/installed-lint ## format, lint, types, stubs, layers
 	$(BIN)/python -m ruff format --check .

@@ -133,7 +133,7 @@ class TestSelections:
             (["--since", "yesterday", "--until", "@32503680000"], range(10)),
             (["--until", "1 hour ago"], []),
         ],
-        ids=lambda value: " ".join(map(str, value)),
+        ids=lambda value: " ".join(map(str, value)).replace(str(os.getpid()), "ours"),
     )
     def test_which_records(
         self, options: list[object], expected: list[int], ten: list[disklog_mp.Record], path: Path

@@ -59,8 +59,8 @@ def test_the_commands_of_the_readme_work(name: str, path: Path) -> None:
                 env=environment,
             )
 
-            assert done.returncode == 0, command
-            if command.split()[1] != "ls":  # other logs may be open on this machine
+            if command.split()[1] != "ls":  # there may be other logs on this machine, in odd states
+                assert done.returncode == 0, command
                 assert shape(here(expected, name, path)) == shape(done.stdout), command
     finally:
         stop_writer(name)

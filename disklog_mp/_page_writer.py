@@ -20,6 +20,7 @@ from disklog_mp._page_format import BELL, HEADER_LENGTH, LAST_TIME, HeaderError,
 from disklog_mp.errors import FormatVersionError
 
 NO_LIMIT = 2**63
+STRETCH = 256 << 10  # bytes that are still in a cache near by when they are written after their checksum
 FILES_KEPT = 32  # sealed pages whose descriptor waits for a sync
 
 
@@ -193,11 +194,15 @@ class PageWriter:
         offset = page.offset(self.position)
         watermark = page.offset(end)
         page.reserve(watermark)
-        page.file.write_at(data, offset)
+        data_crc = page.data_crc
+        for begin in range(0, len(data), STRETCH):
+            stretch = data[begin : begin + STRETCH]
+            data_crc = crc32c_update(stretch, data_crc)
+            page.file.write_at(stretch, offset + begin)
         if page.file.is_removed() and not page.file.is_at(path):
             self._let_page_go(page)
             raise FileNotFoundError(errno.ENOENT, "the page being written was removed", path)
-        page.data_crc = crc32c_update(data, page.data_crc)
+        page.data_crc = data_crc
         self.position = end
         self.number += records
         page.publish(watermark, records, last_time)

@@ -8,9 +8,11 @@ import contextlib
 import errno
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from disklog_mp import _page_format
+from disklog_mp._closer import Closable
 from disklog_mp._core import FRAME_HEADER, GRANULE, Mapping, all_zero, census, crc32c_update
 from disklog_mp._directory import Directory
 from disklog_mp._files import Files, WritableFile
@@ -127,10 +129,22 @@ class _Repairs:
         )
 
 
+def _close_now(file: Closable) -> None:
+    file.close()
+
+
 class PageWriter:
     """Appends runs of frames to the page files of one directory."""
 
-    def __init__(self, directory: Directory, name: str, options: Options, gid: int = -1) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        name: str,
+        options: Options,
+        gid: int = -1,
+        close: Callable[[Closable], None] = _close_now,
+    ) -> None:
+        """`close` is handed the files of retired pages: it takes long."""
         self.directory = directory
         self.name = name
         self.options = options
@@ -142,6 +156,7 @@ class PageWriter:
         self.page_number = 0  # of the newest page
         self.retire_error: OSError | None = None  # why the oldest page could not be removed the last time
         self._gid = gid
+        self._close = close
         self._page: PageFile | None = None
         self._before: Mapping | None = None  # the line of the page before: readers at its end sleep on it
         self._kept: deque[tuple[int, int, int]] = deque()  # sealed pages: number, bytes, last time
@@ -378,7 +393,7 @@ class PageWriter:
         while self._kept and self._is_surplus(self.options):
             number, size, _ = self._kept[0]
             try:
-                self.directory.files.unlink(self.directory.page_path(number))
+                self._unlink(self.directory.page_path(number))
             except FileNotFoundError:
                 pass
             except OSError as error:
@@ -391,8 +406,21 @@ class PageWriter:
         for page in [page for page in self._unsynced if page.header.number in gone]:
             if page.file not in self._in_job:
                 self._unsynced.remove(page)
-                page.file.close()
+                self._close(page.file)
         return gone
+
+    def _unlink(self, path: str) -> None:
+        """Remove a name; if that is all there is of the file, it ends when it is closed."""
+        files = self.directory.files
+        with contextlib.ExitStack() as failed:
+            file = None
+            with contextlib.suppress(OSError):
+                file = files.open(path, writable=False)
+                failed.callback(file.close)
+            files.unlink(path)
+            if file is not None:
+                failed.pop_all()
+                self._close(file)
 
     def _is_surplus(self, options: Options) -> bool:
         pages = len(self._kept) + (self._page is not None)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from disklog_mp import _core, _files, _orphan, _repair, _ring, _salvage
+from disklog_mp._closer import Closer
 from disklog_mp._directory import Directory
 from disklog_mp._files import REAL, Files
 from disklog_mp._options import Options, group_id, parse_duration
@@ -75,9 +76,10 @@ class Writer:
             raise self._active()
         self._file: _ring.RingFile | None = None
         self.troubles = Troubles(self.name)
+        self._closer = Closer()
         self._left = 0  # what stands in the ring below was left by a writer that died
         try:
-            self.pages = PageWriter(self._directory, name, options, self._gid)
+            self.pages = PageWriter(self._directory, name, options, self._gid, self._closer)
             self._directory.note(f"{self._who.pid} {name}\n")
             self.recovered = self._take_over()
         except BaseException as error:
@@ -827,6 +829,7 @@ class Writer:
         self._syncer.close()
         self.ring.writer_pid = 0
         self.pages.close()
+        self._closer.close()
         for file, witnesses in [*self._former, (self._file_(), self._witnesses)]:
             witnesses.close()
             os.close(file.fd)

@@ -32,7 +32,7 @@ class Directory:
         self.files = files
         self.rebooted = False  # since the last writer recovered the pages; known once the lock is taken
         self._lock: RealFile | None = None
-        self._noted = ""
+        self._noted = self._rings = ""
         self._boot = ""  # of the last writer that recovered the pages
 
     def page_path(self, number: int) -> str:
@@ -155,11 +155,11 @@ class Directory:
         os.stat(self.path)
         return False
 
-    def note(self, text: str) -> None:
-        """Leave "pid name" in the lock file, for people and error messages."""
+    def note(self, text: str, rings: str = "") -> None:
+        """Leave "pid name", and where the ring is, in the lock file, for people and error messages."""
         assert self._lock is not None
-        self._noted = text.strip()
-        note = f"{self._noted} {self._boot}\n".encode()
+        self._noted, self._rings = text.strip(), rings
+        note = f"{self._noted} {self._boot} {rings}\n".encode("utf-8", "surrogateescape")
         self._lock.write_at(note, 0)  # not cut first: a full disk has room for what it holds already
         self._lock.truncate(len(note))
 
@@ -168,26 +168,33 @@ class Directory:
         if self._lock is not None:
             self._boot, self.rebooted = _files.boot_id(), False
             with contextlib.suppress(OSError):  # then the next writer takes more care than it must
-                self.note(self._noted)
+                self.note(self._noted, self._rings)
 
-    def _words(self) -> tuple[str, str, str]:
-        """The pid, the log's name and the boot in the lock file; empty where there is none."""
+    def _words(self) -> tuple[str, str, str, str]:
+        """The pid, the log's name, the boot and the ring's directory in the lock file; empty where there is
+        none.
+        """
         try:
             file = _files.REAL.open(os.path.join(self.path, LOCK), writable=False)
         except OSError:
-            return "", "", ""
+            return "", "", "", ""
         try:
-            pid, name, boot, *_ = [*file.read(400).decode("utf-8", "replace").split(), "", "", ""]
+            line = file.read(4400).decode("utf-8", "surrogateescape").partition("\n")[0]
         except OSError:
-            return "", "", ""
+            return "", "", "", ""
         finally:
             file.close()
-        return pid, name, boot
+        pid, name, boot, rings, *_ = [*line.split(" ", 3), "", "", "", ""]
+        return pid, name, boot, rings
 
     def read_note(self) -> tuple[int, str]:
         """Return the pid and the log's name from the lock file, (0, "") if they cannot be read."""
-        pid, name, _ = self._words()
+        pid, name, *_ = self._words()
         return (int(pid), name) if pid.isascii() and pid.isdigit() else (0, "")
+
+    def rings(self) -> str:
+        """Return the directory of the ring, as the lock file has it; "" if it has not."""
+        return self._words()[3]
 
     def is_locked(self) -> bool:
         """True if a live process writes this directory."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from disklog_mp import _ring
+from disklog_mp._directory import Directory
 from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiveError
 from disklog_mp.session import Session, read_options
 
@@ -116,6 +117,9 @@ def open_within(
                 same = active.args[0] == name and active.args[1] == where
                 if not same or time.monotonic() > deadline:
                     raise
+                current, wanted = Directory(where).rings(), ring_dir or _ring.SHM
+                if current not in ("", wanted):
+                    raise ConfigMismatchError("ring_dir", current, wanted) from None
                 time.sleep(0.005)
                 continue
         try:

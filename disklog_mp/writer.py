@@ -80,7 +80,7 @@ class Writer:
         self._left = 0  # what stands in the ring below was left by a writer that died
         try:
             self.pages = PageWriter(self._directory, name, options, self._gid, self._closer)
-            self._directory.note(f"{self._who.pid} {name}\n")
+            self._directory.note(f"{self._who.pid} {name}", ring_dir or _ring.SHM)
             self.recovered = self._take_over()
         except BaseException as error:
             if self._file is not None:

@@ -236,6 +236,20 @@ class TestRings:
             assert [b"x"] == [record.data for record in log.get_page(1)]
         wait_until(lambda: not os.listdir(place))
 
+    @pytest.mark.parametrize(
+        ("first", "second"), [("rings", None), (None, "rings"), ("rings", "other rings")]
+    )
+    def test_its_ring_is_in_one_directory(
+        self, name: str, path: Path, tmp_path: Path, first: str | None, second: str | None
+    ) -> None:
+        """Who opens the log with another one is told at once where it is."""
+        places = [None if place is None else str(tmp_path / place) for place in (first, second)]
+        with disklog_mp.open(name, path, ring_dir=places[0], linger=0, ring_bytes=1 << 16):
+            with pytest.raises(disklog_mp.ConfigMismatchError) as caught:
+                disklog_mp.open(name, path, ring_dir=places[1])
+
+        assert ("ring_dir", places[0] or _ring.SHM, places[1] or _ring.SHM) == caught.value.args
+
     def test_another_users_ring_is_refused(self, name: str, path: Path) -> None:
         """An object under our name that belongs to neither us nor root may be a trap."""
         if os.geteuid() != 0:

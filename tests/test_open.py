@@ -244,9 +244,9 @@ class TestRings:
     ) -> None:
         """Who opens the log with another one is told at once where it is."""
         places = [None if place is None else str(tmp_path / place) for place in (first, second)]
-        with disklog_mp.open(name, path, ring_dir=places[0], linger=0, ring_bytes=1 << 16):
-            with pytest.raises(disklog_mp.ConfigMismatchError) as caught:
-                disklog_mp.open(name, path, ring_dir=places[1])
+        log = disklog_mp.open(name, path, ring_dir=places[0], linger=0, ring_bytes=1 << 16)
+        with log, pytest.raises(disklog_mp.ConfigMismatchError) as caught:
+            disklog_mp.open(name, path, ring_dir=places[1])
 
         assert ("ring_dir", places[0] or _ring.SHM, places[1] or _ring.SHM) == caught.value.args
 

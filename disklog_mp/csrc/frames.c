@@ -1,20 +1,14 @@
 /* Frames, see frames.h. */
 #include "frames.h"
 
-#include <string.h>
-
-#include "crc32c.h"
-
 uint32_t dl_frame_seed(uint64_t salt) { return dl_crc32c_u64(0xffffffffu, salt); }
 
 static bool has_bytes(uint16_t kind) { return kind != DL_PADDING_FRAME && kind != DL_ABANDONED_FRAME; }
 
 uint32_t dl_frame_crc_header(uint32_t seed, uint64_t position, const struct dl_frame_header *header)
 {
-    uint32_t crc = dl_crc32c_u64(seed, position);
-    crc = dl_crc32c_u64(crc, header->time);
-    crc = dl_crc32c_u64(crc, header->pid | (uint64_t)header->kind << 32 | (uint64_t)header->tag << 48);
-    return dl_crc32c_u64(crc, header->length);
+    uint64_t who = header->pid | (uint64_t)header->kind << 32 | (uint64_t)header->tag << 48;
+    return dl_frame_crc_words(seed, position, header->time, who, header->length);
 }
 
 uint32_t dl_frame_crc(uint32_t seed, uint64_t position, const struct dl_frame_header *header,

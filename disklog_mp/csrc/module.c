@@ -950,7 +950,7 @@ static void appended(Producer *producer, PyObject *held, uint64_t end, uint64_t 
 }
 
 /* One record, no policy.  DL_OK and the position, or what stands in the way. */
-static int append(Producer *producer, const void *bytes, size_t length, struct dl_frame_header header,
+static int append(Producer *producer, const void *bytes, size_t length, const struct dl_frame_header *header,
                   uint64_t *position)
 {
     PyObject *held = producer->ring;
@@ -1067,7 +1067,7 @@ static PyObject *producer_log(PyObject *self, PyObject *const *args, Py_ssize_t 
     if (status == DL_OK) {
         uint64_t now = wall_ns();
         struct dl_frame_header header = {.time = now, .kind = DL_RECORD, .tag = tag};
-        status = append(producer, view.buf, (size_t)view.len, header, &position);
+        status = append(producer, view.buf, (size_t)view.len, &header, &position);
         if (status == DL_OK && producer->watch && producer->ring != NULL) {
             uint64_t beat = atomic_load_explicit(&ring_of(producer->ring)->control->heartbeat,
                                                  memory_order_relaxed);
@@ -1108,7 +1108,7 @@ static PyObject *producer_try(PyObject *self, PyObject *args)
                                          .pid = pid,
                                          .kind = (uint16_t)kind,
                                          .tag = (uint16_t)tag};
-        status = append(producer, view.buf, (size_t)view.len, header, &position);
+        status = append(producer, view.buf, (size_t)view.len, &header, &position);
         if (status == DL_OK && pid != 0 && pid != producer->claimant.pid)
             producer->slot->again++;
     }
@@ -1143,7 +1143,7 @@ static int append_group(Producer *producer, PyObject *records, struct dl_frame_h
             header.time = wall_ns();
         Py_IncRef(held);
         atomic_fetch_add(&producer->inside, 1);
-        status = dl_append_group(ring_of(held), &producer->claimant, header, items, (uint32_t)number,
+        status = dl_append_group(ring_of(held), &producer->claimant, &header, items, (uint32_t)number,
                                  position, &end);
         if (status == DL_OK)
             appended(producer, held, end, (uint64_t)number);

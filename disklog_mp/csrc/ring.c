@@ -197,7 +197,7 @@ static void commit(struct dl_ring *ring, const struct dl_claimant *claimant, uin
         DL_ATOMIC(commit:E, FENCE(seq_cst));
 }
 
-int dl_append(struct dl_ring *ring, struct dl_claimant *claimant, struct dl_frame_header header,
+int dl_append(struct dl_ring *ring, struct dl_claimant *claimant, const struct dl_frame_header *header,
               const void *bytes, uint64_t length, uint64_t *position, uint64_t *end)
 {
     if (length > ring->record_limit)
@@ -208,14 +208,15 @@ int dl_append(struct dl_ring *ring, struct dl_claimant *claimant, struct dl_fram
     if (status != DL_OK)
         return status;
     DL_POINT("claimed");
-    header.length = (uint32_t)length;
-    if (header.pid == 0)
-        header.pid = claimant->pid;
     uint8_t *frame = dl_at(ring, at);
-    uint32_t crc = dl_frame_crc_header(ring->seed, at, &header);
-    header.crc = ~dl_crc32c_copy(crc, frame + DL_FRAME_HEADER, bytes, length);
+    /* Word by word: put together in memory it would be read back before its parts have arrived there. */
+    const uint64_t time = header->time;
+    const uint64_t who = (header->pid != 0 ? header->pid : claimant->pid) | (uint64_t)header->kind << 32
+                         | (uint64_t)header->tag << 48;
+    uint32_t crc = dl_frame_crc_words(ring->seed, at, time, who, length);
+    crc = ~dl_crc32c_copy(crc, frame + DL_FRAME_HEADER, bytes, length);
     DL_POINT("copied");
-    memcpy(frame, &header, DL_FRAME_HEADER);
+    dl_frame_put_header(frame, (uint32_t)length, crc, time, who);
     DL_POINT("filled");
     commit(ring, claimant, slot, at, DL_COMMITTED, granules);
     *position = at;
@@ -223,7 +224,7 @@ int dl_append(struct dl_ring *ring, struct dl_claimant *claimant, struct dl_fram
     return DL_OK;
 }
 
-int dl_append_group(struct dl_ring *ring, struct dl_claimant *claimant, struct dl_frame_header header,
+int dl_append_group(struct dl_ring *ring, struct dl_claimant *claimant, const struct dl_frame_header *wanted,
                     const struct dl_item *items, uint32_t count, uint64_t *position, uint64_t *end)
 {
     uint64_t length = DL_GROUP_HEADER;
@@ -240,6 +241,7 @@ int dl_append_group(struct dl_ring *ring, struct dl_claimant *claimant, struct d
     if (status != DL_OK)
         return status;
     DL_POINT("group claimed");
+    struct dl_frame_header header = *wanted;
     uint8_t *frame = dl_at(ring, at), *to = frame + DL_FRAME_HEADER;
     if (header.pid == 0)
         header.pid = claimant->pid;

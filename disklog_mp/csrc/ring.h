@@ -181,9 +181,9 @@ const char *dl_ring_open(struct dl_ring *ring, void *memory, uint64_t size);
 
 /* Producers.  `header` gives time, kind and tag; length, crc and (where it is 0) pid are filled in.  On DL_OK
  * `position` is the record's (of a group: of its first record) and `end` the position behind the frame. */
-int dl_append(struct dl_ring *ring, struct dl_claimant *claimant, struct dl_frame_header header,
+int dl_append(struct dl_ring *ring, struct dl_claimant *claimant, const struct dl_frame_header *header,
               const void *bytes, uint64_t length, uint64_t *position, uint64_t *end);
-int dl_append_group(struct dl_ring *ring, struct dl_claimant *claimant, struct dl_frame_header header,
+int dl_append_group(struct dl_ring *ring, struct dl_claimant *claimant, const struct dl_frame_header *wanted,
                     const struct dl_item *items, uint32_t count, uint64_t *position, uint64_t *end);
 
 /* After an append: true if the writer sleeps and it is the caller who wakes it. */

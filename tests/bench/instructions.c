@@ -23,7 +23,7 @@ __attribute__((noinline)) static void append(uint64_t length)
 {
     for (uint32_t i = 0; i < COUNT; i++) {
         uint64_t position, end;
-        if (dl_append(&ring, &claimant, header, record, length, &position, &end) != DL_OK)
+        if (dl_append(&ring, &claimant, &header, record, length, &position, &end) != DL_OK)
             abort();
         if (dl_take_bell(&ring))
             abort();
@@ -37,7 +37,7 @@ __attribute__((noinline)) void measured_append_long(void)
 {
     for (uint32_t i = 0; i < COUNT; i++) {
         uint64_t position, end;
-        if (dl_append(&ring, &claimant, header, record, sizeof record, &position, &end) != DL_OK)
+        if (dl_append(&ring, &claimant, &header, record, sizeof record, &position, &end) != DL_OK)
             abort();
         dl_release(&ring, LOAD(ring.control->released, relaxed), end);
     }
@@ -47,7 +47,7 @@ __attribute__((noinline)) void measured_append_group(void)
 {
     for (uint32_t i = 0; i < COUNT / GROUP; i++) {
         uint64_t position, end;
-        if (dl_append_group(&ring, &claimant, header, items, GROUP, &position, &end) != DL_OK)
+        if (dl_append_group(&ring, &claimant, &header, items, GROUP, &position, &end) != DL_OK)
             abort();
     }
 }

@@ -82,10 +82,10 @@ static int append_ready(uint32_t who)
     int status;
     outside->tried[who] += counts[who];
     if (counts[who] == 1)
-        status = dl_append(&ring, &claimants[who], header, items[who][0].bytes, items[who][0].length, &position,
+        status = dl_append(&ring, &claimants[who], &header, items[who][0].bytes, items[who][0].length, &position,
                            &end);
     else
-        status = dl_append_group(&ring, &claimants[who], header, items[who], counts[who], &position, &end);
+        status = dl_append_group(&ring, &claimants[who], &header, items[who], counts[who], &position, &end);
     if (status == DL_OK) {
         outside->returned[who] += counts[who];
         if (dl_take_bell(&ring))

@@ -107,8 +107,8 @@ static int append(struct dl_ring *ring, struct dl_claimant *claimant, uint64_t l
     uint64_t position;
     for (uint32_t i = 0; i < group; i++)
         items[i] = (struct dl_item){bytes, length / (i + 1)};
-    return group == 0 ? dl_append(ring, claimant, header, bytes, length, &position, end)
-                      : dl_append_group(ring, claimant, header, items, group, &position, end);
+    return group == 0 ? dl_append(ring, claimant, &header, bytes, length, &position, end)
+                      : dl_append_group(ring, claimant, &header, items, group, &position, end);
 }
 
 /* Everybody's calls on a ring somebody scribbled over.  What they answer may be wrong; that they answer,

@@ -161,9 +161,9 @@ static int append_plan(struct producer *self, const struct plan *plan)
     }
     for (;;) {
         int status = plan->count == 0
-                         ? dl_append(self->ring, self->claimant, header, bytes[0], plan->lengths[0],
+                         ? dl_append(self->ring, self->claimant, &header, bytes[0], plan->lengths[0],
                                      &position, &end)
-                         : dl_append_group(self->ring, self->claimant, header, items, plan->count,
+                         : dl_append_group(self->ring, self->claimant, &header, items, plan->count,
                                            &position, &end);
         if (status != DL_FULL)
             return status;
@@ -325,7 +325,7 @@ static int append_one(struct dl_ring *ring, struct dl_claimant *claimant, uint64
     static const uint8_t bytes[1 << 16];
     struct dl_frame_header header = {.time = 1, .kind = DL_RECORD};
     uint64_t end;
-    return dl_append(ring, claimant, header, bytes, length, position, &end);
+    return dl_append(ring, claimant, &header, bytes, length, position, &end);
 }
 
 /* ---- many threads --------------------------------------------------------------------------------- */

@@ -110,6 +110,11 @@ static uint32_t portable_u64(uint32_t state, uint64_t value)
 /* Small enough that a block is still in the first-level cache when its checksum is taken. */
 #define COPY_BLOCK ((size_t)8192)
 
+static uint32_t portable_u64x4(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    return portable_word(portable_word(portable_word(portable_word(state, a), b), c), d);
+}
+
 static uint32_t portable_copy(uint32_t state, void *restrict to, const void *restrict from,
                               size_t length)
 {
@@ -293,6 +298,11 @@ CHAIN static uint32_t chain_u64(uint32_t state, uint64_t value)
     return (uint32_t)crc_word(state, value);
 }
 
+CHAIN static uint32_t chain_u64x4(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    return (uint32_t)crc_word(crc_word(crc_word(crc_word(state, a), b), c), d);
+}
+
 /*
  * powers[n] is x to the (64 n - 33) modulo the polynomial, reflected: from powers[1] = 1, each is
  * the one before after eight zero bytes.  The carry-less product of a register and powers[n],
@@ -395,6 +405,8 @@ uint32_t (*_Atomic dl_crc32c_chosen_update)(uint32_t, const void *,
 uint32_t (*_Atomic dl_crc32c_chosen_copy)(uint32_t, void *restrict, const void *restrict,
                                           size_t) = portable_copy;
 uint32_t (*_Atomic dl_crc32c_chosen_u64)(uint32_t, uint64_t) = portable_u64;
+uint32_t (*_Atomic dl_crc32c_chosen_u64x4)(uint32_t, uint64_t, uint64_t, uint64_t,
+                                           uint64_t) = portable_u64x4;
 static const char *_Atomic name = "portable";
 
 /*
@@ -410,6 +422,7 @@ void dl_crc32c_init(void)
     dl_crc32c_chosen_update = folding ? fold_update : chain_update;
     dl_crc32c_chosen_copy = folding ? fold_copy : chain_copy;
     dl_crc32c_chosen_u64 = chain_u64;
+    dl_crc32c_chosen_u64x4 = chain_u64x4;
     name = HARDWARE_NAME;
 #endif
 }

@@ -16,7 +16,7 @@
  */
 
 /*
- * Belongs to the three functions below.  Those load each pointer explicitly, because
+ * Belongs to the four functions below.  Those load each pointer explicitly, because
  * dl_crc32c_init() may run meanwhile in another thread and GCC 12 calls through an _Atomic pointer
  * with an ordinary load; the order does not matter, all that a choice needs being constant.
  */
@@ -24,6 +24,7 @@ extern uint32_t (*_Atomic dl_crc32c_chosen_update)(uint32_t, const void *, size_
 extern uint32_t (*_Atomic dl_crc32c_chosen_copy)(uint32_t, void *restrict, const void *restrict,
                                                  size_t);
 extern uint32_t (*_Atomic dl_crc32c_chosen_u64)(uint32_t, uint64_t);
+extern uint32_t (*_Atomic dl_crc32c_chosen_u64x4)(uint32_t, uint64_t, uint64_t, uint64_t, uint64_t);
 
 static inline uint32_t dl_crc32c_update(uint32_t state, const void *bytes, size_t length)
 {
@@ -48,8 +49,14 @@ static inline uint32_t dl_crc32c_u64(uint32_t state, uint64_t value)
     return atomic_load_explicit(&dl_crc32c_chosen_u64, memory_order_relaxed)(state, value);
 }
 
+/* Four times that. */
+static inline uint32_t dl_crc32c_u64x4(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    return atomic_load_explicit(&dl_crc32c_chosen_u64x4, memory_order_relaxed)(state, a, b, c, d);
+}
+
 /*
- * Points the three functions at the best implementation for this processor.  May be called any
+ * Points the four functions at the best implementation for this processor.  May be called any
  * number of times from any thread; until then the portable one serves, with equal results.
  */
 void dl_crc32c_init(void);

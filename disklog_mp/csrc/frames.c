@@ -1,9 +1,18 @@
 /* Frames, see frames.h. */
 #include "frames.h"
 
+#include <string.h>
+
+#include "crc32c.h"
+
 uint32_t dl_frame_seed(uint64_t salt) { return dl_crc32c_u64(0xffffffffu, salt); }
 
 static bool has_bytes(uint16_t kind) { return kind != DL_PADDING_FRAME && kind != DL_ABANDONED_FRAME; }
+
+uint32_t dl_frame_crc_words(uint32_t seed, uint64_t position, uint64_t time, uint64_t who, uint64_t length)
+{
+    return dl_crc32c_u64x4(seed, position, time, who, length);
+}
 
 uint32_t dl_frame_crc_header(uint32_t seed, uint64_t position, const struct dl_frame_header *header)
 {

@@ -6,9 +6,7 @@
 #define DL_FRAMES_H
 
 #include <stdbool.h>
-#include <string.h>
 
-#include "crc32c.h"
 #include "layout.h"
 
 enum dl_frame_status {
@@ -36,22 +34,7 @@ uint32_t dl_frame_crc(uint32_t seed, uint64_t position, const struct dl_frame_he
                       const void *bytes);
 
 /* The same from words: `who` is pid, kind and tag as they stand in the header. */
-static inline uint32_t dl_frame_crc_words(uint32_t seed, uint64_t position, uint64_t time, uint64_t who,
-                                          uint64_t length)
-{
-    uint32_t crc = dl_crc32c_u64(seed, position);
-    crc = dl_crc32c_u64(crc, time);
-    crc = dl_crc32c_u64(crc, who);
-    return dl_crc32c_u64(crc, length);
-}
-
-static inline void dl_frame_put_header(uint8_t *at, uint32_t length, uint32_t crc, uint64_t time, uint64_t who)
-{
-    uint64_t first = length | (uint64_t)crc << 32;
-    memcpy(at, &first, 8);
-    memcpy(at + 8, &time, 8);
-    memcpy(at + 16, &who, 8);
-}
+uint32_t dl_frame_crc_words(uint32_t seed, uint64_t position, uint64_t time, uint64_t who, uint64_t length);
 
 /* The frame that stands at `at`, with `room` readable bytes. */
 enum dl_frame_status dl_frame_check(const uint8_t *at, uint64_t room, uint64_t position, uint32_t seed,

@@ -216,7 +216,9 @@ int dl_append(struct dl_ring *ring, struct dl_claimant *claimant, const struct d
     uint32_t crc = dl_frame_crc_words(ring->seed, at, time, who, length);
     crc = ~dl_crc32c_copy(crc, frame + DL_FRAME_HEADER, bytes, length);
     DL_POINT("copied");
-    dl_frame_put_header(frame, (uint32_t)length, crc, time, who);
+    memcpy(frame, &(uint64_t){length | (uint64_t)crc << 32}, 8);
+    memcpy(frame + 8, &time, 8);
+    memcpy(frame + 16, &who, 8);
     DL_POINT("filled");
     commit(ring, claimant, slot, at, DL_COMMITTED, granules);
     *position = at;

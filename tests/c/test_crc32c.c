@@ -94,7 +94,11 @@ static bool portable_serves_before_init(void)
            same("copy", 9, 0, ~dl_crc32c_copy(~0u, copy, "123456789", 9), 0xE3069283u) &&
            memcmp(copy, "123456789", 9) == 0 &&
            same("u64", 8, 0, dl_crc32c_u64(1, 0x3837363534333231u),
-                by_definition(1, (const unsigned char *)"12345678", 8));
+                by_definition(1, (const unsigned char *)"12345678", 8)) &&
+           same("u64x4", 32, 0,
+                dl_crc32c_u64x4(1, 0x3837363534333231u, 0x3837363534333231u, 0x3837363534333231u,
+                                0x3837363534333231u),
+                by_definition(1, (const unsigned char *)"12345678123456781234567812345678", 32));
 }
 
 struct racer {
@@ -287,11 +291,14 @@ static bool u64_is_eight_bytes_lowest_first(void)
     for (int i = 0; i < 1000; i++) {
         uint64_t value = (uint64_t)next_random() << 32 | next_random();
         uint32_t state = next_random();
-        unsigned char bytes[8];
-        for (int byte = 0; byte < 8; byte++)
-            bytes[byte] = (unsigned char)(value >> (8 * byte));
+        unsigned char bytes[32];
+        for (int byte = 0; byte < 32; byte++)
+            bytes[byte] = (unsigned char)((value + byte / 8) >> (8 * (byte % 8)));
         if (!same("u64", 8, (size_t)i, dl_crc32c_u64(state, value),
-                  by_definition(state, bytes, 8)))
+                  by_definition(state, bytes, 8)) ||
+            !same("u64x4", 32, (size_t)i,
+                  dl_crc32c_u64x4(state, value, value + 1, value + 2, value + 3),
+                  by_definition(state, bytes, 32)))
             return false;
     }
     return true;

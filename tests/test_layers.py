@@ -21,6 +21,7 @@ LAYERS = [
     {"writer", "reader", "_stats", "_writer_process"},
     {"session"},
     {"_open", "aio"},
+    {"_delivery"},
     {"__init__"},
     {"logging", "cli", "__main__"},
 ]

@@ -588,7 +588,7 @@ def test_a_log_that_is_missing_is_reported_once_and_found_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without a log the program goes on: one line, the records counted, and told when the log is there."""
-    monkeypatch.setattr("disklog_mp.logging.RETRY", 0.1)
+    monkeypatch.setattr("disklog_mp._delivery.RETRY", 0.1)
     logger.addHandler(handler := DiskLogHandler(name))
     log_some(logger, 100)
     wait_until(lambda: time.monotonic() > handler._retry_at)

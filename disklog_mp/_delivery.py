@@ -28,6 +28,7 @@ from disklog_mp.errors import (
 )
 from disklog_mp.session import POLICIES, Session
 
+LOOK = 0.01  # seconds between two while a record waits for the log
 RETRY = 1.0  # seconds between two attempts to find a log that was not there
 SHARE = 10  # and at least so many times as long as the next may take
 TAG_LIMIT = 0xFFFF
@@ -44,6 +45,15 @@ def _check(path: str | None, options: dict[str, Any]) -> dict[str, Any]:
     if options.get("ring_dir") is not None:
         options["ring_dir"] = os.path.abspath(options["ring_dir"])
     return options
+
+
+def _parse_wait(missing: str) -> float:
+    """How long the first record may wait for the log to appear."""
+    if missing in ("stderr", "drop", "raise"):
+        return 0.0
+    if isinstance(missing, str) and missing.startswith("wait:"):
+        return _options.parse_duration(missing.removeprefix("wait:"), "missing")
+    raise ValueError(f'missing={missing!r} is not one of stderr, drop, raise, or a wait such as "wait:2s"')
 
 
 def _forked() -> None:
@@ -75,16 +85,15 @@ class Delivery:
         self.path = None if path is None else os.path.abspath(path)
         if on_full not in POLICIES:
             raise ValueError(f"on_full={on_full!r} is not one of {', '.join(POLICIES)}")
-        if missing not in ("stderr", "drop"):
-            raise ValueError(f"missing={missing!r} is not one of stderr, drop")
         self.on_full = on_full
         self.timeout = _options.parse_duration(timeout, "timeout")
-        self.missing = missing
+        self.missing, self._wait = missing, _parse_wait(missing)
         self._options = _check(self.path, options)
         self._begin()
 
     def _begin(self) -> None:
         self._session: Session | None = None
+        self._wait_until: float | None = None  # forked children do not wait again
         self._at_fork_reinit()
         _deliveries.add(self)
 
@@ -95,6 +104,7 @@ class Delivery:
         self._missed_since = 0
         self._retry_at = 0.0
         self._told = ""
+        self._trouble: Exception | None = None  # the last that kept us from the log
         self._first = True  # no attempt to find a log was made yet
         self._finding: set[int] = set()  # threads that are attaching
         self._hurried = False  # drop at once: the last wait for room was in vain
@@ -113,11 +123,15 @@ class Delivery:
         try:
             if session.log(data, tag=tag) < 0:
                 self.dropped += 1
-            elif self._hurried:  # there is room again
-                self._hurried = False
-                session.on_full = self.on_full
+            elif self._hurried:
+                self._has_room(session)
         except (DiskLogError, OSError) as refusal:
             self._refused(session, refusal, data, tag)
+
+    def _has_room(self, session: Session) -> None:
+        """There is room again: the next record may wait for it."""
+        self._hurried = False
+        session.on_full = self.on_full
 
     # -- refusals ----------------------------------------------------------------------------------------
 
@@ -149,14 +163,24 @@ class Delivery:
         # Within itself: a signal handler logs while its thread attaches.
         if me in self._finding or time.monotonic() < self._retry_at:
             self._miss()
+            self._raise()
             return None
         self._finding.add(me)
         began = time.monotonic()
+        if self._wait_until is None:
+            self._wait_until = began + self._wait
         try:
-            self._session = session = self._attach()
-        except (DiskLogError, OSError) as trouble:
-            self._lose(trouble, SHARE * min(self.timeout, time.monotonic() - began))
-            return None
+            while True:
+                try:
+                    self._session = session = self._attach()
+                    break
+                except (DiskLogError, OSError) as trouble:
+                    left = self._wait_until - time.monotonic()
+                    if left <= 0 or not isinstance(trouble, LogNotFoundError) or sys.is_finalizing():
+                        self._lose(trouble, SHARE * min(self.timeout, time.monotonic() - began))
+                        return None
+                time.sleep(min(LOOK, left))
+                began = time.monotonic()
         finally:
             self._finding.discard(me)
             self._first = False
@@ -180,8 +204,15 @@ class Delivery:
     def _lose(self, trouble: Exception, pause: float = 0.0) -> None:
         """There is no log: count the record, look again in a while."""
         self._retry_at = time.monotonic() + max(RETRY, pause)
+        self._trouble = trouble
         self._miss()
+        self._raise()
         self._tell(trouble)
+
+    def _raise(self) -> None:
+        """Leave it to the user, if that is wanted, to say what is wrong: with every record."""
+        if self.missing == "raise" and self._trouble is not None:
+            raise self._trouble.with_traceback(None)
 
     def _miss(self) -> None:
         if not self._missed:

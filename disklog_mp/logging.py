@@ -1,7 +1,8 @@
 """The log behind the standard library's logging: a handler that never breaks the program that logs.
 
 A record is formatted in the process that logs it and committed with one call; there is no thread, no lock
-and no queue that a fork, a signal or a killed process could leave in a bad state.
+and no queue that a fork, a signal or a killed process could leave in a bad state.  What becomes of it where
+the log is missing or full is decided in _delivery.py.
 """
 
 from __future__ import annotations
@@ -10,24 +11,38 @@ import logging
 import os
 from typing import Any
 
+from disklog_mp import _structured
 from disklog_mp._delivery import Delivery
+from disklog_mp.errors import DiskLogError
 
 __all__ = ["DiskLogHandler"]
 
+ENCODINGS = ("text", "structured")
+_PLAIN = logging.Formatter()
 _NO_FORMATTER = object()
 
 
 class DiskLogHandler(Delivery, logging.Handler):
-    """Logs formatted records, as UTF-8, with their level as the tag.
+    """Logs records, with their level as the tag.
 
     `name` is the log's; with `path` it is opened there, with the options of disklog_mp.open(), and its
     writer started if there is none; without, it is attached to.  Either happens at the first record.
     That first one waits for the writer to become ready, as open() does; later ones no longer than `timeout`.
-    While there is no log, records are dropped and counted, one line on stderr says so (missing="drop": none
-    does), and once a second it is looked for again.
+
+    encoding="text" logs what the formatter makes of a record, as UTF-8: what FileHandler would write, without
+    the newline.  "structured" logs time, level, logger, message, where it comes from, the fields given with
+    extra=, exception and stack, as one JSON object; the formatter's formatException and formatStack are used.
+
+    While there is no log, records are dropped and counted, and once a second it is looked for again.
+    missing="stderr": one line there says so; "drop": none does; "raise": handleError is called for each, with
+    LogNotFoundError or what else is wrong; "wait:2s": the first record waits up to so long for the log to
+    appear, then as "stderr".
 
     on_full="block" waits up to `timeout` seconds for room, then drops until there is room; "drop" does not
     wait; "raise" hands RingFullError to handleError.  The log itself says how many were dropped.
+
+    A subclass may override prepare(), which makes a record's bytes, enqueue(), which logs them, emit(), which
+    does both, and format().
     """
 
     def __init__(
@@ -36,12 +51,16 @@ class DiskLogHandler(Delivery, logging.Handler):
         path: str | os.PathLike[str] | None = None,
         *,
         level: int | str = logging.NOTSET,
+        encoding: str = "text",
         on_full: str = "block",
         timeout: float = 1.0,
         missing: str = "stderr",
         **options: Any,
     ) -> None:
         Delivery.__init__(self, name, path, on_full=on_full, timeout=timeout, missing=missing, **options)
+        if encoding not in ENCODINGS:
+            raise ValueError(f"encoding={encoding!r} is not one of {', '.join(ENCODINGS)}")
+        self.encoding = encoding
         logging.Handler.__init__(self, level)
         self.setFormatter(None)
 
@@ -62,6 +81,32 @@ class DiskLogHandler(Delivery, logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log the record; what goes wrong goes to handleError, never to the caller."""
+        session = self._session
+        if (
+            self.formatter is not self._direct
+            or session is None
+            or record.exc_info
+            or record.exc_text
+            or record.stack_info
+        ):
+            return self._emit(record)
+        # As below, in one frame: what a call costs is for most programs decided here.
+        try:
+            data, tag = record.getMessage().encode("utf-8", "backslashreplace"), record.levelno
+            try:
+                if session.log(data, tag=tag) < 0:
+                    self.dropped += 1
+                elif self._hurried:
+                    self._has_room(session)
+            except (DiskLogError, OSError) as refusal:
+                self._refused(session, refusal, data, tag)
+            except ValueError:  # the level is no tag
+                self.enqueue(data, tag)
+        except Exception:
+            self.handleError(record)
+        return None
+
+    def _emit(self, record: logging.LogRecord) -> None:
         try:
             self.enqueue(self.prepare(record), record.levelno)
         except Exception:
@@ -69,6 +114,8 @@ class DiskLogHandler(Delivery, logging.Handler):
 
     def prepare(self, record: logging.LogRecord) -> bytes:
         """Return the bytes to be logged for a record."""
+        if self.encoding == "structured":
+            return _structured.encode_record(record, self.formatter or _PLAIN)
         if self.formatter is self._plain and not (record.exc_info or record.exc_text or record.stack_info):
             return record.getMessage().encode("utf-8", "backslashreplace")
         return self.format(record).encode("utf-8", "backslashreplace")
@@ -76,9 +123,14 @@ class DiskLogHandler(Delivery, logging.Handler):
     def setFormatter(self, fmt: logging.Formatter | None) -> None:
         """Set the formatter; "%(message)s", the default, takes a short cut."""
         super().setFormatter(fmt)
+        kind = type(self)
         is_plain = fmt is None or (type(fmt) is logging.Formatter and fmt._fmt == "%(message)s")
-        is_plain = is_plain and type(self).format is logging.Handler.format
+        is_plain = is_plain and kind.format is logging.Handler.format
         self._plain: object = fmt if is_plain else _NO_FORMATTER
+        # And no step on the way is somebody else's.
+        is_direct = is_plain and self.encoding == "text"
+        is_direct = is_direct and kind.prepare is DiskLogHandler.prepare and kind.enqueue is Delivery.enqueue
+        self._direct: object = fmt if is_direct else _NO_FORMATTER
 
     def _may_tell(self) -> bool:
         return logging.raiseExceptions
@@ -93,7 +145,7 @@ class DiskLogHandler(Delivery, logging.Handler):
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
         state["_session"] = None
-        del state["_plain"]
+        del state["_plain"], state["_direct"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

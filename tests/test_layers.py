@@ -15,7 +15,7 @@ from disklog_mp import errors
 PACKAGE = Path(disklog_mp.__file__).parent
 LAYERS = [
     {"errors"},
-    {"_core", "_files", "_options", "_systemd"},
+    {"_core", "_files", "_options", "_structured", "_systemd"},
     {"_ring", "_closer", "_directory", "_page_format", "_repair", "_salvage", "_trouble"},
     {"_page_file", "_page_writer", "page", "_orphan", "_syncer"},
     {"writer", "reader", "_stats", "_writer_process"},

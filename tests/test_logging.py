@@ -150,6 +150,24 @@ def test_formatters_are_honoured(handler: DiskLogHandler, logger: logging.Logger
     assert logged() == [text for _, text in FORMATS] + [FORMATS[2][1]]
 
 
+def test_a_text_is_what_a_file_handler_would_write(
+    handler: DiskLogHandler, logger: logging.Logger, path: Path
+) -> None:
+    """Byte for byte, but for the newline, whatever the formatter."""
+    file = path.parent / "lines"
+    logger.addHandler(other := logging.FileHandler(file, encoding="utf-8", errors="backslashreplace"))
+    for formatter, _ in FORMATS:
+        handler.setFormatter(formatter)
+        other.setFormatter(formatter)
+        logger.info("größer %s\n", "\udcff", extra={"a": 1})
+        logger.info("100 %")
+        logger.error("no error", exc_info=True)
+        logger.error("an error", exc_info=ValueError("x"), stack_info=True)
+    handler.flush()
+
+    assert b"".join(record.data + b"\n" for record in disklog_mp.Reader(path)) == file.read_bytes()
+
+
 def test_exceptions_and_stacks_are_logged_whole(
     handler: DiskLogHandler, logger: logging.Logger, logged: Logged
 ) -> None:
@@ -287,7 +305,9 @@ kwargs={SMALL!r}
     [
         ({"name": "no/name"}, ValueError, "no/name"),
         ({"on_full": "panic"}, ValueError, "on_full"),
-        ({"missing": "raise"}, ValueError, "missing"),
+        ({"missing": "panic"}, ValueError, "missing"),
+        ({"missing": "wait:long"}, ValueError, "missing"),
+        ({"missing": 2}, ValueError, "missing"),
         ({"timeout": -1}, ValueError, "timeout"),
         ({"ring_bytes": "much"}, ValueError, "ring_bytes"),
         ({"colour": "red"}, TypeError, "colour"),
@@ -620,6 +640,56 @@ def test_a_log_that_is_missing_can_be_passed_over_in_silence(
     assert capfd.readouterr().err == ""
 
 
+def test_a_log_that_is_missing_can_be_an_error(
+    name: str, logger: logging.Logger, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """missing="raise" hands each record to handleError; the caller sees nothing, nor does stderr twice."""
+    logger.addHandler(handler := Handled(name, missing="raise"))
+    log_some(logger, 10)
+
+    assert handler.dropped == 10
+    assert [type(error) for error in handler.errors] == [disklog_mp.LogNotFoundError] * 10
+    assert capfd.readouterr().err == ""
+
+
+def test_the_first_record_may_wait_for_the_log(
+    name: str, path: Path, logger: logging.Logger, logged: Logged
+) -> None:
+    """A worker that is faster than its writer loses nothing: missing="wait:20s"."""
+    logger.addHandler(handler := DiskLogHandler(name, missing="wait:20s"))
+    threads = [threading.Thread(target=logger.info, args=("early",)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(handler._finding) == 2)
+    with disklog_mp.open(name, path, **SMALL):
+        for thread in threads:
+            thread.join()
+        assert logged() == ["early", "early"]
+    assert handler.dropped == 0
+
+
+def test_only_the_first_record_waits(
+    name: str, logger: logging.Logger, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Then it is as missing="stderr", in a forked child, too; and a signal handler waits for nobody."""
+    logger.addHandler(handler := DiskLogHandler(name, missing="wait:100ms"))
+    former = signal.signal(signal.SIGALRM, lambda *_: logger.info("alarm"))
+    signal.setitimer(signal.ITIMER_REAL, 0.03)
+    try:
+        logger.info("in vain")
+    finally:
+        signal.signal(signal.SIGALRM, former)
+    assert handler.dropped == 2
+    assert len(capfd.readouterr().err.splitlines()) == 1
+
+    waited = handler._wait_until
+    child = os.fork()
+    if child == 0:
+        log_some(logger, 100)
+        os._exit(handler.dropped + 100 * (handler._wait_until != waited))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 100
+
+
 def test_a_log_that_cannot_be_opened_breaks_nothing(
     name: str, tmp_path: Path, logger: logging.Logger, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -688,7 +758,7 @@ def test_a_writer_that_cannot_be_replaced_is_reported_once(
     dropped = handler.dropped
     assert dropped > 100
     session._starter = starter
-    handler.flush()  # brings another writer
+    session.flush(60)  # brings another writer
     log_some(logger, 10)
     assert handler.dropped == dropped
 

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from command import kill_writer, lines, objects, run, start
+from command import call, kill_writer, lines, objects, run, start
 from conftest import stop_writer, wait_until
 
 import disklog_mp
+from disklog_mp import _structured
 from disklog_mp.cli import _text
 
 OpenLog = Callable[..., disklog_mp.Session]
@@ -112,6 +113,130 @@ class TestFormats:
 
         assert [50 - accepted] == [json.loads(told["data"])["dropped"] for told in gaps]
         assert f"-- {50 - accepted} dropped here since " in shown[-2]
+
+
+@pytest.fixture
+def events(log: disklog_mp.Session) -> disklog_mp.Session:
+    """Structured records and texts, in one log."""
+    for level, tag, logger, message, more in (
+        ("INFO", 20, "app.web", "user logged in", {"fields": {"user": 42, "ip": "::1"}, "thread": "T-1"}),
+        ("ERROR", 40, "app.db", "it\nbroke", {"exception": "Traceback\n  \x1b[31mKeyError: 'x'"}),
+        ("DEBUG", 10, "application", "plain", {"fields": {"user": "42", "a b": "c d", "deep": {"x": [1]}}}),
+    ):
+        log.log(_structured.encode(5, level, logger, message, **more), tag=tag)  # type: ignore[arg-type]
+    log.log(b"a text", tag=30)
+    log.flush()
+    return log
+
+
+class TestStructured:
+    def test_text(self, events: disklog_mp.Session, path: Path) -> None:
+        """Level, logger, message and fields in the line, the exception indented below; nothing to obey."""
+        pid = os.getpid()
+        shown = [line.partition(f" {pid} ")[2] or line for line in lines("cat", path)]
+
+        assert shown == [
+            "INFO app.web: user logged in user=42 ip=::1",
+            "ERROR app.db: it\\nbroke",
+            "    Traceback",
+            "      \\x1b[31mKeyError: 'x'",
+            'DEBUG application: plain user=42 a_b="c d" deep="{\\"x\\":[1]}"',
+            "#30 a text",
+        ]
+
+    def test_json(self, events: disklog_mp.Session, path: Path) -> None:
+        """The record's parts as an object, in place of its bytes."""
+        first, *_, last = objects("cat", path)
+
+        assert first["event"] == {
+            "time": 5,
+            "level": "INFO",
+            "logger": "app.web",
+            "message": "user logged in",
+            "thread": "T-1",
+            "fields": {"user": 42, "ip": "::1"},
+        }
+        assert "data" not in first
+        assert last["data"] == "a text"
+        assert run("cat", path, "--format", "json").stdout == run("cat", path, "--json").stdout
+
+    def test_logfmt(self, events: disklog_mp.Session, path: Path) -> None:
+        """key=value, quoted where it must be; one line, whatever is in it."""
+        first, second, _, last = lines("cat", path, "--format", "logfmt")
+
+        assert first.partition(" pid=")[2].partition(" ")[2] == (
+            'level=INFO logger=app.web message="user logged in" thread=T-1 user=42 ip=::1'
+        )
+        assert second.endswith('message="it\\nbroke" exception="Traceback\\n  \\u001b[31mKeyError: \'x\'"')
+        assert last.endswith(' tag=30 message="a text"')
+
+    def test_message_and_raw(self, events: disklog_mp.Session, path: Path) -> None:
+        """The message alone; the bytes as they are."""
+        assert lines("cat", path, "--format", "message") == [
+            "user logged in", "it\\nbroke", "plain", "a text",
+        ]  # fmt: skip
+        assert run("cat", path, "--format", "raw").stdout == run("cat", path, "--raw").stdout
+        assert lines("cat", path, "--raw", "-n", 2)[0].startswith('{"time":5,"level":"DEBUG"')
+
+    def test_template(self, events: disklog_mp.Session, path: Path) -> None:
+        """Any part and any field, nothing for those that are missing."""
+        template = "%(number)03d %(level)-5s|%(user)s|%(fields)s|%(message)s"
+
+        assert lines("cat", path, "--format", template) == [
+            "000 INFO |42|user=42 ip=::1|user logged in",
+            "001 ERROR|||it\\nbroke",
+            '002 DEBUG|42|user=42 a_b="c d" deep="{\\"x\\":[1]}"|plain',
+            "003      |||a text",
+        ]
+
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            (["--level", "INFO"], [0, 1, 3]),
+            (["--level", "warning"], [1, 3]),
+            (["--level", "40"], [1]),
+            (["--logger", "app"], [0, 1]),
+            (["--logger", "app.web", "--logger", "application"], [0, 2]),
+            (["--logger", "app."], []),
+            (["--field", "user=42"], [0, 2]),
+            (["--field", "user=42", "--field", "ip=::1"], [0]),
+            (["--field", 'deep={"x":[1]}'], [2]),
+            (["--field", "thread=T-1"], [0]),
+            (["--field", "message=plain"], []),
+            (["--field", "ip=", "-n", 5], []),
+            (["--level", "DEBUG", "--logger", "app", "-n", 1], [1]),
+        ],
+    )
+    @pytest.mark.parametrize("command", ["cat", "tail"])
+    def test_selections(
+        self, events: disklog_mp.Session, path: Path, command: str, options: list[object], expected: list[int]
+    ) -> None:
+        """By level, text included; by logger, with those below it; by each field asked for."""
+        shown = call(command, path, "--json", *options).stdout.splitlines()
+
+        assert [json.loads(line)["number"] for line in shown] == expected
+
+    @pytest.mark.parametrize(
+        ("options", "text"),
+        [
+            (["--level", "LOUD"], b"'LOUD' is neither a number nor one of DEBUG,"),
+            (["--field", "user"], b"'user' is not KEY=VALUE"),
+            (["--format", "xml"], b"'xml' is neither one of text,"),
+            (["--format", "%(pid"], b"is no template"),
+            (["--format", "%(user)d"], b"is no template"),
+            (["--format", "json", "--raw"], b"--raw and --format contradict each other"),
+            (["--format", "text", "-0"], b"-0 needs --raw"),
+        ],
+    )
+    def test_mistakes_are_told(
+        self, events: disklog_mp.Session, path: Path, options: list[str], text: bytes
+    ) -> None:
+        """With exit code 2, before anything is shown."""
+        done = call("cat", path, *options)
+
+        assert done.returncode == 2
+        assert text in done.stderr
+        assert not done.stdout
 
 
 class TestSelections:

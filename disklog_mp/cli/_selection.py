@@ -1,15 +1,22 @@
-"""Which records: by number, time, tag, producer, or the last so many."""
+"""Which records: by number, time, tag, producer, level, logger, field, or the last so many."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+import click
+
+from disklog_mp import _structured
 from disklog_mp._core import Record
+from disklog_mp._structured import Event
 from disklog_mp.cli import _text
 from disklog_mp.page import Damage
 from disklog_mp.reader import Reader
+
+LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "WARNING": 30, "ERROR": 40, "CRITICAL": 50, "FATAL": 50}
 
 
 @dataclass(frozen=True)
@@ -22,16 +29,34 @@ class Selection:
     until: int | None = None
     tags: tuple[int, ...] = ()
     pids: tuple[int, ...] = ()
+    level: int = 0  # at least; it is the tag
+    loggers: tuple[str, ...] = ()  # one of them, or one below it
+    fields: tuple[tuple[str, str], ...] = ()  # each of them
 
     def records(self, reader: Reader, stop: int | None = None) -> Iterator[Record]:
         """Iterate the records that meet them, those from number `stop` on left out."""
         ends = [number for number in (self.stop, stop) if number is not None]
         found = reader.records(self.start, min(ends, default=None), self.since, self.until)
-        return filter(self.by_label, found) if self.tags or self.pids else found
+        every = not (self.tags or self.pids or self.level or self.loggers or self.fields)
+        return found if every else filter(self.by_label, found)
 
     def by_label(self, record: Record) -> bool:
-        """True if tag and pid are among those wanted."""
-        return (not self.tags or record.tag in self.tags) and (not self.pids or record.pid in self.pids)
+        """True if tag, pid, level, logger and fields are those wanted."""
+        return (
+            (not self.tags or record.tag in self.tags)
+            and (not self.pids or record.pid in self.pids)
+            and record.tag >= self.level
+            and (not (self.loggers or self.fields) or self._by_content(record))
+        )
+
+    def _by_content(self, record: Record) -> bool:
+        event = None if record.gap else _structured.parse(record.data)
+        if event is None:
+            return False
+        logger = f"{event.logger}."
+        return (not self.loggers or any(logger.startswith(f"{name}.") for name in self.loggers)) and all(
+            value in _texts_of(event, key) for key, value in self.fields
+        )
 
     def matches(self, record: Record) -> bool:
         """True if the record meets all conditions."""
@@ -55,12 +80,41 @@ class Selection:
                 continue
             with page:
                 first = page.first_number
-            part = Selection(
-                max(first, self.start or 0), self.stop, self.since, self.until, self.tags, self.pids
-            )
+            part = replace(self, start=max(first, self.start or 0))
             found[:0] = deque(part.records(reader, above), count - len(found))
             above = first
         return found
+
+
+def _texts_of(event: Event, key: str) -> tuple[str, ...]:
+    """Return a field's value as it may be asked for; process, thread, task and caller are asked for alike."""
+    value: Any = event.fields.get(key, event)
+    if value is event:
+        value = getattr(event, key) if key in ("process", "thread", "task", "caller") else None
+        if value is None:
+            return ()
+    return (value,) if isinstance(value, str) else (_structured.encode_value(value),)
+
+
+def to_level(ctx: click.Context, param: click.Parameter, value: str | None) -> int:
+    """Take a level's name or number from the command line; a callback for click."""
+    if value is None:
+        return 0
+    if value.isdecimal():
+        return int(value)
+    if value.upper() not in LEVELS:
+        raise click.BadParameter(f"{value!r} is neither a number nor one of {', '.join(LEVELS)}")
+    return LEVELS[value.upper()]
+
+
+def to_fields(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    """Take fields and their values from the command line; a callback for click."""
+    for value in values:
+        if not value.partition("=")[1]:
+            raise click.BadParameter(f"{value!r} is not KEY=VALUE")
+    return tuple((key, text) for key, _, text in (value.partition("=") for value in values))
 
 
 class DamageReport:

@@ -14,7 +14,7 @@ import click
 from disklog_mp._core import Record
 from disklog_mp.cli import _claims, _formats, _logs, _text
 from disklog_mp.cli._formats import Format
-from disklog_mp.cli._selection import DamageReport, Selection
+from disklog_mp.cli._selection import DamageReport, Selection, to_fields, to_level
 from disklog_mp.cli._times import to_moment
 from disklog_mp.errors import PageRetiredError
 from disklog_mp.reader import Cursor, Reader, Stream
@@ -25,6 +25,12 @@ OUTPUT_OPTIONS = (
     click.option("--raw", is_flag=True, help="The records' bytes, a newline after each."),
     click.option("-0", "--null", is_flag=True, help="With --raw: a NUL byte after each."),
     click.option("--json", "as_json", is_flag=True, help="One JSON object a line."),
+    click.option(
+        "--format",
+        "layout",
+        metavar="FORMAT",
+        help="text, json, logfmt, message, raw, or a template: '%(time)s %(level)s %(message)s %(user)s'.",
+    ),
     click.option("--utc", is_flag=True, help="Show times in UTC, not in local time."),
     click.option(
         "--since",
@@ -38,6 +44,20 @@ OUTPUT_OPTIONS = (
     ),
     click.option(
         "--pid", "pids", type=int, multiple=True, metavar="N", help="Only that producer; may be repeated."
+    ),
+    click.option(
+        "--level", callback=to_level, metavar="LEVEL", help="That level or above: WARNING, or a number."
+    ),
+    click.option(
+        "--logger", "loggers", multiple=True, metavar="A.B", help="Only that logger and those below it."
+    ),
+    click.option(
+        "--field",
+        "fields",
+        multiple=True,
+        callback=to_fields,
+        metavar="KEY=VALUE",
+        help="Only with that field; may be repeated, then each.  Also process, thread, task.",
     ),
     _logs.ring_dir_option,
 )
@@ -60,7 +80,8 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def cat(log: str, lines: int | None, ring: bool, ring_dir: str | None, **how: Any) -> int:
     """Print the records of LOG.
 
-    A line has local time, pid, #tag, and the text with unprintable bytes escaped.  Needs no writer.
+    A line has local time, pid, #tag, and the text with unprintable bytes escaped; of a structured record
+    level, logger, message and fields, exceptions below.  Needs no writer.
     Exit code 1 if damaged bytes were passed over; each range is one line on stderr.
     """
     damage = DamageReport()
@@ -164,21 +185,40 @@ def _follow(
 
 
 def _format(how: dict[str, Any]) -> Format:
-    if how["raw"] and how["as_json"]:
-        raise click.UsageError("--raw and --json contradict each other")
-    if how["null"] and not how["raw"]:
+    asked = [
+        (option, layout)
+        for option, layout in (
+            ("--raw", how["raw"] and "raw"),
+            ("--json", how["as_json"] and "json"),
+            ("--format", how["layout"]),
+        )
+        if layout
+    ]
+    if len(asked) > 1:
+        raise click.UsageError(f"{asked[0][0]} and {asked[1][0]} contradict each other")
+    layout = asked[0][1] if asked else "text"
+    if how["null"] and layout != "raw":
         raise click.UsageError("-0 needs --raw")
-    return _formats.choose(
-        raw=how["raw"],
-        as_json=how["as_json"],
-        null=how["null"],
-        utc=how["utc"],
-        encoding=sys.stdout.encoding or "utf-8",
-    )
+    try:
+        return _formats.choose(
+            layout, null=how["null"], utc=how["utc"], encoding=sys.stdout.encoding or "utf-8"
+        )
+    except ValueError as problem:
+        raise click.UsageError(f"--format: {problem}") from None
 
 
 def _selection(how: dict[str, Any]) -> Selection:
-    return Selection(how.get("start"), how.get("stop"), how["since"], how["until"], how["tags"], how["pids"])
+    return Selection(
+        how.get("start"),
+        how.get("stop"),
+        how["since"],
+        how["until"],
+        how["tags"],
+        how["pids"],
+        how["level"],
+        how["loggers"],
+        how["fields"],
+    )
 
 
 def _unwritten(found: _logs.Found, end: Cursor | None) -> Iterator[Record]:

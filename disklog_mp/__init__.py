@@ -18,6 +18,7 @@ if sys.platform != "linux":
     )
 
 from disklog_mp._core import Record
+from disklog_mp._events import Logger, configure_loggers, get_logger
 from disklog_mp._open import attach, open, serve
 from disklog_mp.errors import (
     ConfigMismatchError,
@@ -49,6 +50,7 @@ __all__ = [
     "FormatVersionError",
     "LogFullError",
     "LogNotFoundError",
+    "Logger",
     "Page",
     "PageNotFoundError",
     "PageRetiredError",
@@ -63,6 +65,8 @@ __all__ = [
     "WriterActiveError",
     "WriterDiedError",
     "attach",
+    "configure_loggers",
+    "get_logger",
     "open",
     "serve",
 ]

@@ -1,4 +1,6 @@
-"""The C core: rings, producers, records, frames, checksums.  csrc/module.c says how; this file what with."""
+"""The C core: rings, producers, records, frames, checksums, events.  csrc/module.c and csrc/events.c say how;
+this file what with.
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Self, final
@@ -320,6 +322,55 @@ class Frames(Iterator[Any]):
     @property
     def inside(self) -> bool:
         """True between two records of one group."""
+
+@disjoint_base
+class Outlet:
+    """The way to a log, as far as loggers in C follow it.  Delivery is the rest of it."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+
+    _session: Any  # a session, or None
+    _threshold: int  # the level of loggers without one of their own
+
+@disjoint_base
+class EventLogger:
+    """Turns calls into structured records and logs them.  Logger says what to do when C does not know."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def _set_up(
+        self,
+        outlet: Outlet,
+        opening: bytes,
+        bound: bytes,
+        keys: frozenset[str] | None,
+        level: int,
+        in_full: bool,
+        /,
+    ) -> None:
+        """Once: `bound` and `keys` are the fields all events have, `in_full`: Python makes the record."""
+
+    _level: int  # -1: the outlet's
+
+    def debug(self, message: Any, /, *args: Any, **fields: Any) -> None:
+        """Log an event of that level, with fields of any names and values."""
+
+    def info(self, message: Any, /, *args: Any, **fields: Any) -> None:
+        """Log an event of that level, with fields of any names and values."""
+
+    def warning(self, message: Any, /, *args: Any, **fields: Any) -> None:
+        """Log an event of that level, with fields of any names and values."""
+
+    def error(self, message: Any, /, *args: Any, **fields: Any) -> None:
+        """Log an event of that level, with fields of any names and values."""
+
+    def critical(self, message: Any, /, *args: Any, **fields: Any) -> None:
+        """Log an event of that level, with fields of any names and values."""
+
+    def log(self, level: int | str, message: Any, /, *args: Any, **fields: Any) -> None:
+        """Log an event of any level, by number or name."""
+
+    def isEnabledFor(self, level: int | str, /) -> bool:
+        """Return True if an event of that level is logged."""
 
 def ring_size(capacity: int, /) -> int:
     """Bytes of the whole object for a ring of that capacity."""

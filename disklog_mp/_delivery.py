@@ -16,7 +16,7 @@ import time
 import weakref
 from typing import Any
 
-from disklog_mp import _open, _options, _ring
+from disklog_mp import _core, _open, _options, _ring
 from disklog_mp.errors import (
     DiskLogError,
     LogFullError,
@@ -64,7 +64,7 @@ def _forked() -> None:
 os.register_at_fork(after_in_child=_forked)
 
 
-class Delivery:
+class Delivery(_core.Outlet):
     """Takes records to the log of that name, and never keeps its user from going on.
 
     With `path` the log is opened there, with the options of disklog_mp.open(), and its writer started if
@@ -92,7 +92,7 @@ class Delivery:
         self._begin()
 
     def _begin(self) -> None:
-        self._session: Session | None = None
+        self._session = None
         self._wait_until: float | None = None  # forked children do not wait again
         self._at_fork_reinit()
         _deliveries.add(self)
@@ -222,12 +222,14 @@ class Delivery:
 
     def _tell(self, trouble: Exception) -> None:
         """Say it on stderr, once for as long as it is the same."""
-        text = str(trouble)
+        if not (self.missing in ("drop", "raise") and isinstance(trouble, LogNotFoundError)):
+            self._say(str(trouble))
+
+    def _say(self, text: str) -> None:
         if text == self._told:
             return
         self._told = text
-        quiet = self.missing == "drop" and isinstance(trouble, LogNotFoundError)
-        if self._may_tell() and sys.stderr is not None and not quiet:
+        if self._may_tell() and sys.stderr is not None:
             try:
                 print(f"disklog-mp: {self.log_name}: records are dropped: {text}", file=sys.stderr)
             except (OSError, RuntimeError, ValueError):  # nobody listens any more, or we are inside a print

@@ -19,6 +19,7 @@ import json
 import math
 import re
 import sys
+import threading
 from collections.abc import Mapping
 from json.encoder import encode_basestring as _quote  # in C, and all but the quotes stays readable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 BEGINNING = b'{"time":'
 MAIN_PROCESS = "MainProcess"
 MAIN_THREAD = "MainThread"
+LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "WARNING": 30, "ERROR": 40, "CRITICAL": 50, "FATAL": 50}
 DEPTH = 8  # of containers in containers; what is deeper is shown by its repr
 # Modules whose values have a text that says all.
 AS_TEXT = frozenset({"decimal", "fractions", "ipaddress", "pathlib", "pathlib._local", "uuid"})
@@ -151,9 +153,22 @@ def origin(process: str | None, thread: str | None, task: str | None) -> str:
     return text
 
 
+def opening(logger: str) -> bytes:
+    """Return the part between an event's level and its message, which is the same for all of a logger's."""
+    return f',"logger":{_text(logger)},"message":'.encode()
+
+
 def encode_fields(fields: Mapping[str, Any]) -> str:
     """Return the members of an object, without its braces."""
     return ",".join([f"{_text(key)}:{encode_value(value)}" for key, value in fields.items()])
+
+
+def show(value: Any) -> str:
+    """Return what str() does, or says why not."""
+    try:
+        return str(value)
+    except Exception as error:
+        return _no_repr(type(value), error)
 
 
 def encode_value(value: Any) -> str:
@@ -184,10 +199,14 @@ def _encode(value: Any, within: tuple[int, ...]) -> str:
             return _text(str(value))
         return _text(repr(value))
     except Exception as error:  # of the value's own code; RecursionError, too
-        return _text(f"<{_name_of(kind)} without a repr: {_name_of(type(error))}>")
+        return _text(_no_repr(kind, error))
 
 
 _name_of = type.__dict__["__name__"].__get__  # whatever a metaclass has under that name
+
+
+def _no_repr(kind: type, error: Exception) -> str:
+    return f"<{_name_of(kind)} without a repr: {_name_of(type(error))}>"
 
 
 def _container(value: Any, within: tuple[int, ...]) -> str:
@@ -291,3 +310,23 @@ def task_name() -> str | None:
         return None if task is None else task.get_name()
     except Exception:
         return None
+
+
+def thread_name() -> str:
+    """Return the name of the thread this runs in."""
+    return threading.current_thread().name
+
+
+# The parts of an event that csrc/events.c asks for, as bytes of it.
+
+
+def process_part() -> str:
+    return origin(process_name(), None, None)
+
+
+def thread_part() -> str:
+    return origin(None, thread_name(), None)
+
+
+def task_part() -> str:
+    return origin(None, None, task_name())

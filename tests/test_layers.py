@@ -22,6 +22,7 @@ LAYERS = [
     {"session"},
     {"_open", "aio"},
     {"_delivery"},
+    {"_events"},
     {"__init__"},
     {"logging", "cli", "__main__"},
 ]

@@ -121,9 +121,10 @@ def test_this_interpreter_has_every_name() -> None:
     assert {"_Py_NoneStruct", "_PyArg_ParseTuple_SizeT", "PyExc_OSError", "PyEval_SaveThread"} <= names
 
 
-def test_module_c_uses_what_is_declared_and_nothing_is_declared_for_nobody() -> None:
+def test_the_core_uses_what_is_declared_and_nothing_is_declared_for_nobody() -> None:
     """The header is as long as it must be."""
-    used = set(re.findall(r"\b_?(?:Py\w+|METH_\w+)\b", (CSRC / "module.c").read_text()))
+    source = "".join((CSRC / name).read_text() for name in ("module.c", "events.c"))
+    used = set(re.findall(r"\b_?(?:Py\w+|METH_\w+)\b", source))
     text = HEADER.read_text()
     declared = names_of(prototypes()) - {"PyType_GetFlags", "PyEval_SaveThread", "PyEval_RestoreThread"}
     declared |= set(numbers()) - {"Py_TPFLAGS_UNICODE_SUBCLASS"}
@@ -208,6 +209,26 @@ print(ring.maximize64(4096, 5), ring.add64(SYNC_WANTED, 3), ring.sync_wanted)
 print(ring.wait(SPACE, 5, 1.0), ring.ring_bell(SPACE), ring.load32(SPACE))
 print(all_zero(bytes(100)), all_zero(b"1"), hex(crc32c(b"123456789")), crc32c_update(b"1", 5))
 print(producer._unbind(), producer.log(b"")[1], producer._count(1, 1))
+class Sink(Outlet):
+    def _take(self, data, level):
+        print(data[27:], level)
+class Whole(EventLogger):
+    def _whole(self, *args):
+        print(args)
+    def _number(self, level):
+        return int(level)
+sink, logger = Sink(), Whole()
+print(sink._session, sink._threshold, logger._level, logger.info("unset"), attempt(lambda: logger._set_up()))
+logger._set_up(sink, b',"logger":"a","message":', b'"b":1', frozenset("b"), -1, False)
+sink._session = producer
+logger.info("m\\udcff\\n", x=1, y=-2.5, z=None, t=True, f=False, o=[1], n=2**70, i=float("inf"))
+for call in (
+    lambda: logger.info("m", b=2), lambda: logger.info(5, x=1), lambda: logger.error("%d", 1, exc_info=True),
+    lambda: logger.log(25, "m"), lambda: logger.log("40", "m"), lambda: logger.log("x", "m"),
+    lambda: logger.isEnabledFor(0), lambda: setattr(sink, "_session", 5), lambda: logger.info(),
+    lambda: setattr(sink, "_threshold", 30), lambda: logger.info("no"), lambda: logger.isEnabledFor("20"),
+):
+    print(attempt(call))
 print(sorted(vars(_core).keys() - {"__file__"}), crc32c_name())
 pid = os.fork()
 if pid == 0:

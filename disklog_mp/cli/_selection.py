@@ -16,8 +16,6 @@ from disklog_mp.cli import _text
 from disklog_mp.page import Damage
 from disklog_mp.reader import Reader
 
-LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "WARNING": 30, "ERROR": 40, "CRITICAL": 50, "FATAL": 50}
-
 
 @dataclass(frozen=True)
 class Selection:
@@ -102,9 +100,9 @@ def to_level(ctx: click.Context, param: click.Parameter, value: str | None) -> i
         return 0
     if value.isdecimal():
         return int(value)
-    if value.upper() not in LEVELS:
-        raise click.BadParameter(f"{value!r} is neither a number nor one of {', '.join(LEVELS)}")
-    return LEVELS[value.upper()]
+    if value.upper() not in _structured.LEVELS:
+        raise click.BadParameter(f"{value!r} is neither a number nor one of {', '.join(_structured.LEVELS)}")
+    return _structured.LEVELS[value.upper()]
 
 
 def to_fields(

@@ -1,26 +1,8 @@
-/* _core: the C core as Python objects, and the only file that knows Python.  It maps memory, reads the
- * clock, sleeps on futex words and turns bytes into records; what a status means for a caller (wait,
- * drop, raise, re-attach) is decided in session.py, which session.log calls only off the fast path.
- *
- * Limited API of CPython 3.11: one abi3 wheel.  A free-threaded build has no limited API yet; there it is
- * compiled against the full one and says it needs no GIL.
+/* _core: the C core as Python objects.  It maps memory, reads the clock, sleeps on futex words and turns bytes
+ * into records; what a status means for a caller (wait, drop, raise, re-attach) is decided in session.py,
+ * which session.log calls only off the fast path.  Only this file and events.c know Python.
  */
-#if defined(__has_include) && !defined(DL_NO_PYTHON_H)
-#if !__has_include(<Python.h>)
-#define DL_NO_PYTHON_H /* on the command line, to test the other */
-#endif
-#endif
-
-#ifdef DL_NO_PYTHON_H
-#include "stable_abi.h"
-#else
-#include <pyconfig.h>
-#ifndef Py_GIL_DISABLED
-#define Py_LIMITED_API 0x030B0000
-#endif
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#endif
+#include "binding.h"
 
 #include <errno.h>
 #include <linux/futex.h>
@@ -97,7 +79,7 @@ static PyObject *core_forked(PyObject *module, PyObject *unused)
 
 /* ---- helpers ---------------------------------------------------------------------------------------- */
 
-static void free_object(PyObject *self)
+void dl_free_object(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
@@ -105,7 +87,7 @@ static void free_object(PyObject *self)
     Py_DecRef((PyObject *)type);
 }
 
-static PyObject *new_object(PyTypeObject *type)
+PyObject *dl_new_object(PyTypeObject *type)
 {
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     return allocate(type, 0);
@@ -208,7 +190,7 @@ static int mapping_map(Mapping *self, PyObject *args, PyObject *kwargs)
 
 static PyObject *map_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    PyObject *self = new_object(type);
+    PyObject *self = dl_new_object(type);
     if (self != NULL && mapping_map((Mapping *)self, args, kwargs) != 0) {
         Py_DecRef(self);
         return NULL;
@@ -234,7 +216,7 @@ static void mapping_dealloc(PyObject *self)
             atomic_store_explicit(&guarded[mapping->guarded - 1].start, 0, memory_order_release);
         munmap(mapping->memory, mapping->size);
     }
-    free_object(self);
+    dl_free_object(self);
 }
 
 static int mapping_buffer(PyObject *self, Py_buffer *view, int flags)
@@ -851,7 +833,7 @@ enum { NEEDS_ATTACH = -16, NEEDS_ATTENTION = -17, HALTED = -18 };
 static PyObject *producer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     (void)args, (void)kwargs;
-    return new_object(type);
+    return dl_new_object(type);
 }
 
 static void producer_dealloc(PyObject *self)
@@ -859,10 +841,10 @@ static void producer_dealloc(PyObject *self)
     Producer *producer = (Producer *)self;
     Py_DecRef(producer->ring);
     Py_DecRef(producer->former);
-    free_object(self);
+    dl_free_object(self);
 }
 
-static PyTypeObject *ring_type; /* set once, at import */
+static PyTypeObject *ring_type, *producer_type; /* set once, at import */
 
 /* In a fork's child: the parent's threads are not there to finish their appends. */
 static void forget_parent(Producer *producer)
@@ -1052,6 +1034,35 @@ static int parse_record(PyObject *const *args, Py_ssize_t nargs, PyObject *names
     return parse_tag(args[1], tag);
 }
 
+/* One record, unless something stands in the way: DL_OK and its position, or a status for session.py. */
+static int log_record(Producer *producer, const void *bytes, size_t length, uint64_t now, uint16_t tag,
+                      uint64_t *position)
+{
+    int status = ready(producer);
+    if (status != DL_OK)
+        return status;
+    if (producer->attention)
+        return NEEDS_ATTENTION;
+    struct dl_frame_header header = {.time = now, .kind = DL_RECORD, .tag = tag};
+    return append(producer, bytes, length, &header, position);
+}
+
+/* After a record of this time: if the writer has been silent, session.py looks at it, once a while. */
+static void watch_writer(Producer *producer, uint64_t now)
+{
+    if (!producer->watch || producer->ring == NULL)
+        return;
+    uint64_t beat = atomic_load_explicit(&ring_of(producer->ring)->control->heartbeat, memory_order_relaxed);
+    /* Either may lie in the other's future, when the clock has been set. */
+    if (now - beat + WRITER_SILENCE <= 2 * WRITER_SILENCE || now - producer->looked <= WRITER_SILENCE)
+        return;
+    producer->looked = now;
+    PyObject *looked = PyObject_CallMethod((PyObject *)producer, "_look_at_writer", NULL);
+    if (looked == NULL)
+        PyErr_Clear(); /* the record is committed; what is wrong shows in flush and stats */
+    Py_DecRef(looked);
+}
+
 /* session.log(data, *, tag=0): one C call unless the ring is full, the process new, or a drop unreported. */
 static PyObject *producer_log(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names)
 {
@@ -1061,32 +1072,33 @@ static PyObject *producer_log(PyObject *self, PyObject *const *args, Py_ssize_t 
     Py_buffer view;
     if (parse_record(args, nargs, names, &tag) != 0 || get_bytes(args[0], &view) != 0)
         return NULL;
-    int status = ready(producer);
-    if (status == DL_OK && producer->attention)
-        status = NEEDS_ATTENTION;
-    if (status == DL_OK) {
-        uint64_t now = wall_ns();
-        struct dl_frame_header header = {.time = now, .kind = DL_RECORD, .tag = tag};
-        status = append(producer, view.buf, (size_t)view.len, &header, &position);
-        if (status == DL_OK && producer->watch && producer->ring != NULL) {
-            uint64_t beat = atomic_load_explicit(&ring_of(producer->ring)->control->heartbeat,
-                                                 memory_order_relaxed);
-            /* Either may lie in the other's future, when the clock has been set. */
-            if (now - beat + WRITER_SILENCE > 2 * WRITER_SILENCE && now - producer->looked > WRITER_SILENCE) {
-                producer->looked = now;
-                done_bytes(&view);
-                PyObject *looked = PyObject_CallMethod(self, "_look_at_writer", NULL);
-                if (looked == NULL)
-                    PyErr_Clear(); /* the record is committed; what is wrong shows in flush and stats */
-                Py_DecRef(looked);
-                return PyLong_FromUnsignedLongLong(position);
-            }
-        }
-    }
+    uint64_t now = wall_ns();
+    int status = log_record(producer, view.buf, (size_t)view.len, now, tag, &position);
     done_bytes(&view);
-    if (status == DL_OK)
+    if (status == DL_OK) {
+        watch_writer(producer, now);
         return PyLong_FromUnsignedLongLong(position);
+    }
     return PyObject_CallMethod(self, "_log_slowly", "OIi", args[0], (unsigned int)tag, status);
+}
+
+bool dl_log(PyObject *session, const void *bytes, size_t length, uint64_t now, uint16_t tag)
+{
+    Producer *producer = (Producer *)session;
+    uint64_t position;
+    if (log_record(producer, bytes, length, now, tag, &position) != DL_OK)
+        return false;
+    watch_writer(producer, now);
+    return true;
+}
+
+uint64_t dl_now(void) { return wall_ns(); }
+
+uint64_t dl_process(void) { return fork_token(); }
+
+bool dl_is_session(PyObject *object)
+{
+    return Py_TYPE(object) == producer_type || PyType_IsSubtype(Py_TYPE(object), producer_type);
 }
 
 /* One attempt, for session.py: the position, or the negative status.  A record that is logged again keeps
@@ -1329,7 +1341,7 @@ static PyTypeObject *record_type;
 static PyObject *make_record(PyTypeObject *type, PyObject *owner, const uint8_t *at,
                              const struct dl_frame_header *header, uint64_t position, uint64_t number)
 {
-    Record *record = (Record *)new_object(type);
+    Record *record = (Record *)dl_new_object(type);
     if (record == NULL)
         return NULL;
     Py_IncRef(owner);
@@ -1375,7 +1387,7 @@ static PyObject *record_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 static void record_dealloc(PyObject *self)
 {
     Py_DecRef(((Record *)self)->owner);
-    free_object(self);
+    dl_free_object(self);
 }
 
 enum record_field { DATA, VIEW, POSITION, NUMBER, TIMESTAMP, PID, TAG, GAP };
@@ -1541,7 +1553,7 @@ static PyObject *frames_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
                      offset, end, ((Mapping *)mapping)->size);
         return NULL;
     }
-    Frames *frames = (Frames *)new_object(type);
+    Frames *frames = (Frames *)dl_new_object(type);
     if (frames == NULL)
         return NULL;
     Py_IncRef(mapping);
@@ -1565,7 +1577,7 @@ static void frames_dealloc(PyObject *self)
 {
     Py_DecRef(((Frames *)self)->mapping);
     Py_DecRef(((Frames *)self)->damage);
-    free_object(self);
+    dl_free_object(self);
 }
 
 /* How many records stood in a damaged range: exact if the page is sealed and the rest of it is whole, or
@@ -1923,7 +1935,7 @@ static const struct {
     {"OPTIONS_LENGTH", sizeof(((struct dl_control *)0)->options)},
 };
 
-static PyTypeObject *add_type(PyObject *module, const char *name, PyType_Spec *spec, PyObject *base)
+PyTypeObject *dl_add_type(PyObject *module, const char *name, PyType_Spec *spec, PyObject *base)
 {
     PyObject *type = PyType_FromModuleAndSpec(module, spec, base);
     if (type == NULL)
@@ -1953,14 +1965,14 @@ static int core_exec(PyObject *module)
     for (size_t i = 0; i < sizeof core_numbers / sizeof *core_numbers; i++)
         if (PyModule_AddIntConstant(module, core_numbers[i].name, core_numbers[i].value) != 0)
             return -1;
-    mapping_type = add_type(module, "Mapping", &mapping_spec, NULL);
+    mapping_type = dl_add_type(module, "Mapping", &mapping_spec, NULL);
     if (mapping_type == NULL)
         return -1;
-    ring_type = add_type(module, "Ring", &ring_spec, (PyObject *)mapping_type);
-    record_type = add_type(module, "Record", &record_spec, NULL);
-    if (ring_type == NULL || record_type == NULL
-        || add_type(module, "Producer", &producer_spec, NULL) == NULL
-        || add_type(module, "Frames", &frames_spec, NULL) == NULL)
+    ring_type = dl_add_type(module, "Ring", &ring_spec, (PyObject *)mapping_type);
+    record_type = dl_add_type(module, "Record", &record_spec, NULL);
+    producer_type = dl_add_type(module, "Producer", &producer_spec, NULL);
+    if (ring_type == NULL || record_type == NULL || producer_type == NULL
+        || dl_add_type(module, "Frames", &frames_spec, NULL) == NULL || dl_add_event_types(module) != 0)
         return -1;
     return 0;
 }

@@ -1,4 +1,4 @@
-/* CPython's stable ABI, as much of it as module.c uses, declared by ourselves for machines without Python.h.
+/* CPython's stable ABI, as much of it as module.c and events.c use, declared by ourselves for machines without Python.h.
  *
  * Why: so that `pip install` from source needs a C compiler and nothing else.  Debian and its kin ship
  * python3 without headers; they are a package of their own, which takes an administrator to install.
@@ -44,7 +44,10 @@ typedef struct _object {
 void Py_IncRef(PyObject *object);
 void Py_DecRef(PyObject *object);
 
-extern PyObject _Py_NoneStruct, _Py_NotImplementedStruct, _Py_FalseStruct;
+extern PyObject _Py_NoneStruct, _Py_NotImplementedStruct, _Py_FalseStruct, _Py_TrueStruct;
+#define Py_None (&_Py_NoneStruct)
+#define Py_False (&_Py_FalseStruct)
+#define Py_True (&_Py_TrueStruct)
 
 static inline PyObject *dl_new_reference(PyObject *object)
 {
@@ -60,6 +63,8 @@ static inline PyObject *dl_new_reference(PyObject *object)
 PyObject *PyObject_RichCompare(PyObject *left, PyObject *right, int operation);
 int PyObject_IsTrue(PyObject *object);
 PyObject *PyObject_GetItem(PyObject *object, PyObject *key);
+PyObject *PyObject_GetAttrString(PyObject *object, const char *name);
+PyObject *PyObject_CallNoArgs(PyObject *callable);
 
 /* ---- types and modules ------------------------------------------------------------------------------- */
 
@@ -79,6 +84,7 @@ typedef struct {
 #define METH_VARARGS 0x0001
 #define METH_KEYWORDS 0x0002
 #define METH_NOARGS 0x0004
+#define METH_O 0x0008
 #define METH_FASTCALL 0x0080
 
 typedef struct {
@@ -124,6 +130,7 @@ typedef struct {
 PyObject *PyType_FromModuleAndSpec(PyObject *module, PyType_Spec *spec, PyObject *bases);
 void *PyType_GetSlot(PyTypeObject *type, int slot);
 unsigned long PyType_GetFlags(PyTypeObject *type);
+int PyType_IsSubtype(PyTypeObject *type, PyTypeObject *base);
 
 typedef struct {
     int slot;
@@ -156,6 +163,8 @@ typedef struct PyModuleDef {
 PyObject *PyModuleDef_Init(PyModuleDef *definition);
 int PyModule_AddIntConstant(PyObject *module, const char *name, long value);
 int PyModule_AddObjectRef(PyObject *module, const char *name, PyObject *value);
+PyObject *PyImport_ImportModule(const char *name);
+PyObject *PyImport_GetModuleDict(void);
 
 #define PyDoc_STRVAR(name, text) static const char name[] = text
 
@@ -174,7 +183,7 @@ PyObject *PyObject_CallMethod(PyObject *object, const char *name, const char *fo
 
 /* ---- numbers, text, bytes, containers ----------------------------------------------------------------- */
 
-extern PyTypeObject PyBytes_Type, PyTuple_Type;
+extern PyTypeObject PyBytes_Type, PyFloat_Type, PyLong_Type, PyTuple_Type, PyUnicode_Type;
 
 PyObject *PyBool_FromLong(long value);
 PyObject *PyLong_FromLong(long value);
@@ -184,11 +193,20 @@ PyObject *PyLong_FromUnsignedLongLong(unsigned long long value);
 long PyLong_AsLong(PyObject *number);
 unsigned long long PyLong_AsUnsignedLongLong(PyObject *number);
 unsigned long long PyLong_AsUnsignedLongLongMask(PyObject *number);
+long long PyLong_AsLongLongAndOverflow(PyObject *number, int *overflow);
+
+#define Py_DTSF_ADD_DOT_0 0x02
+double PyFloat_AsDouble(PyObject *number);
+char *PyOS_double_to_string(double number, char format, int precision, int flags, int *kind);
+void PyMem_Free(void *memory);
 
 #define PyUnicode_Check(object) ((PyType_GetFlags(Py_TYPE(object)) & Py_TPFLAGS_UNICODE_SUBCLASS) != 0)
 PyObject *PyUnicode_FromString(const char *text);
 PyObject *PyUnicode_FromFormat(const char *format, ...);
 PyObject *PyUnicode_DecodeFSDefaultAndSize(const char *text, Py_ssize_t length);
+PyObject *PyUnicode_InternFromString(const char *text);
+PyObject *PyUnicode_AsEncodedString(PyObject *text, const char *encoding, const char *errors);
+const char *PyUnicode_AsUTF8AndSize(PyObject *text, Py_ssize_t *length);
 int PyUnicode_CompareWithASCIIString(PyObject *text, const char *ascii);
 
 PyObject *PyBytes_FromStringAndSize(const char *bytes, Py_ssize_t length);
@@ -202,6 +220,10 @@ Py_ssize_t PyTuple_Size(PyObject *tuple);
 PyObject *PyTuple_GetItem(PyObject *tuple, Py_ssize_t index);
 int PyTuple_SetItem(PyObject *tuple, Py_ssize_t index, PyObject *item);
 PyObject *PySequence_Tuple(PyObject *items);
+PyObject *PyDict_New(void);
+int PyDict_SetItem(PyObject *dict, PyObject *key, PyObject *value);
+PyObject *PyDict_GetItemWithError(PyObject *dict, PyObject *key);
+int PySet_Contains(PyObject *set, PyObject *item);
 PyObject *PySlice_New(PyObject *start, PyObject *stop, PyObject *step);
 
 /* ---- buffers ------------------------------------------------------------------------------------------ */
@@ -229,8 +251,8 @@ PyObject *PyMemoryView_FromObject(PyObject *object);
 
 /* ---- errors and threads ------------------------------------------------------------------------------- */
 
-extern PyObject *PyExc_AttributeError, *PyExc_BufferError, *PyExc_ImportError, *PyExc_IndexError;
-extern PyObject *PyExc_OSError, *PyExc_TypeError, *PyExc_ValueError;
+extern PyObject *PyExc_AttributeError, *PyExc_BufferError, *PyExc_Exception, *PyExc_ImportError;
+extern PyObject *PyExc_IndexError, *PyExc_OSError, *PyExc_TypeError, *PyExc_ValueError;
 
 void PyErr_SetString(PyObject *type, const char *message);
 PyObject *PyErr_Format(PyObject *type, const char *format, ...);

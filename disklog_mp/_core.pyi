@@ -332,6 +332,12 @@ class Outlet:
     _session: Any  # a session, or None
     _threshold: int  # the level of loggers without one of their own
 
+    def _log_text(self, record: Any, /) -> bool:
+        """Log a LogRecord's message, if that is all there is to it; False if it is still to be done."""
+
+    def _log_record(self, record: Any, /) -> bool:
+        """Log a LogRecord as a structured record, likewise."""
+
 @disjoint_base
 class EventLogger:
     """Turns calls into structured records and logs them.  Logger says what to do when C does not know."""

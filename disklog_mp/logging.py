@@ -13,7 +13,6 @@ from typing import Any
 
 from disklog_mp import _structured
 from disklog_mp._delivery import Delivery
-from disklog_mp.errors import DiskLogError
 
 __all__ = ["DiskLogHandler"]
 
@@ -72,6 +71,9 @@ class DiskLogHandler(Delivery, logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> Any:
         """Emit the record if the filters let it pass; return their answer."""
+        if not self.filters and self._is_unfiltered:
+            self.emit(record)
+            return True
         passed = self.filter(record)
         if passed:
             self.emit(passed if isinstance(passed, logging.LogRecord) else record)
@@ -81,32 +83,12 @@ class DiskLogHandler(Delivery, logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log the record; what goes wrong goes to handleError, never to the caller."""
-        session = self._session
-        if (
-            self.formatter is not self._direct
-            or session is None
-            or record.exc_info
-            or record.exc_text
-            or record.stack_info
-        ):
-            return self._emit(record)
-        # As below, in one frame: what a call costs is for most programs decided here.
-        try:
-            data, tag = record.getMessage().encode("utf-8", "backslashreplace"), record.levelno
-            try:
-                if session.log(data, tag=tag) < 0:
-                    self.dropped += 1
-                elif self._hurried:
-                    self._has_room(session)
-            except (DiskLogError, OSError) as refusal:
-                self._refused(session, refusal, data, tag)
-            except ValueError:  # the level is no tag
-                self.enqueue(data, tag)
-        except Exception:
-            self.handleError(record)
-        return None
-
-    def _emit(self, record: logging.LogRecord) -> None:
+        # In C, the same: what a call costs is for most programs decided here.
+        if self.formatter is self._direct:
+            if self._log_text(record):
+                return
+        elif self._is_structured and self._log_record(record):
+            return
         try:
             self.enqueue(self.prepare(record), record.levelno)
         except Exception:
@@ -127,10 +109,12 @@ class DiskLogHandler(Delivery, logging.Handler):
         is_plain = fmt is None or (type(fmt) is logging.Formatter and fmt._fmt == "%(message)s")
         is_plain = is_plain and kind.format is logging.Handler.format
         self._plain: object = fmt if is_plain else _NO_FORMATTER
-        # And no step on the way is somebody else's.
-        is_direct = is_plain and self.encoding == "text"
-        is_direct = is_direct and kind.prepare is DiskLogHandler.prepare and kind.enqueue is Delivery.enqueue
-        self._direct: object = fmt if is_direct else _NO_FORMATTER
+        # No step on the way is somebody else's: C may take it.
+        is_ours = kind.prepare is DiskLogHandler.prepare and kind.enqueue is Delivery.enqueue
+        is_text = self.encoding == "text"
+        self._direct: object = fmt if is_plain and is_ours and is_text else _NO_FORMATTER
+        self._is_structured = is_ours and not is_text
+        self._is_unfiltered = kind.filter is logging.Filterer.filter
 
     def _may_tell(self) -> bool:
         return logging.raiseExceptions

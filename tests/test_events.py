@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 import disklog_mp
 from disklog_mp import _core, _events, _structured
 from disklog_mp._structured import Event, parse
+from disklog_mp.logging import DiskLogHandler
 
 SMALL = {"linger": 0.1, "ring_bytes": 1 << 16}
 
@@ -708,12 +709,25 @@ def test_a_writer_that_dies_is_replaced(
     assert [event.fields["number"] for event in events()] == [0, 1, 2, *[3] * 2000]
 
 
+class Quiet(DiskLogHandler):
+    """Says nothing about records that cannot be formatted."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
 def test_nothing_is_leaked(sink: Sink, log: disklog_mp.Logger) -> None:
     """A thousand calls of every kind leave as many blocks of memory as there were."""
     silent = logger_to(sink)
     bound = log.bind(x=1)
+    records = [logging.LogRecord("a", 20, "f", 1, "%d", given, None) for given in ((1,), ("x",))]
+    records[0].__dict__["extra"] = [1]
+    handlers = [Quiet(log._outlet.log_name, encoding=encoding) for encoding in ("text", "structured")]
 
     def every_kind() -> None:
+        for handler in handlers:
+            for record in records:
+                handler.handle(record)
         log.info("m", a=1, b="x", c=1.5, d=None, e=True, f=2**70)
         log.info("é" * 2000, a=[1, {"b": (2,)}], b=Odd(), c="\udcff", d=Odd(fail), e=b"x", f=math.nan)
         bound.info("m", x=2)
@@ -737,3 +751,5 @@ def test_nothing_is_leaked(sink: Sink, log: disklog_mp.Logger) -> None:
     before = blocks()
 
     assert min(blocks() - before for _ in range(3)) < 100
+    for handler in handlers:
+        handler.close()

@@ -324,6 +324,137 @@ def test_what_other_handlers_leave_in_a_record_is_no_field(
     assert [event.fields for event in events()] == [{}, {"x": 1}]
 
 
+class InPython(DiskLogHandler):
+    """Takes no short cut."""
+
+    def prepare(self, record: logging.LogRecord) -> bytes:
+        return super().prepare(record)
+
+
+class Own(logging.LogRecord):
+    """Makes its messages itself."""
+
+    def getMessage(self) -> str:
+        return "its own"
+
+
+RECORDS: list[dict[str, Any]] = [
+    {},
+    {"msg": "%s and %d", "args": ("a", 1)},
+    {"msg": "%(a)s", "args": {"a": 1}},
+    {"msg": Broken},
+    {"msg": 5, "args": ()},
+    {"msg": "größer \udcff"},
+    {"name": 'größer \udcff "'},
+    {"name": None},
+    {"name": Text("x")},
+    {"levelname": "\n"},
+    {"levelname": 5},
+    {"levelno": -1},
+    {"levelno": 10**6},
+    {"levelno": 10**30},
+    {"processName": None, "threadName": None},
+    {"processName": "P-1", "threadName": "T \udcff"},
+    {"processName": "", "threadName": Text("T")},
+    {"taskName": None},
+    {"taskName": "K-1"},
+    {"filename": "\udcff.py"},
+    {"filename": "ü\n.py", "lineno": 2**40, "funcName": "<lambda>"},
+    {"lineno": None},
+    {"lineno": 0, "funcName": None},
+    {"lineno": 5, "funcName": None},
+    {"lineno": -5},
+    {"created": 1764262800.1234565},
+    {"created": 1764262800.0000005},
+    {"created": 2},
+    {"created": -1.5},
+    {"exc_text": "Traceback"},
+    {"stack_info": "Stack"},
+    {"exc_info": (KeyError, KeyError("x"), None)},
+    {"asctime": "now", "message": "then"},
+    {"a": 1, "b": "x", "c": [1], "d": Broken(), "e": None, "f": 1.5},
+    {"\udcff": "\udcff", "": 10**30, "z": math.nan},
+]
+
+
+@pytest.mark.parametrize("values", RECORDS, ids=range(len(RECORDS)))
+@pytest.mark.parametrize("encoding", ["structured", "text"])
+def test_the_short_cut_changes_nothing(
+    handler: DiskLogHandler, logger: logging.Logger, path: Path, encoding: str, values: dict[str, Any]
+) -> None:
+    """What C makes of a record, or leaves to Python, is what Python makes of it."""
+    quick = DiskLogHandler(handler.log_name, path, encoding=encoding, **SMALL)
+    slow = InPython(handler.log_name, path, encoding=encoding, **SMALL)
+    attach = logging.makeLogRecord({"msg": "first", "levelno": 20})
+    for each in (quick, slow, quick, slow):  # the first record of a handler is Python's in any case
+        each.handle(attach)
+    for each in (quick, slow):
+        record = logger.makeRecord("app", 20, "/dir/file.py", 7, "a message", (), None, "function")
+        record.created = 1764262800.5
+        record.__dict__.update(values)
+        each.handle(record)
+    for each in (quick, slow):
+        assert each._session is not None
+        each._session.flush(60)
+        each.close()
+
+    records = list(disklog_mp.Reader(path))[-2:]
+    assert records[0].data == records[1].data
+    assert records[0].tag == records[1].tag
+    assert b"first" not in records[0].data
+
+
+def test_messages_made_in_another_way_are_respected(
+    handler: DiskLogHandler, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch, events: Events
+) -> None:
+    """By a class of records of the program's own, or another getMessage() for all."""
+    logger.info("%s", "attached")
+    former = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(Own)
+    try:
+        logger.info("%s", "a")
+    finally:
+        logging.setLogRecordFactory(former)
+    with monkeypatch.context() as patch:
+        patch.setattr(logging.LogRecord, "getMessage", lambda record: record.msg.format(*record.args))
+        logger.info("{}!", "b")  # noqa: PLE1205
+    logger.info("%s", "c")
+
+    assert [event.message for event in events()] == ["attached", "its own", "b!", "c"]
+
+
+def test_a_record_s_values_may_do_as_they_like(
+    handler: DiskLogHandler, logger: logging.Logger, events: Events, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Log themselves, take themselves out of the record, interrupt the program."""
+
+    class Wild:
+        def __init__(self, act: Callable[[], object]) -> None:
+            self.act = act
+
+        def __repr__(self) -> str:
+            self.act()
+            return "<wild>"
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    logger.info("attached")
+    record = logger.makeRecord("app", 20, "f", 1, "emptied", (), None)
+    record.__dict__["x"] = Wild(lambda: record.__dict__.pop("x"))
+    record.__dict__["y"] = Wild(lambda: record.__dict__.update({f"z{i}": i for i in range(100)}))
+    handler.handle(record)
+    logger.info("outer", extra={"x": Wild(lambda: logger.info("inner"))})
+    logger.info("%s", Wild(lambda: logger.info("inner")))
+    for arguments, extra in ((("%s", Wild(interrupt)), {}), (("m",), {"x": Wild(interrupt)})):
+        with pytest.raises(KeyboardInterrupt):
+            logger.info(*arguments, extra=extra)  # type: ignore[arg-type]
+
+    messages = [event.message for event in events()]
+    assert messages == ["attached", "emptied", "inner", "outer", "inner", "<wild>"]
+    assert "Error" not in capfd.readouterr().err
+
+
 class Short(logging.Formatter):
     """Shows exceptions in its own way."""
 

@@ -1,4 +1,5 @@
-/* Events: a logger's call becomes a structured record and stands in the ring, with no Python frame on the way.
+/* Events: a logger's call becomes a structured record in the ring, with no Python frame on the way.  And
+ * DiskLogHandler's records, likewise.
  *
  * The record's form, and what becomes of each value, is described in _structured.py; the bytes are the same
  * whoever made them.  Here is what most calls have: a message, and fields that are text, numbers, true, false
@@ -81,7 +82,8 @@ static inline bool any_special(const char *bytes)
     uint64_t word;
     memcpy(&word, bytes, sizeof word);
     uint64_t quote = word ^ ones * '"', backslash = word ^ ones * '\\';
-    return (((word - ones * 0x20) & ~word) | ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash)) & high;
+    return (((word - ones * 0x20) & ~word) | ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash))
+           & high;
 }
 
 static void put_escape(struct text *text, unsigned char byte)
@@ -95,10 +97,9 @@ static void put_escape(struct text *text, unsigned char byte)
     put(text, escape, is_short ? 2 : 6);
 }
 
-static void put_quoted(struct text *text, const char *bytes, size_t length)
+static void put_escaped(struct text *text, const char *bytes, size_t length)
 {
     size_t done = 0, at = 0;
-    PUT(text, "\"");
     while (at < length) {
         if (length - at >= 8 && !any_special(bytes + at)) {
             at += 8;
@@ -113,6 +114,12 @@ static void put_quoted(struct text *text, const char *bytes, size_t length)
         at++;
     }
     put(text, bytes + done, length - done);
+}
+
+static void put_quoted(struct text *text, const char *bytes, size_t length)
+{
+    PUT(text, "\"");
+    put_escaped(text, bytes, length);
     PUT(text, "\"");
 }
 
@@ -120,14 +127,17 @@ static void put_quoted(struct text *text, const char *bytes, size_t length)
 
 static PyObject *structured; /* the module _structured, once it was needed */
 
+static bool find_structured(void)
+{
+    if (structured == NULL)
+        structured = PyImport_ImportModule("disklog_mp._structured");
+    return structured != NULL;
+}
+
 static PyObject *ask(const char *function, PyObject *argument)
 {
-    if (structured == NULL) {
-        PyObject *module = PyImport_ImportModule("disklog_mp._structured");
-        if (module == NULL)
-            return NULL;
-        structured = module;
-    }
+    if (!find_structured())
+        return NULL;
     return argument == NULL ? PyObject_CallMethod(structured, function, NULL)
                             : PyObject_CallMethod(structured, function, "(O)", argument);
 }
@@ -374,11 +384,284 @@ static int outlet_set_level(PyObject *self, PyObject *value, void *closure)
     return get_level(value, &((Outlet *)self)->level);
 }
 
+/* ---- LogRecords of Python's logging ------------------------------------------------------------------ */
+
+/* DiskLogHandler's short cut: most records need nothing that takes a Python frame.  Each answers whether it
+ * logged the record; what it did not is the handler's, from the beginning. */
+
+enum attribute {
+    MSG, ARGS, LEVELNO, EXC_INFO, EXC_TEXT, STACK_INFO, CREATED, LEVELNAME, NAME, PROCESS_NAME, THREAD_NAME,
+    TASK_NAME, FILENAME, LINENO, FUNC_NAME, GET_MESSAGE, ATTRIBUTES
+};
+static const char *const attribute_names[ATTRIBUTES] = {
+    "msg", "args", "levelno", "exc_info", "exc_text", "stack_info", "created", "levelname", "name",
+    "processName", "threadName", "taskName", "filename", "lineno", "funcName", "getMessage"};
+static PyObject *attributes[ATTRIBUTES]; /* as interned text */
+
+static PyObject *log_record_type, *own_get_message; /* logging.LogRecord, and its way to make a message */
+
+static int begin_attributes(void)
+{
+    for (int i = 0; i < ATTRIBUTES; i++)
+        if (attributes[i] == NULL && (attributes[i] = PyUnicode_InternFromString(attribute_names[i])) == NULL)
+            return -1;
+    return 0;
+}
+
+static PyObject *get(PyObject *object, enum attribute which)
+{
+    return PyObject_GetAttr(object, attributes[which]);
+}
+
+/* True if it is a LogRecord and nobody changed what that is. */
+static bool is_usual(PyObject *record)
+{
+    if (log_record_type == NULL) {
+        PyObject *logging = PyImport_ImportModule("logging");
+        PyObject *type = logging == NULL ? NULL : PyObject_GetAttrString(logging, "LogRecord");
+        PyObject *method = type == NULL ? NULL : get(type, GET_MESSAGE);
+        PyObject *module = method == NULL ? NULL : PyObject_GetAttrString(method, "__module__");
+        Py_DecRef(logging);
+        if (module == NULL || !PyUnicode_Check(module)
+            || PyUnicode_CompareWithASCIIString(module, "logging") != 0) {
+            Py_DecRef(type);
+            Py_DecRef(method);
+            Py_DecRef(module);
+            return false;
+        }
+        Py_DecRef(module);
+        own_get_message = method;
+        log_record_type = type;
+    }
+    if ((PyObject *)Py_TYPE(record) != log_record_type)
+        return false;
+    PyObject *method = get(log_record_type, GET_MESSAGE);
+    Py_DecRef(method);
+    return method == own_get_message;
+}
+
+/* True if an attribute is there and is None, or false otherwise. */
+static bool is_empty(PyObject *record, enum attribute which)
+{
+    PyObject *value = get(record, which);
+    bool empty = value == Py_None || (value != NULL && PyObject_IsTrue(value) == 0);
+    Py_DecRef(value);
+    return empty;
+}
+
+static bool has_no_more(PyObject *record)
+{
+    return is_empty(record, EXC_INFO) && is_empty(record, EXC_TEXT) && is_empty(record, STACK_INFO);
+}
+
+/* What getMessage() returns. */
+static PyObject *message_of(PyObject *record)
+{
+    PyObject *message = get(record, MSG), *args = NULL;
+    if (message != NULL && Py_TYPE(message) != &PyUnicode_Type) {
+        PyObject *text = PyObject_Str(message);
+        Py_DecRef(message);
+        message = text;
+    }
+    if (message == NULL || (args = get(record, ARGS)) == NULL) {
+        Py_DecRef(message);
+        return NULL;
+    }
+    int any = args == Py_None ? 0 : PyObject_IsTrue(args);
+    if (any != 0) {
+        PyObject *text = any < 0 ? NULL : PyUnicode_Format(message, args);
+        Py_DecRef(message);
+        message = text;
+    }
+    Py_DecRef(args);
+    return message;
+}
+
+static bool log_bytes(Outlet *outlet, PyObject *record, const char *bytes, size_t length)
+{
+    PyObject *session = outlet->session, *number = get(record, LEVELNO);
+    long level = number == NULL || Py_TYPE(number) != &PyLong_Type ? -1 : PyLong_AsLong(number);
+    Py_DecRef(number);
+    if (level < 0 || level > 0xffff || session == NULL)
+        return false;
+    Py_IncRef(session);
+    bool is_logged = dl_log(session, bytes, length, dl_now(), (uint16_t)level);
+    Py_DecRef(session);
+    return is_logged;
+}
+
+static PyObject *answer(bool is_logged)
+{
+    return is_logged ? PyBool_FromLong(1) : forgiven() ? PyBool_FromLong(0) : NULL;
+}
+
+/* The message alone, as text. */
+static PyObject *outlet_log_text(PyObject *self, PyObject *record)
+{
+    Outlet *outlet = (Outlet *)self;
+    if (outlet->session == NULL || !is_usual(record) || !has_no_more(record))
+        return answer(false);
+    PyObject *message = message_of(record);
+    Py_ssize_t length;
+    const char *bytes = message == NULL ? NULL : PyUnicode_AsUTF8AndSize(message, &length);
+    bool is_logged = bytes != NULL && log_bytes(outlet, record, bytes, (size_t)length);
+    Py_DecRef(message);
+    return answer(is_logged);
+}
+
+/* Put a text attribute, escaped; false if it is no text, or not all of it is. */
+static bool put_attribute(struct text *text, PyObject *record, enum attribute which)
+{
+    PyObject *value = get(record, which);
+    Py_ssize_t length;
+    const char *bytes = NULL;
+    if (value != NULL && Py_TYPE(value) == &PyUnicode_Type)
+        bytes = PyUnicode_AsUTF8AndSize(value, &length);
+    if (bytes != NULL)
+        put_escaped(text, bytes, (size_t)length);
+    Py_DecRef(value);
+    return bytes != NULL;
+}
+
+/* Put a name behind its key, unless it is missing or the one that is left out. */
+static bool put_name(struct text *text, PyObject *record, enum attribute which, const char *key,
+                     const char *left_out)
+{
+    PyObject *value = get(record, which);
+    bool is_good = value != NULL && (value == Py_None || Py_TYPE(value) == &PyUnicode_Type);
+    if (is_good && value != Py_None && PyUnicode_CompareWithASCIIString(value, "") != 0
+        && PyUnicode_CompareWithASCIIString(value, left_out) != 0) {
+        put(text, key, strlen(key));
+        is_good = put_text(text, value);
+    }
+    Py_DecRef(value);
+    return is_good;
+}
+
+static bool put_created(struct text *text, PyObject *record)
+{
+    PyObject *created = get(record, CREATED);
+    double microseconds = -1;
+    if (created != NULL && Py_TYPE(created) == &PyFloat_Type)
+        microseconds = PyFloat_AsDouble(created) * 1e6;
+    Py_DecRef(created);
+    if (!(microseconds >= 0 && microseconds < 9e15))
+        return false;
+    uint64_t whole = (uint64_t)microseconds;
+    double rest = microseconds - (double)whole;
+    whole += rest > 0.5 || (rest == 0.5 && (whole & 1)); /* as Python rounds */
+    put_number(text, whole * 1000, false);
+    return true;
+}
+
+static bool put_caller(struct text *text, PyObject *record)
+{
+    PyObject *line = get(record, LINENO);
+    long long number = -1;
+    if (line != NULL && Py_TYPE(line) == &PyLong_Type) {
+        int overflow;
+        number = PyLong_AsLongLongAndOverflow(line, &overflow);
+    }
+    Py_DecRef(line);
+    if (number <= 0)
+        return number == 0;
+    PUT(text, ",\"caller\":\"");
+    bool is_good = put_attribute(text, record, FILENAME);
+    PUT(text, ":");
+    put_number(text, (uint64_t)number, false);
+    PUT(text, " ");
+    is_good = is_good && put_attribute(text, record, FUNC_NAME);
+    PUT(text, "\"");
+    return is_good;
+}
+
+/* What came with extra=. */
+static bool put_extra(struct text *text, PyObject *values)
+{
+    static PyObject *standard;
+    if (standard == NULL && find_structured())
+        standard = PyObject_GetAttrString(structured, "STANDARD");
+    if (standard == NULL)
+        return false;
+    if (PyDict_Size(values) + 3 <= PySet_Size(standard)) /* without asctime, message, taskName */
+        return true;
+    PyObject *key, *value;
+    Py_ssize_t at = 0;
+    bool any = false, is_good = true;
+    while (is_good && PyDict_Next(values, &at, &key, &value)) {
+        int is_standard = Py_TYPE(key) == &PyUnicode_Type ? PySet_Contains(standard, key) : -1;
+        if (is_standard > 0)
+            continue;
+        if (is_standard < 0)
+            return false;
+        Py_IncRef(key);
+        Py_IncRef(value); /* its repr may throw it out */
+        if (any)
+            PUT(text, ",");
+        else
+            PUT(text, ",\"fields\":{");
+        any = true;
+        is_good = put_text(text, key);
+        PUT(text, ":");
+        is_good = is_good && put_value(text, value);
+        Py_DecRef(key);
+        Py_DecRef(value);
+    }
+    if (any)
+        PUT(text, "}");
+    return is_good;
+}
+
+static bool put_record(struct text *text, PyObject *record)
+{
+    PyObject *message = message_of(record), *values = NULL;
+    if (message == NULL)
+        return false;
+    PUT(text, "{\"time\":");
+    bool is_good = put_created(text, record);
+    PUT(text, ",\"level\":\"");
+    is_good = is_good && put_attribute(text, record, LEVELNAME);
+    PUT(text, "\",\"logger\":\"");
+    is_good = is_good && put_attribute(text, record, NAME);
+    PUT(text, "\",\"message\":");
+    is_good = is_good && put_text(text, message);
+    is_good = is_good && put_name(text, record, PROCESS_NAME, ",\"process\":", "MainProcess");
+    is_good = is_good && put_name(text, record, THREAD_NAME, ",\"thread\":", "MainThread");
+    if (is_good && (values = PyObject_GenericGetDict(record, NULL)) != NULL) {
+        if (PyDict_GetItemWithError(values, attributes[TASK_NAME]) != NULL)
+            is_good = put_name(text, record, TASK_NAME, ",\"task\":", "");
+        else
+            is_good = put_task(text);
+    }
+    is_good = is_good && values != NULL && put_caller(text, record) && put_extra(text, values);
+    PUT(text, "}");
+    Py_DecRef(message);
+    Py_DecRef(values);
+    return is_good && !text->failed;
+}
+
+/* All of it, as a structured record: the bytes that _structured.encode_record makes. */
+static PyObject *outlet_log_record(PyObject *self, PyObject *record)
+{
+    Outlet *outlet = (Outlet *)self;
+    if (outlet->session == NULL || !is_usual(record) || !has_no_more(record))
+        return answer(false);
+    struct text text;
+    text_begin(&text);
+    bool is_logged = put_record(&text, record) && log_bytes(outlet, record, text.start, text.length);
+    text_end(&text);
+    return answer(is_logged);
+}
+
+static PyMethodDef outlet_methods[] = {{"_log_text", outlet_log_text, METH_O, NULL},
+                                       {"_log_record", outlet_log_record, METH_O, NULL},
+                                       {NULL, NULL, 0, NULL}};
 static PyGetSetDef outlet_getset[] = {{"_session", outlet_get_session, outlet_set_session, NULL, NULL},
                                       {"_threshold", outlet_get_level, outlet_set_level, NULL, NULL},
                                       {NULL, NULL, NULL, NULL, NULL}};
 static PyType_Slot outlet_slots[] = {{Py_tp_new, plain_new},
                                      {Py_tp_dealloc, outlet_dealloc},
+                                     {Py_tp_methods, outlet_methods},
                                      {Py_tp_getset, outlet_getset},
                                      {0, NULL}};
 static PyType_Spec outlet_spec = {"disklog_mp._core.Outlet", sizeof(Outlet), 0,
@@ -670,6 +953,8 @@ static PyType_Spec logger_spec = {"disklog_mp._core.EventLogger", sizeof(EventLo
 
 int dl_add_event_types(PyObject *module)
 {
+    if (begin_attributes() != 0)
+        return -1;
     outlet_type = dl_add_type(module, "Outlet", &outlet_spec, NULL);
     return outlet_type == NULL || dl_add_type(module, "EventLogger", &logger_spec, NULL) == NULL ? -1 : 0;
 }

@@ -63,7 +63,10 @@ static inline PyObject *dl_new_reference(PyObject *object)
 PyObject *PyObject_RichCompare(PyObject *left, PyObject *right, int operation);
 int PyObject_IsTrue(PyObject *object);
 PyObject *PyObject_GetItem(PyObject *object, PyObject *key);
+PyObject *PyObject_GetAttr(PyObject *object, PyObject *name);
 PyObject *PyObject_GetAttrString(PyObject *object, const char *name);
+PyObject *PyObject_GenericGetDict(PyObject *object, void *closure);
+PyObject *PyObject_Str(PyObject *object);
 PyObject *PyObject_CallNoArgs(PyObject *callable);
 
 /* ---- types and modules ------------------------------------------------------------------------------- */
@@ -205,6 +208,7 @@ PyObject *PyUnicode_FromString(const char *text);
 PyObject *PyUnicode_FromFormat(const char *format, ...);
 PyObject *PyUnicode_DecodeFSDefaultAndSize(const char *text, Py_ssize_t length);
 PyObject *PyUnicode_InternFromString(const char *text);
+PyObject *PyUnicode_Format(PyObject *format, PyObject *arguments);
 PyObject *PyUnicode_AsEncodedString(PyObject *text, const char *encoding, const char *errors);
 const char *PyUnicode_AsUTF8AndSize(PyObject *text, Py_ssize_t *length);
 int PyUnicode_CompareWithASCIIString(PyObject *text, const char *ascii);
@@ -223,7 +227,10 @@ PyObject *PySequence_Tuple(PyObject *items);
 PyObject *PyDict_New(void);
 int PyDict_SetItem(PyObject *dict, PyObject *key, PyObject *value);
 PyObject *PyDict_GetItemWithError(PyObject *dict, PyObject *key);
+Py_ssize_t PyDict_Size(PyObject *dict);
+int PyDict_Next(PyObject *dict, Py_ssize_t *at, PyObject **key, PyObject **value);
 int PySet_Contains(PyObject *set, PyObject *item);
+Py_ssize_t PySet_Size(PyObject *set);
 PyObject *PySlice_New(PyObject *start, PyObject *stop, PyObject *step);
 
 /* ---- buffers ------------------------------------------------------------------------------------------ */

@@ -1,7 +1,8 @@
 """Python's logging with our handler, with others', and loggers that are not the standard library's.
 
 Each in a process of its own, so that no configuration meets another; a call is one logger.info() of a message
-that comes to 100 bytes.  What a queue or a thread does later is not in the cost of the call.
+that comes to 100 bytes, or of an event with two fields.  What a queue or a thread does later is not in the
+cost of the call.
 """
 
 from __future__ import annotations
@@ -37,16 +38,25 @@ def _span(info: Callable[..., object]) -> float:
     return (time.perf_counter_ns() - began) / SPAN
 
 
-def time_calls(gate: Gate, seconds: float, make: Making, place: str) -> int:
+def _event_span(info: Callable[..., object]) -> float:
+    began = time.perf_counter_ns()
+    for _ in range(SPAN):
+        info("user logged in", user=1234567, ip="192.0.2.17")
+    return (time.perf_counter_ns() - began) / SPAN
+
+
+def time_calls(
+    gate: Gate, seconds: float, make: Making, place: str, span: Callable[..., float] = _span
+) -> int:
     """Make the logger, call it in spans; return picoseconds of a call in the middle one."""
     info, between = make(place)
     costs = []
-    info(MESSAGE, *ARGUMENTS)
+    span(info)
     gate.wait()
     end = time.monotonic() + seconds
     while len(costs) < 5 or time.monotonic() < end:
         for _ in range(ROUND):
-            costs.append(_span(info))
+            costs.append(span(info))
         between()
     return int(statistics.median(costs) * 1000)
 
@@ -161,17 +171,90 @@ def structlog_lines(place: str) -> Any:
     return structlog.get_logger().info, lambda: None
 
 
-def _cost(setting: Setting, make: Making, place: str) -> float:
+def our_events(name: str) -> Any:
+    """The native logger."""
+    import disklog_mp
+
+    logger = disklog_mp.get_logger("bench", name)
+    return logger.info, logger.flush
+
+
+def our_structured(name: str) -> Any:
+    """The handler for the same, through logging."""
+    from disklog_mp.logging import DiskLogHandler
+
+    handler = DiskLogHandler(name, encoding="structured")
+    logger = _logger(handler)
+    return _with_extra(logger), handler.flush
+
+
+def null_events(place: str) -> Any:
+    """What logging takes before any handler has run."""
+    logger = _logger(logging.NullHandler())
+    return _with_extra(logger), lambda: None
+
+
+def _with_extra(logger: logging.Logger) -> Callable[..., None]:
+    def info(message: str, user: int, ip: str) -> None:
+        logger.info(message, extra={"user": user, "ip": ip})
+
+    return info
+
+
+def structlog_events(place: str) -> Any:
+    """Structlog as its manual makes it fast: level, time, orjson, bytes to a file."""
+    import orjson
+    import structlog
+
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(serializer=orjson.dumps),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.BytesLoggerFactory(open(f"{place}/lines", "wb")),
+        cache_logger_on_first_use=True,
+    )
+    return structlog.get_logger().info, lambda: None
+
+
+def loguru_events(place: str) -> Any:
+    """Loguru with bound fields, to a file of one process."""
+    from loguru import logger
+
+    logger.remove()
+    logger.add(f"{place}/lines", format="{time} {level} {message} {extra}")
+    return lambda message, **fields: logger.bind(**fields).info(message), lambda: None
+
+
+def picologging_events(place: str) -> Any:
+    """Picologging has no fields: they stand in the message, to a file of one process."""
+    import picologging
+
+    handler = picologging.FileHandler(f"{place}/lines")
+    handler.setFormatter(picologging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = picologging.getLogger("bench")
+    logger.setLevel(picologging.INFO)
+    logger.addHandler(handler)
+
+    def info(message: str, user: int, ip: str) -> None:
+        logger.info("%s user=%d ip=%s", message, user, ip)
+
+    return info, lambda: None
+
+
+def _cost(setting: Setting, make: Making, place: str, span: Callable[..., float] = _span) -> float:
     """Return microseconds a call."""
-    return _bench_work.run([(time_calls, setting.seconds, make, place)]).records / 1e6
+    return _bench_work.run([(time_calls, setting.seconds, make, place, span)]).records / 1e6
 
 
-def _of(make: Making, module: str | None = None) -> Callable[[Setting], float]:
+def _of(make: Making, *modules: str, span: Callable[..., float] = _span) -> Callable[[Setting], float]:
     def contestant(setting: Setting) -> float:
-        if module is not None:
+        for module in modules:
             _require(module)
         with a_directory(setting) as place:
-            return _cost(setting, make, place)
+            return _cost(setting, make, place, span)
 
     return contestant
 
@@ -187,6 +270,14 @@ def _require(module: str) -> None:
 def _our_cost(setting: Setting) -> float:
     with a_log(setting) as log:
         return _cost(setting, ours, log.name)
+
+
+def _events_of(make: Making) -> Callable[[Setting], float]:
+    def contestant(setting: Setting) -> float:
+        with a_log(setting) as log:
+            return _cost(setting, make, log.name, _event_span)
+
+    return contestant
 
 
 def above_null(setting: Setting) -> float:
@@ -226,6 +317,28 @@ BENCHMARKS = [
             Row("loguru, enqueue=True"),
             Row("picologging, FileHandler"),
             Row("structlog, BytesLogger"),
+        ],
+        less_is_better=True,
+    ),
+    Benchmark(
+        "events",
+        "an event with two fields",
+        "us",
+        {
+            OURS: _events_of(our_events),
+            "DiskLogHandler, structured": _events_of(our_structured),
+            "logging, NullHandler": _of(null_events, span=_event_span),
+            "structlog, orjson": _of(structlog_events, "structlog", "orjson", span=_event_span),
+            "loguru": _of(loguru_events, "loguru", span=_event_span),
+            "picologging, FileHandler": _of(picologging_events, "picologging", span=_event_span),
+        },
+        [
+            Row(must=Limit(1.0, "1 us")),
+            Row("DiskLogHandler, structured"),
+            Row("logging, NullHandler"),
+            Row("structlog, orjson"),
+            Row("loguru"),
+            Row("picologging, FileHandler"),
         ],
         less_is_better=True,
     ),

@@ -10,6 +10,7 @@ for record in disklog_mp.Reader("/var/log/app"):      # no writer needed
 """
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 if sys.platform != "linux":
     raise ImportError(
@@ -18,7 +19,6 @@ if sys.platform != "linux":
     )
 
 from disklog_mp._core import Record
-from disklog_mp._events import Logger, configure_loggers, get_logger
 from disklog_mp._open import attach, open, serve
 from disklog_mp.errors import (
     ConfigMismatchError,
@@ -40,6 +40,9 @@ from disklog_mp.errors import (
 from disklog_mp.page import Damage, Page
 from disklog_mp.reader import Cursor, Reader
 from disklog_mp.session import Session
+
+if TYPE_CHECKING:
+    from disklog_mp._events import Logger, configure_loggers, get_logger
 
 __all__ = [
     "ConfigMismatchError",
@@ -71,6 +74,19 @@ __all__ = [
     "serve",
 ]
 
-for _name in __all__:
+_LATER = ("Logger", "configure_loggers", "get_logger")  # with the first use of any
+
+for _name in set(__all__).difference(_LATER):
     globals()[_name].__module__ = __name__  # reprs and tracebacks show where users find them
 del _name
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from disklog_mp import _events
+
+    for each in _LATER:
+        globals()[each] = value = getattr(_events, each)
+        value.__module__ = __name__
+    return globals()[name]

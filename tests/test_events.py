@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from conftest import stop_writer, wait_until
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import disklog_mp
@@ -151,6 +151,7 @@ values = st.recursive(
 names = texts.filter(lambda name: name not in ("exc_info", "stack_info"))
 
 
+@settings(deadline=None, max_examples=300)
 @given(texts, st.dictionaries(names, values, max_size=4), st.dictionaries(names, values, max_size=4))
 def test_c_and_python_make_the_same_bytes(
     message: str, bound: dict[str, Any], fields: dict[str, Any]
@@ -487,6 +488,8 @@ def test_a_session_says_where_the_log_is(name: str, path: Path, events: Events) 
         assert session.on_full == "raise"
     many = 3000 - log.dropped
     assert many > 0
+    assert log._outlet._session is not None
+    log._outlet._session.flush(60)
     log.info("two")
 
     assert [event.message for event in events()] == ["one", *["many"] * many, "two"]

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from conftest import stop_writer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import disklog_mp
@@ -192,6 +192,7 @@ anything = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(anything)
 def test_what_json_has_comes_back_as_it_was(value: Any) -> None:
     """Whether orjson is there or not."""

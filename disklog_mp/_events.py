@@ -230,6 +230,10 @@ class Logger(_core.EventLogger):
         """Wait until what was logged can be read, no longer than for room; it is safe before that."""
         self._outlet.flush()
 
+    def close(self) -> None:
+        """Detach, for all loggers of the same log; an event after that attaches again."""
+        self._outlet.close()
+
     @property
     def dropped(self) -> int:
         """How many events could not be logged in this process, by all loggers of the same log."""

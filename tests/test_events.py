@@ -512,6 +512,18 @@ def test_nothing_is_attached_to_before_the_first_event(log: disklog_mp.Logger, p
     assert not path.exists()
 
 
+def test_a_closed_logger_attaches_again(name: str, log: disklog_mp.Logger, events: Events) -> None:
+    """close() detaches, as often as it is called, all that share the way; an event after that is logged."""
+    log.info("one")
+    log.bind(x=1).close()
+    log.close()
+    with disklog_mp.open(name, log._outlet.path or "") as session:
+        assert [producer.logged for producer in session.stats().producers] == [0]
+    log.info("two")
+
+    assert [event.message for event in events()] == ["one", "two"]
+
+
 def log_some(log: disklog_mp.Logger, count: int) -> None:
     """Log that many events with a logger that was handed over."""
     for number in range(count):

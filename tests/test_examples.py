@@ -12,6 +12,7 @@ EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 TELLS = {
     "after_a_crash": "in order, none twice, and then: the end",
     "asyncio_log": "10 tasks logged 1000 records",
+    "events": "5 records; those of level ERROR:\n",
     "follow": "'record 19', 'the end']",
     "hello": "<Page 2 of ",
     "logging_setup": "WARNING ['shop: the apples are running out']",

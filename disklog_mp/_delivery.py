@@ -204,14 +204,14 @@ class Delivery(_core.Outlet):
     def _lose(self, trouble: Exception, pause: float = 0.0) -> None:
         """There is no log: count the record, look again in a while."""
         self._retry_at = time.monotonic() + max(RETRY, pause)
-        self._trouble = trouble
+        self._trouble = trouble if self.missing == "raise" else None
         self._miss()
         self._raise()
         self._tell(trouble)
 
     def _raise(self) -> None:
         """Leave it to the user, if that is wanted, to say what is wrong: with every record."""
-        if self.missing == "raise" and self._trouble is not None:
+        if self._trouble is not None:
             raise self._trouble.with_traceback(None)
 
     def _miss(self) -> None:

@@ -128,8 +128,7 @@ class DiskLogHandler(Delivery, logging.Handler):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        state["_session"] = None
-        del state["_plain"], state["_direct"]
+        del state["_plain"], state["_direct"], state["_trouble"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

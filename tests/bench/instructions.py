@@ -48,6 +48,9 @@ IN_C = [
 ]
 IN_PYTHON = [
     Counted("session.log(), 100 bytes", "log", "producer_log"),
+    Counted("Logger.info(), two fields", "event", "logger_info"),
+    Counted("DiskLogHandler, text", "handler", "outlet_log_text"),
+    Counted("DiskLogHandler, structured", "structured", "outlet_log_record"),
     Counted("iterate payloads, 100 bytes", "payloads", "frames_next"),
     Counted("iterate records, 100 bytes", "records", "frames_next"),
 ]

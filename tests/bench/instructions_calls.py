@@ -4,9 +4,12 @@ fixed flags in place of the installed one.  instructions.py says in which functi
 
 import importlib.machinery
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
+from collections.abc import Callable
+from typing import Any
 
 COUNT = 1000
 
@@ -21,6 +24,35 @@ def load_core(path: str) -> None:
     sys.modules["disklog_mp._core"] = module
 
 
+def call_of(what: str, log: Any) -> tuple[Callable[[], object], Callable[[], object]]:
+    """What is called so often, having attached to the log, and what detaches at the end."""
+    if what == "event":
+        import disklog_mp
+
+        logger = disklog_mp.get_logger("app.web", log)
+        logger.warning("attached")
+        return lambda: logger.info("user logged in", user=1234567, ip="192.0.2.17"), logger.close
+    if what in ("handler", "structured"):
+        from disklog_mp.logging import DiskLogHandler
+
+        handler = DiskLogHandler(log.name, encoding="text" if what == "handler" else what)
+        make = logging.getLogger("app.web").makeRecord
+        arguments = (
+            "app.web",
+            20,
+            "/app/web.py",
+            42,
+            "user %d logged in from %s",
+            (1234567, "192.0.2.17"),
+            None,
+        )
+        handler.handle(make(*arguments))
+        return lambda: handler.handle(make(*arguments)), handler.close
+    data = b"x" * 100
+    log.log(data)
+    return lambda: log.log(data), log.close
+
+
 def main(core: str, what: str) -> None:
     load_core(core)
     import disklog_mp
@@ -32,15 +64,16 @@ def main(core: str, what: str) -> None:
         work = writer.Writer(name, path, options)
         try:
             with disklog_mp.attach(name) as log:
-                data = b"x" * 100
+                call, close = call_of(what, log)
                 for _ in range(COUNT):
-                    log.log(data)
+                    call()
+                close()
         finally:
             work.run(lambda: True)
         page = disklog_mp.Reader(path).get_page(1)
         with page:
             records = page if what == "records" else page.payloads()
-            assert sum(1 for record in records if what == "log" or record is not None) == COUNT
+            assert sum(1 for record in records) == COUNT + 1
 
 
 if __name__ == "__main__":

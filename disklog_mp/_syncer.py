@@ -25,6 +25,7 @@ class Writer(Protocol):
     pages: PageWriter
     troubles: Troubles
     durable: int  # its own copy of what the ring says
+    leaving: bool
 
     @property
     def ring(self) -> _core.Ring: ...
@@ -68,7 +69,9 @@ class Syncer:
             job.run()
         except OSError as error:
             absent = not job.failed and isinstance(error, (FileNotFoundError, NotADirectoryError))
-            self._writer.troubles.meet("directory" if absent else "sync", error, f"cannot sync: {error}")
+            if not (absent and self._writer.leaving):
+                kind = "directory" if absent else "sync"
+                self._writer.troubles.meet(kind, error, f"cannot sync: {error}")
             ring.sync_failures += 1
             good = False
         else:

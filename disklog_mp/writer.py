@@ -101,6 +101,7 @@ class Writer:
         self._idle = 0
         self._held_at, self._held_since = -1, 0.0  # a claim that is not committed, and since when
         self._attached = 0
+        self.leaving = False  # for good: nobody is left who would need the directory
         self._back_off = 0.0  # seconds to wait before the next attempt
         self._syncer = Syncer(self)
         now = time.monotonic()
@@ -517,11 +518,20 @@ class Writer:
         elif self._idle < NAPS:
             self._idle += 1
             time.sleep(NAP)
-        elif self._idle < CALM or (self._interval is not None and self.ring.durable < self.pages.position):
+        elif self._idle < CALM or self._has_something_due():
             self._idle += 1
             self.ring.park(self.pages.position, PARK)
         else:
             self.ring.park(self.pages.position, LONG_PARK)
+
+    def _has_something_due(self) -> bool:
+        """True if a sync is to come, or the end."""
+        to_sync = self._interval is not None and self.ring.durable < self.pages.position
+        return to_sync or not self._is_wanted()
+
+    def _is_wanted(self) -> bool:
+        """False if this writer was started for producers that are all gone."""
+        return bool(self._attached) or self.options.linger is None
 
     def _roll(self) -> None:
         if self.pages.seal():
@@ -574,7 +584,8 @@ class Writer:
         if now >= self._next_look:
             self._next_look = now + max(LOOK, self._attached * 0.002)
             self._heal()
-            self._look_at_directory()
+            if self._is_wanted():  # or it may be taken down just now, by who had it for a while
+                self._look_at_directory()
             self._look_at_ring()
         wanted = ring.roll_wanted
         if wanted != self._rolls or (options.page_age is not None and pages.age() >= options.page_age):
@@ -782,7 +793,7 @@ class Writer:
     # -- leaving -----------------------------------------------------------------------------------------
 
     def _is_over(self, now: float) -> bool:
-        """True if this writer was started for producers that are all gone."""
+        """True if nobody has needed this writer for as long as it was to linger."""
         linger = self.options.linger
         return linger is not None and now - self._last_used > linger and self._is_unused()
 
@@ -820,6 +831,7 @@ class Writer:
             except OSError as error:  # another user's, in a directory where only the owner may
                 self.troubles.say(f"the ring stays, closed, for the next writer: {error}")
         if self.options.sync != "never":
+            self.leaving = ends
             self._syncer.run_now(self.pages.sync_job)
         self.close()
         return True

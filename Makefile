@@ -14,10 +14,10 @@ INSTRUCTIONS ?=
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format coverage sanitize stress model faults bench instructions torture dist clean long fuzz
+.PHONY: help demo test check format coverage integrations sanitize stress model faults bench instructions torture dist clean long fuzz
 
 help: ## what there is to make
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
@@ -35,11 +35,18 @@ $(VENV)/installed-lint: $(VENV)/installed-test
 	$(BIN)/python -m pip install --quiet --editable '.[lint]'
 	@touch $@
 
+$(VENV)/installed-integrations: $(VENV)/installed-test
+	$(BIN)/python -m pip install --quiet --editable '.[integrations]'
+	@touch $@
+
 demo: $(VENV)/installed ## the main job on real input: a pool of processes logs, a reader follows
 	$(BIN)/disklog-mp demo
 
 test: $(VENV)/installed-test ## all tests
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(TESTS)
+
+integrations: $(VENV)/installed-integrations ## real servers and pools, their workers killed (needs redis-server; INTEGRATION_SECONDS=20)
+	$(BIN)/python -m pytest tests/integrations
 
 check: $(VENV)/installed-lint ## format, lint, types, stubs, layers
 	$(BIN)/python -m ruff format --check .

@@ -16,7 +16,7 @@ import pytest
 import disklog_mp
 from disklog_mp import _ring
 
-pytest_plugins = ["mounts"]
+pytest_plugins = ["mounts", "integrations.killing"]
 RUN = f"test-{os.getpid()}"
 
 # Shells start what runs in the background with SIGINT ignored, and children inherit that.

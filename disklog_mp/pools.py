@@ -1,0 +1,34 @@
+"""The log in the workers of multiprocessing.Pool and concurrent.futures.ProcessPoolExecutor.
+
+multiprocessing.Pool(4, initializer=pools.start, initargs=("etl", "/var/log/etl"))
+ProcessPoolExecutor(4, initializer=pools.start, initargs=("etl", "/var/log/etl"))
+
+With any start method.  Nothing is to be done when a worker ends: what was logged is in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from disklog_mp.logging import DiskLogHandler
+
+__all__ = ["start"]
+
+
+def start(
+    name: str,
+    path: str | os.PathLike[str] | None = None,
+    level: int | str = logging.INFO,
+    **options: Any,
+) -> None:
+    """Have this process's root logger log into the log, from that level on.
+
+    `name`, `path` and the options are those of DiskLogHandler (use functools.partial for the latter).
+    Where the root logger has a handler for that log, inherited over a fork, say, it keeps that one.
+    """
+    root = logging.getLogger()
+    root.setLevel(level)
+    if not any(isinstance(it, DiskLogHandler) and it.log_name == name for it in root.handlers):
+        root.addHandler(DiskLogHandler(name, path, **options))

@@ -1,0 +1,232 @@
+"""Workers killed while they work, and the account of what they logged.
+
+An account is right when the lines found in the log are those accepted: each once, in its lane's order, and
+beyond them at most the one line of a killed lane whose log call had not returned, or was not noted any more.
+"""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import pytest
+from conftest import stop_writer, wait_until
+from integrations import work
+
+import disklog_mp
+
+SECONDS = float(os.environ.get("INTEGRATION_SECONDS", "6"))  # of killing, a worker each second
+ROLLS = 5  # at least so many while workers are killed
+SMALL = {"page_records": 200, "ring_bytes": 1 << 20, "linger": 2.0}  # options of the logs
+LINE = re.compile(rb"work (\d+-\d+-[0-9a-f]+) (\d+)")
+ACCESS = re.compile(rb"access (\d+-\d+-[0-9a-f]+) (\d+)")
+TOLD: list[str] = []  # the accounts, for the end of the run
+
+
+class Account(NamedTuple):
+    """What came of a run."""
+
+    accepted: int
+    found: int
+    killed: int
+    beyond: int  # lines of killed lanes whose call had not returned
+    pages: int
+    workers: int
+
+
+class Lanes:
+    """The lanes of a test's workers."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.killed: list[int] = []
+
+    def pids(self) -> dict[int, float]:
+        """The processes that have lanes, and when each last noted a line."""
+        latest: dict[int, float] = {}
+        for entry in os.scandir(self.directory):
+            pid = int(entry.name.partition("-")[0])
+            latest[pid] = max(latest.get(pid, 0.0), entry.stat().st_mtime)
+        return latest
+
+    def alive(self, within: float = 1e9) -> list[int]:
+        """The processes that are alive, and noted a line within so many seconds."""
+        found = []
+        for pid, noted in self.pids().items():
+            if time.time() - noted < within and pid not in self.killed:
+                try:
+                    process = psutil.Process(pid)
+                    if process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= noted:
+                        found.append(pid)
+                except psutil.NoSuchProcess:
+                    continue
+        return found
+
+    def busy(self) -> list[int]:
+        """The processes that noted a line a moment ago."""
+        return self.alive(within=0.1)
+
+    def accepted(self) -> dict[str, int]:
+        """How many lines of each lane were accepted."""
+        return {
+            file.name: work.COUNT.unpack(content)[0]
+            for file in self.directory.iterdir()
+            if (content := file.read_bytes())
+        }
+
+    def kill_one(self) -> int:
+        """Kill a process that works, and return its pid."""
+        victim = random.choice(wait_until(self.busy, 20))
+        self.killed.append(victim)
+        os.kill(victim, signal.SIGKILL)
+        return victim
+
+    def kill_each_second(self, seconds: float = SECONDS, each: Callable[[int], object] | None = None) -> None:
+        """Kill a worker every second, for so many seconds; call `each` with the round's number after it."""
+        wait_until(lambda: len(self.busy()) >= 1, 30)
+        for number in range(max(1, round(seconds))):
+            time.sleep(1)
+            self.kill_one()
+            if each is not None:
+                each(number)
+
+
+class Load(threading.Thread):
+    """Calls something over and over, in a thread, until the block ends; refusals are part of it."""
+
+    def __init__(
+        self, call: Callable[[], object], refusals: tuple[type[Exception], ...] = (OSError,)
+    ) -> None:
+        super().__init__(daemon=True)
+        self.call = call
+        self.refusals = refusals
+        self.refused = 0
+        self.answers: list[object] = []
+        self._stop_now = threading.Event()
+
+    def run(self) -> None:
+        """Until told to stop."""
+        while not self._stop_now.is_set():
+            try:
+                self.answers.append(self.call())
+            except self.refusals:
+                self.refused += 1
+                time.sleep(0.01)
+
+    def __enter__(self) -> "Load":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop_now.set()
+        self.join(30)
+        assert not self.is_alive()
+
+
+def lines(path: Path, pattern: re.Pattern[bytes] = LINE) -> dict[str, list[int]]:
+    """The numbers found in the log, by lane, in the log's order.  No record was dropped or damaged."""
+    damages: list[object] = []
+    found = defaultdict(list)
+    for record in disklog_mp.Reader(path, on_damage=damages.append):
+        assert not record.gap, record.data
+        if match := pattern.search(record.data):
+            found[match[1].decode()].append(int(match[2]))
+    assert damages == []
+    return dict(found)
+
+
+def account(title: str, name: str, path: Path, lanes: Lanes, ended: set[int] | None = None) -> Account:
+    """Hold the log against what was accepted.
+
+    Only lanes of processes that were killed (or are in `ended`: made an end of by their pool or server) may
+    have one line more than was noted.
+    """
+    wait_until(lambda: not lanes.alive())
+    accepted = lanes.accepted()
+    with disklog_mp.open(name, path) as log:  # if its writer was killed, this starts another
+        log.log(b"the end")
+        log.flush()  # that, and what stands before it
+    found = lines(path)
+    killed = set(lanes.killed) | (ended or set())
+    wrong = []
+    beyond = 0
+    for lane in sorted(accepted.keys() | found.keys()):
+        count, numbers = accepted.get(lane, 0), found.get(lane, [])
+        more = len(numbers) - count
+        may_be = (0, 1) if int(lane.partition("-")[0]) in killed else (0,)
+        if numbers != list(range(len(numbers))) or more not in may_be:
+            wrong.append(describe(lane, count, numbers))
+        else:
+            beyond += more
+    assert not wrong, "\n".join(wrong[:10])
+    pages = len(disklog_mp.Reader(path).page_numbers())
+    it = Account(
+        sum(accepted.values()),
+        sum(map(len, found.values())),
+        len(lanes.killed),
+        beyond,
+        pages,
+        len({lane.partition("-")[0] for lane in accepted}),
+    )
+    TOLD.append(
+        f"{title}: {it.accepted:,} accepted, {it.found:,} found ({it.beyond} beyond, of the killed), "
+        f"0 lost, 0 doubled, 0 out of order; {it.workers} workers, {it.killed} killed; {it.pages} pages"
+    )
+    assert it.found - it.accepted == beyond
+    assert it.pages > ROLLS, "too little was logged for that many rolls"
+    return it
+
+
+def describe(lane: str, count: int, numbers: list[int]) -> str:
+    """What is wrong with a lane."""
+    doubled = [number for number, times in Counter(numbers).items() if times > 1]
+    lost = sorted(set(range(count)) - set(numbers))
+    return (
+        f"{lane}: {count} accepted, {len(numbers)} found, lost {lost[:5]}, doubled {doubled[:5]}, "
+        f"{'in' if numbers == sorted(numbers) else 'out of'} order"
+    )
+
+
+def balance(name: str, path: Path) -> None:
+    """Let the writer end, and have every byte and the books checked."""
+    stop_writer(name)
+    done = subprocess.run(
+        [sys.executable, "-m", "disklog_mp", "verify", path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# -- for pytest ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lanes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lanes:
+    """Where workers, in whatever process, note what was accepted."""
+    directory = tmp_path / "lanes"
+    directory.mkdir()
+    monkeypatch.setenv(work.DIRECTORY, str(directory))
+    return Lanes(directory)
+
+
+@pytest.fixture
+def writer_ends(name: str, nothing_left_behind: None) -> Iterator[None]:
+    """No test waits for the log's writer to leave by itself."""
+    yield
+    stop_writer(name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the accounts."""
+    if TOLD:
+        terminalreporter.section("accounts")
+        for line in TOLD:
+            terminalreporter.write_line(line)

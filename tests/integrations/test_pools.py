@@ -1,0 +1,131 @@
+"""multiprocessing.Pool and ProcessPoolExecutor, in each start method."""
+
+import contextlib
+import functools
+import logging
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import pytest
+from conftest import wait_until
+from integrations.killing import SECONDS, SMALL, Lanes, account, balance
+from integrations.work import DIRECTORY, task
+
+import disklog_mp
+from disklog_mp import pools
+from disklog_mp.logging import DiskLogHandler
+
+METHODS = ["fork", "spawn", "forkserver"]
+TASK = 0.4  # seconds
+
+
+def start(lanes: str, name: str, path: Path) -> None:
+    """Start a worker; the fork server is older than the test, and so is its environment."""
+    os.environ[DIRECTORY] = lanes
+    pools.start(name, path, **SMALL)
+
+
+@pytest.fixture(autouse=True)
+def root(writer_ends: None) -> Iterator[logging.Logger]:
+    """The root logger, put back as it was."""
+    root = logging.getLogger()
+    level, kept = root.level, root.handlers[:]
+    yield root
+    for handler in root.handlers:
+        if handler not in kept:
+            handler.close()
+    root.handlers[:] = kept
+    root.setLevel(level)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_pool_whose_workers_are_killed_loses_nothing(
+    name: str, path: Path, lanes: Lanes, method: str
+) -> None:
+    """Four workers, each replaced when it is killed; the pool ends its workers as it likes."""
+    context = multiprocessing.get_context(method)
+    with context.Pool(4, initializer=start, initargs=(str(lanes.directory), name, path)) as pool:
+        # A killed worker's task is nobody's any more: there are enough for the others.
+        for _ in range(int(4 * (SECONDS + 20) / TASK)):
+            pool.apply_async(task, (TASK,))
+        lanes.kill_each_second()
+        wait_until(lanes.busy)
+    account(f"multiprocessing.Pool, {method}", name, path, lanes, ended=set(lanes.pids()))
+    balance(name, path)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_executor_whose_workers_are_killed_loses_nothing(
+    name: str, path: Path, lanes: Lanes, method: str
+) -> None:
+    """A ProcessPoolExecutor breaks when a worker is killed, and ends the others: another takes its place."""
+    context = multiprocessing.get_context(method)
+    arguments = (str(lanes.directory), name, path)
+    for _ in range(max(1, round(SECONDS / 2))):
+        with ProcessPoolExecutor(4, context, initializer=start, initargs=arguments) as executor:
+            futures: list[Future[int]] = [executor.submit(task, TASK) for _ in range(40)]
+            wait_until(lanes.busy, 20)
+            time.sleep(0.5)
+            lanes.kill_one()
+            with pytest.raises(BrokenProcessPool):
+                for future in futures:
+                    future.result(30)
+    account(f"ProcessPoolExecutor, {method}", name, path, lanes, ended=set(lanes.pids()))
+    balance(name, path)
+
+
+def test_workers_that_are_recycled_and_a_writer_that_is_killed(name: str, path: Path, lanes: Lanes) -> None:
+    """maxtasksperchild; the writer is killed, too: whoever logs starts another."""
+
+    def kill_writer(number: int) -> None:
+        with disklog_mp.attach(name) as log, contextlib.suppress(ProcessLookupError):
+            os.kill(log.stats().writer_pid, 9)
+
+    context = multiprocessing.get_context("fork")
+    with context.Pool(4, start, (str(lanes.directory), name, path), maxtasksperchild=1) as pool:
+        for _ in range(int(40 * (SECONDS + 20))):
+            pool.apply_async(task, (0.1,))
+        lanes.kill_each_second(SECONDS / 2, kill_writer)
+        wait_until(lanes.busy)
+    account("multiprocessing.Pool, maxtasksperchild=1, writer killed", name, path, lanes, set(lanes.pids()))
+    balance(name, path)
+
+
+def test_a_worker_that_inherits_the_handler_gets_no_second_one(
+    name: str, path: Path, root: logging.Logger
+) -> None:
+    """Each line stands in the log once when the parent had its logging set up before the fork."""
+    pools.start(name, path, logging.WARNING, **SMALL)
+    logging.warning("from the parent")
+    with multiprocessing.get_context("fork").Pool(
+        2, initializer=functools.partial(pools.start, **SMALL), initargs=(name, path)
+    ) as pool:
+        pool.map(logging.info, ["a", "b", "c"], chunksize=1)
+    handlers = [handler for handler in root.handlers if isinstance(handler, DiskLogHandler)]
+    for handler in handlers:
+        handler.flush()
+
+    assert len(handlers) == 1
+    assert root.level == logging.WARNING  # here; the workers have theirs
+    assert sorted(record.data for record in disklog_mp.Reader(path)) == [b"a", b"b", b"c", b"from the parent"]
+
+
+def test_without_a_log_the_work_goes_on(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """No path, nobody who opened it: workers say so once each, and do their work."""
+    with multiprocessing.get_context("fork").Pool(2, initializer=pools.start, initargs=(name,)) as pool:
+        pool.map(logging.info, range(20), chunksize=1)
+
+    said = capfd.readouterr().err.splitlines()
+    assert 1 <= len(said) <= 2
+    assert all(f"no log {name!r} is open" in line for line in said)
+
+
+def test_what_is_wrong_with_the_options_is_said_at_once(name: str, path: Path) -> None:
+    """In the process that starts the pool, if it asks."""
+    with pytest.raises(TypeError, match="page_lines"):
+        pools.start(name, path, page_lines=3)

@@ -1,0 +1,52 @@
+"""What the workers of every server and pool do in these tests: log numbered lines, note what was accepted.
+
+A lane is one thread of one process.  Its file, named after it, holds how many of its lines were accepted:
+written when the log call has returned, with one pwrite, so that no death can take it back.
+"""
+
+import logging
+import os
+import struct
+import threading
+import time
+from collections.abc import Callable
+
+DIRECTORY = "INTEGRATION_LANES"  # the environment variable that says where the lanes' files are
+COUNT = struct.Struct("<Q")
+
+
+class _Lane:
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.name = f"{self.pid}-{threading.get_native_id()}-{os.urandom(4).hex()}"
+        self.number = 0
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self.fd = os.open(os.path.join(os.environ[DIRECTORY], self.name), flags, 0o666)
+
+
+_local = threading.local()
+
+
+def work(log: Callable[[str], object]) -> str:
+    """Log one line; return its lane and number."""
+    lane: _Lane | None = getattr(_local, "lane", None)
+    if lane is None or lane.pid != os.getpid():
+        lane = _local.lane = _Lane()
+    number = lane.number
+    lane.number += 1
+    log(f"work {lane.name} {number}")
+    os.pwrite(lane.fd, COUNT.pack(number + 1), 0)
+    return f"{lane.name} {number}"
+
+
+def task(seconds: float, logger: str = "shop") -> int:
+    """Log lines for so long: a pool's task."""
+    log = logging.getLogger(logger).info
+    deadline = time.monotonic() + seconds
+    done = 0
+    while time.monotonic() < deadline:
+        work(log)
+        done += 1
+        if done % 8 == 0:
+            time.sleep(0.001)  # what is logged is read again and again: no more than it takes
+    return done

@@ -21,14 +21,15 @@ def start(
     name: str,
     path: str | os.PathLike[str] | None = None,
     level: int | str = logging.INFO,
+    encoding: str = "structured",
     **options: Any,
 ) -> None:
     """Have this process's root logger log into the log, from that level on.
 
-    `name`, `path` and the options are those of DiskLogHandler (use functools.partial for the latter).
+    `name`, `path` and the options are those of DiskLogHandler (functools.partial takes what initargs cannot).
     Where the root logger has a handler for that log, inherited over a fork, say, it keeps that one.
     """
     root = logging.getLogger()
     root.setLevel(level)
     if not any(isinstance(it, DiskLogHandler) and it.log_name == name for it in root.handlers):
-        root.addHandler(DiskLogHandler(name, path, **options))
+        root.addHandler(DiskLogHandler(name, path, encoding=encoding, **options))

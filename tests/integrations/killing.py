@@ -205,6 +205,12 @@ def balance(name: str, path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def writer_of(name: str) -> int:
+    """The pid of the log's writer, once it has one."""
+    with disklog_mp.attach(name) as log:
+        return int(wait_until(lambda: log.stats().writer_pid, 20))
+
+
 # -- for pytest ----------------------------------------------------------------------------------------
 
 

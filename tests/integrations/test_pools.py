@@ -1,10 +1,10 @@
 """multiprocessing.Pool and ProcessPoolExecutor, in each start method."""
 
-import contextlib
 import functools
 import logging
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 from conftest import wait_until
-from integrations.killing import SECONDS, SMALL, Lanes, account, balance
+from integrations.killing import SECONDS, SMALL, Lanes, account, balance, writer_of
 from integrations.work import DIRECTORY, task
 
 import disklog_mp
-from disklog_mp import pools
+from disklog_mp import _structured, pools
 from disklog_mp.logging import DiskLogHandler
 
 METHODS = ["fork", "spawn", "forkserver"]
@@ -83,8 +83,7 @@ def test_workers_that_are_recycled_and_a_writer_that_is_killed(name: str, path: 
     """maxtasksperchild; the writer is killed, too: whoever logs starts another."""
 
     def kill_writer(number: int) -> None:
-        with disklog_mp.attach(name) as log, contextlib.suppress(ProcessLookupError):
-            os.kill(log.stats().writer_pid, 9)
+        os.kill(writer_of(name), signal.SIGKILL)
 
     context = multiprocessing.get_context("fork")
     with context.Pool(4, start, (str(lanes.directory), name, path), maxtasksperchild=1) as pool:
@@ -112,7 +111,9 @@ def test_a_worker_that_inherits_the_handler_gets_no_second_one(
 
     assert len(handlers) == 1
     assert root.level == logging.WARNING  # here; the workers have theirs
-    assert sorted(record.data for record in disklog_mp.Reader(path)) == [b"a", b"b", b"c", b"from the parent"]
+    events = [_structured.parse(record.data) for record in disklog_mp.Reader(path)]
+    said = [(event.message, (event.process or "").partition("-")[0]) for event in events if event]
+    assert sorted(said) == [(letter, "ForkPoolWorker") for letter in "abc"] + [("from the parent", "")]
 
 
 def test_without_a_log_the_work_goes_on(name: str, capfd: pytest.CaptureFixture[str]) -> None:

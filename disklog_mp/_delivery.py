@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import weakref
-from typing import Any
+from typing import Any, TextIO
 
 from disklog_mp import _core, _open, _options, _ring
 from disklog_mp.errors import (
@@ -229,14 +229,18 @@ class Delivery(_core.Outlet):
         if text == self._told:
             return
         self._told = text
-        if self._may_tell() and sys.stderr is not None:
+        stderr = self._stderr()
+        if self._may_tell() and stderr is not None:
             try:
-                print(f"disklog-mp: {self.log_name}: records are dropped: {text}", file=sys.stderr)
+                print(f"disklog-mp: {self.log_name}: records are dropped: {text}", file=stderr)
             except (OSError, RuntimeError, ValueError):  # nobody listens any more, or we are inside a print
                 pass
 
     def _may_tell(self) -> bool:
         return True
+
+    def _stderr(self) -> TextIO | None:
+        return sys.stderr
 
     # -- leaving -----------------------------------------------------------------------------------------
 

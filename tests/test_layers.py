@@ -25,7 +25,7 @@ LAYERS = [
     {"_events"},
     {"__init__"},
     {"logging", "cli", "__main__"},
-    {"gunicorn", "pools"},
+    {"celery", "gunicorn", "loguru", "otel", "pools", "structlog"},
 ]
 LAYER = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Beside each other in one layer, in the one direction named.

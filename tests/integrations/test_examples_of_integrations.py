@@ -10,6 +10,7 @@ from conftest import processes_of, shared_memory_of, wait_until
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "integrations").glob("*.py"))
 TELLS = {
+    "celery_worker": "2 and 3 are 5",
     "gunicorn_server": '"GET /apples HTTP/1.1" 200',
 }
 

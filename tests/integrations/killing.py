@@ -4,6 +4,7 @@ An account is right when the lines found in the log are those accepted: each onc
 beyond them at most the one line of a killed lane whose log call had not returned, or was not noted any more.
 """
 
+import multiprocessing
 import os
 import random
 import re
@@ -25,6 +26,7 @@ from integrations import work
 import disklog_mp
 
 SECONDS = float(os.environ.get("INTEGRATION_SECONDS", "6"))  # of killing, a worker each second
+TASK = 0.4  # seconds, of a pool's task
 ROLLS = 5  # at least so many while workers are killed
 SMALL = {"page_records": 200, "ring_bytes": 1 << 20, "linger": 2.0}  # options of the logs
 LINE = re.compile(rb"work (\d+-\d+-[0-9a-f]+) (\d+)")
@@ -203,6 +205,23 @@ def balance(name: str, path: Path) -> None:
         [sys.executable, "-m", "disklog_mp", "verify", path], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def kill_pool(
+    method: str,
+    start: Callable[..., object],
+    name: str,
+    path: Path,
+    lanes: Lanes,
+    log: Callable[[str], object] | None = None,
+) -> None:
+    """Run a pool of four that works, and kill a worker each second."""
+    with multiprocessing.get_context(method).Pool(4, start, (str(lanes.directory), name, path)) as pool:
+        # A killed worker's task is nobody's any more: there are enough for the others.
+        for _ in range(int(4 * (SECONDS + 20) / TASK)):
+            pool.apply_async(work.task, (TASK, log))
+        lanes.kill_each_second()
+        wait_until(lanes.busy)
 
 
 def writer_of(name: str) -> int:

@@ -11,7 +11,12 @@ from conftest import processes_of, shared_memory_of, wait_until
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "integrations").glob("*.py"))
 TELLS = {
     "celery_worker": "2 and 3 are 5",
+    "django_site": "Not Found: /pears",
     "gunicorn_server": '"GET /apples HTTP/1.1" 200',
+    "loguru_setup": '"message":"3 apples sold"',
+    "otel_exporter": '"message":"3 apples sold"',
+    "structlog_setup": '"fields":{"user":42,"apples":3}',
+    "uvicorn_server": '"GET /apples HTTP/1.1" 200',
 }
 
 

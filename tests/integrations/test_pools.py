@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import wait_until
-from integrations.killing import SECONDS, SMALL, Lanes, account, balance, writer_of
+from integrations.killing import SECONDS, SMALL, TASK, Lanes, account, balance, kill_pool, writer_of
 from integrations.work import DIRECTORY, task
 
 import disklog_mp
@@ -21,7 +21,6 @@ from disklog_mp import _structured, pools
 from disklog_mp.logging import DiskLogHandler
 
 METHODS = ["fork", "spawn", "forkserver"]
-TASK = 0.4  # seconds
 
 
 def start(lanes: str, name: str, path: Path) -> None:
@@ -48,13 +47,7 @@ def test_a_pool_whose_workers_are_killed_loses_nothing(
     name: str, path: Path, lanes: Lanes, method: str
 ) -> None:
     """Four workers, each replaced when it is killed; the pool ends its workers as it likes."""
-    context = multiprocessing.get_context(method)
-    with context.Pool(4, initializer=start, initargs=(str(lanes.directory), name, path)) as pool:
-        # A killed worker's task is nobody's any more: there are enough for the others.
-        for _ in range(int(4 * (SECONDS + 20) / TASK)):
-            pool.apply_async(task, (TASK,))
-        lanes.kill_each_second()
-        wait_until(lanes.busy)
+    kill_pool(method, start, name, path, lanes)
     account(f"multiprocessing.Pool, {method}", name, path, lanes, ended=set(lanes.pids()))
     balance(name, path)
 

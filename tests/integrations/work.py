@@ -39,9 +39,9 @@ def work(log: Callable[[str], object]) -> str:
     return f"{lane.name} {number}"
 
 
-def task(seconds: float, logger: str = "shop") -> int:
-    """Log lines for so long: a pool's task."""
-    log = logging.getLogger(logger).info
+def task(seconds: float, log: Callable[[str], object] | None = None) -> int:
+    """Log lines for so long, with logging if not told otherwise: a pool's task."""
+    log = log or logging.getLogger("shop").info
     deadline = time.monotonic() + seconds
     done = 0
     while time.monotonic() < deadline:

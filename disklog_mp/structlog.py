@@ -1,0 +1,136 @@
+"""The log behind structlog: a logger factory, and the processor that makes structured records.
+
+structlog.configure(
+    processors=[structlog.contextvars.merge_contextvars, disklog_mp.structlog.render],
+    wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    logger_factory=disklog_mp.structlog.LoggerFactory("api", "/var/log/api"),
+    cache_logger_on_first_use=True,
+)
+
+Any other last processor will do that returns text or bytes, such as structlog.processors.JSONRenderer.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import MutableMapping
+from typing import Any
+
+from disklog_mp import _structured
+from disklog_mp._delivery import Delivery
+
+__all__ = ["Logger", "LoggerFactory", "render"]
+
+
+class Logger:
+    """Logs what the last processor returned, with the level as the tag; `name` is the logger's."""
+
+    def __init__(self, factory: LoggerFactory, name: str = "") -> None:
+        self.name = name
+        self._factory = factory
+        self._enqueue = factory._delivery.enqueue
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._factory, self.name)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Logger:
+        return type(self)(self._factory, self.name)
+
+    def debug(self, event: str | bytes) -> None:
+        """Log with level 10."""
+        self._log(event, 10)
+
+    def info(self, event: str | bytes) -> None:
+        """Log with level 20."""
+        self._log(event, 20)
+
+    def warning(self, event: str | bytes) -> None:
+        """Log with level 30."""
+        self._log(event, 30)
+
+    def error(self, event: str | bytes) -> None:
+        """Log with level 40."""
+        self._log(event, 40)
+
+    def critical(self, event: str | bytes) -> None:
+        """Log with level 50."""
+        self._log(event, 50)
+
+    log = msg = info
+    warn = warning
+    err = exception = failure = error
+    fatal = critical
+
+    def _log(self, event: str | bytes, level: int) -> None:
+        self._enqueue(event.encode("utf-8", "backslashreplace") if isinstance(event, str) else event, level)
+
+
+class LoggerFactory:
+    """Makes loggers for structlog; they share this process's way to the log.
+
+    `name`, `path` and the options are those of DiskLogHandler.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        on_full: str = "block",
+        timeout: float = 1.0,
+        missing: str = "stderr",
+        **options: Any,
+    ) -> None:
+        self._arguments = name, path, {"on_full": on_full, "timeout": timeout, "missing": missing, **options}
+        self._delivery = Delivery(name, path, on_full=on_full, timeout=timeout, missing=missing, **options)
+
+    def __call__(self, *args: Any) -> Logger:
+        """Return a logger; structlog hands over what get_logger() was given."""
+        return Logger(self, str(args[0]) if args else "")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _make, self._arguments
+
+    def flush(self) -> None:
+        """Wait until what was logged can be read, no longer than for room; it is safe before that."""
+        self._delivery.flush()
+
+    def close(self) -> None:
+        """Detach.  Twice is fine; a record after that attaches again."""
+        self._delivery.close()
+
+
+def _make(name: str, path: str | None, options: dict[str, Any]) -> LoggerFactory:
+    return LoggerFactory(name, path, **options)
+
+
+def render(logger: Any, method: str, event_dict: MutableMapping[str, Any]) -> bytes:
+    """Return the event as a structured record: a processor, the last one.
+
+    The values of event, level, logger, exc_info, exception and stack go where they belong, the others into
+    the fields.
+    """
+    exception = event_dict.pop("exception", None)
+    exc_info = event_dict.pop("exc_info", method == "exception")
+    if exc_info and exception is None:
+        if isinstance(exc_info, BaseException):
+            exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
+        elif not isinstance(exc_info, tuple):
+            exc_info = sys.exc_info()
+        if exc_info[0]:
+            exception = "".join(traceback.format_exception(*exc_info)).rstrip("\n")
+    stack = event_dict.pop("stack", None)
+    return _structured.encode(
+        time.time_ns(),
+        str(event_dict.pop("level", "error" if method == "exception" else method)).upper(),
+        str(event_dict.pop("logger", getattr(logger, "name", None) or "")),
+        str(event_dict.pop("event", "")),
+        process=_structured.process_name(),
+        task=_structured.task_name(),
+        fields=event_dict,
+        exception=None if exception is None else str(exception),
+        stack=None if stack is None else str(stack),
+    )

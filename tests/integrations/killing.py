@@ -4,6 +4,7 @@ An account is right when the lines found in the log are those accepted: each onc
 beyond them at most the one line of a killed lane whose log call had not returned, or was not noted any more.
 """
 
+import functools
 import multiprocessing
 import os
 import random
@@ -31,7 +32,6 @@ ROLLS = 5  # at least so many while workers are killed
 SMALL = {"page_records": 200, "ring_bytes": 1 << 20, "linger": 2.0}  # options of the logs
 LINE = re.compile(rb"work (\d+-\d+-[0-9a-f]+) (\d+)")
 ACCESS = re.compile(rb"access (\d+-\d+-[0-9a-f]+) (\d+)")
-TOLD: list[str] = []  # the accounts, for the end of the run
 
 
 class Account(NamedTuple):
@@ -48,8 +48,9 @@ class Account(NamedTuple):
 class Lanes:
     """The lanes of a test's workers."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tell: Callable[[str], object]) -> None:
         self.directory = directory
+        self.tell = tell
         self.killed: list[int] = []
 
     def pids(self) -> dict[int, float]:
@@ -179,7 +180,7 @@ def account(title: str, name: str, path: Path, lanes: Lanes, ended: set[int] | N
         pages,
         len({lane.partition("-")[0] for lane in accepted}),
     )
-    TOLD.append(
+    lanes.tell(
         f"{title}: {it.accepted:,} accepted, {it.found:,} found ({it.beyond} beyond, of the killed), "
         f"0 lost, 0 doubled, 0 out of order; {it.workers} workers, {it.killed} killed; {it.pages} pages"
     )
@@ -224,6 +225,11 @@ def kill_pool(
         wait_until(lanes.busy)
 
 
+def kill_writer(name: str) -> None:
+    """Kill the log's writer, if it has one at the moment."""
+    stop_writer(name, signal.SIGKILL)
+
+
 def writer_of(name: str) -> int:
     """The pid of the log's writer, once it has one."""
     with disklog_mp.attach(name) as log:
@@ -234,12 +240,14 @@ def writer_of(name: str) -> int:
 
 
 @pytest.fixture
-def lanes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lanes:
+def lanes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> Lanes:
     """Where workers, in whatever process, note what was accepted."""
     directory = tmp_path / "lanes"
     directory.mkdir()
     monkeypatch.setenv(work.DIRECTORY, str(directory))
-    return Lanes(directory)
+    return Lanes(directory, functools.partial(record_property, "account"))
 
 
 @pytest.fixture
@@ -251,7 +259,8 @@ def writer_ends(name: str, nothing_left_behind: None) -> Iterator[None]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the accounts."""
-    if TOLD:
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
+    told = sorted(text for report in reports for key, text in report.user_properties if key == "account")
+    if told:
         terminalreporter.section("accounts")
-        for line in TOLD:
-            terminalreporter.write_line(line)
+        terminalreporter.write("\n".join([*told, ""]))

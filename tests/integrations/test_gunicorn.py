@@ -11,7 +11,18 @@ from pathlib import Path
 
 import pytest
 from conftest import processes_of, wait_until
-from integrations.killing import ACCESS, SECONDS, SMALL, Lanes, Load, account, balance, lines, writer_of
+from integrations.killing import (
+    ACCESS,
+    SECONDS,
+    SMALL,
+    Lanes,
+    Load,
+    account,
+    balance,
+    kill_writer,
+    lines,
+    writer_of,
+)
 from integrations.serving import Server, UnansweredError, asks, get, running, wait_for
 
 import disklog_mp
@@ -169,11 +180,8 @@ def test_the_recipe_without_a_class_of_ours(
     """logconfig_dict with the handler alone; the writer is killed as well, and the arbiter at the end."""
     server = gunicorn(logger=RECIPE)
 
-    def kill_writer(number: int) -> None:
-        os.kill(writer_of(name), signal.SIGKILL)
-
     with load(tmp_path) as loads:
-        lanes.kill_each_second(SECONDS / 2, kill_writer)
+        lanes.kill_each_second(SECONDS / 2, lambda number: kill_writer(name))
         wait_until(lanes.busy)
         server.process.kill()
         server.process.wait()

@@ -36,11 +36,10 @@ def info(line: str) -> None:
     logger.info(line)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_killed_each_second_lose_nothing(name: str, path: Path, lanes: Lanes, method: str) -> None:
+def test_workers_killed_each_second_lose_nothing(name: str, path: Path, lanes: Lanes) -> None:
     """In a pool of four."""
-    kill_pool(method, start, name, path, lanes, info)
-    account(f"loguru, {method}", name, path, lanes, ended=set(lanes.pids()))
+    kill_pool("spawn", start, name, path, lanes, info)
+    account("loguru", name, path, lanes, ended=set(lanes.pids()))
     balance(name, path)
 
 

@@ -40,11 +40,10 @@ def emit(line: str) -> None:
     get_logger("shop").emit(record)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_killed_each_second_lose_nothing(name: str, path: Path, lanes: Lanes, method: str) -> None:
+def test_workers_killed_each_second_lose_nothing(name: str, path: Path, lanes: Lanes) -> None:
     """In a pool of four."""
-    kill_pool(method, start, name, path, lanes, emit)
-    account(f"OpenTelemetry, {method}", name, path, lanes, ended=set(lanes.pids()))
+    kill_pool("forkserver", start, name, path, lanes, emit)
+    account("OpenTelemetry", name, path, lanes, ended=set(lanes.pids()))
     balance(name, path)
 
 

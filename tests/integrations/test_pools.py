@@ -4,7 +4,6 @@ import functools
 import logging
 import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import wait_until
-from integrations.killing import SECONDS, SMALL, TASK, Lanes, account, balance, kill_pool, writer_of
+from integrations.killing import SECONDS, SMALL, TASK, Lanes, account, balance, kill_pool, kill_writer
 from integrations.work import DIRECTORY, task
 
 import disklog_mp
@@ -74,15 +73,11 @@ def test_an_executor_whose_workers_are_killed_loses_nothing(
 
 def test_workers_that_are_recycled_and_a_writer_that_is_killed(name: str, path: Path, lanes: Lanes) -> None:
     """maxtasksperchild; the writer is killed, too: whoever logs starts another."""
-
-    def kill_writer(number: int) -> None:
-        os.kill(writer_of(name), signal.SIGKILL)
-
     context = multiprocessing.get_context("fork")
     with context.Pool(4, start, (str(lanes.directory), name, path), maxtasksperchild=1) as pool:
         for _ in range(int(40 * (SECONDS + 20))):
             pool.apply_async(task, (0.1,))
-        lanes.kill_each_second(SECONDS / 2, kill_writer)
+        lanes.kill_each_second(SECONDS / 2, lambda number: kill_writer(name))
         wait_until(lanes.busy)
     account("multiprocessing.Pool, maxtasksperchild=1, writer killed", name, path, lanes, set(lanes.pids()))
     balance(name, path)

@@ -50,11 +50,10 @@ def info(line: str) -> None:
     structlog.get_logger("shop").info(line, apples=3)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_killed_each_second_lose_nothing(name: str, path: Path, lanes: Lanes, method: str) -> None:
+def test_workers_killed_each_second_lose_nothing(name: str, path: Path, lanes: Lanes) -> None:
     """In a pool of four."""
-    kill_pool(method, start, name, path, lanes, info)
-    account(f"structlog, {method}", name, path, lanes, ended=set(lanes.pids()))
+    kill_pool("fork", start, name, path, lanes, info)
+    account("structlog", name, path, lanes, ended=set(lanes.pids()))
     balance(name, path)
 
 

@@ -46,7 +46,7 @@ test: $(VENV)/installed-test ## all tests
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(TESTS)
 
 integrations: $(VENV)/installed-integrations ## real servers and pools, their workers killed (needs redis-server; INTEGRATION_SECONDS=20)
-	$(BIN)/python -m pytest tests/integrations -n 2 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests/integrations
 
 check: $(VENV)/installed-lint ## format, lint, types, stubs, layers
 	$(BIN)/python -m ruff format --check .

@@ -86,12 +86,16 @@ class Lanes:
             if (content := file.read_bytes())
         }
 
-    def kill_one(self) -> int:
-        """Kill a process that works, and return its pid."""
-        victim = random.choice(wait_until(self.busy, 20))
-        self.killed.append(victim)
-        os.kill(victim, signal.SIGKILL)
-        return victim
+    def kill_one(self) -> None:
+        """Kill a process that works."""
+        while True:
+            victim = random.choice(wait_until(self.busy, 20))
+            try:
+                os.kill(victim, signal.SIGKILL)
+            except ProcessLookupError:  # it has ended meanwhile
+                continue
+            self.killed.append(victim)
+            return
 
     def kill_each_second(self, seconds: float = SECONDS, each: Callable[[int], object] | None = None) -> None:
         """Kill a worker every second, for so many seconds; call `each` with the round's number after it."""

@@ -198,7 +198,13 @@ class Delivery(_core.Outlet):
             return _open.attach(self.log_name, on_full=self.on_full, timeout=self.timeout, ring_dir=ring_dir)
         patience = _open.PATIENCE if self._first else self.timeout
         return _open.open_within(
-            patience, self.log_name, self.path, on_full=self.on_full, timeout=self.timeout, **self._options
+            patience,
+            self.log_name,
+            self.path,
+            on_full=self.on_full,
+            timeout=self.timeout,
+            settle=True,
+            **self._options,
         )
 
     def _lose(self, trouble: Exception, pause: float = 0.0) -> None:

@@ -94,9 +94,13 @@ def open_within(
     on_full: str,
     timeout: float,
     ring_dir: str | None = None,
+    settle: bool = False,
     **options: Any,
 ) -> Session:
-    """Open a log as open() does, with so many seconds for its writer to become ready."""
+    """Open a log as open() does, with so many seconds for its writer to become ready.
+
+    With `settle`, where the writer has died and no other can be started from here, the ring will do.
+    """
     from disklog_mp import _options
 
     given = _options.check(options)
@@ -122,6 +126,9 @@ def open_within(
                     raise ConfigMismatchError("ring_dir", current, wanted) from None
                 time.sleep(0.005)
                 continue
+            except OSError:
+                if not (settle and _has_ring(name, where, ring_dir)):
+                    raise
         try:
             return Session(
                 name,
@@ -143,6 +150,18 @@ def _start(name: str, path: str, given: dict[str, Any], ring_dir: str | None, *,
     options = _options.Options(**given)
     _options.group_id(options.group)
     return _writer_process.start(name, path, options._asdict(), ring_dir, wait=wait)
+
+
+def _has_ring(name: str, path: str, ring_dir: str | None) -> bool:
+    """True if the log's ring is there, for the next writer: it takes records until it is full."""
+    try:
+        file = _ring.attach(name, ring_dir)
+    except LogNotFoundError:
+        return False
+    try:
+        return file.ring.path == path and not file.ring.is_closed()
+    finally:
+        os.close(file.fd)
 
 
 def _is_running(name: str, path: str, given: dict[str, Any], ring_dir: str | None) -> bool:

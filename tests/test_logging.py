@@ -763,7 +763,31 @@ def test_a_writer_that_cannot_be_replaced_is_reported_once(
     assert handler.dropped == dropped
 
 
-def refuse_to_start(**options: bool) -> None:
+def test_a_process_that_cannot_start_a_writer_logs_into_the_ring_of_a_dead_one(
+    name: str,
+    path: Path,
+    logger: logging.Logger,
+    logged: Logged,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A worker of another user, say, that may not: the next writer writes what it has logged."""
+    with disklog_mp.open(name, path, linger=0.1, ring_bytes=1 << 16) as log:
+        log.log(b"first")
+        log.flush()
+        stop_writer(name, signal.SIGKILL)
+        with monkeypatch.context() as patched:
+            patched.setattr("disklog_mp._writer_process.start", refuse_to_start)
+            logger.addHandler(handler := DiskLogHandler(name, path, **SMALL))
+            logger.info("second")
+            handler.close()
+
+        assert handler.dropped == 0
+        assert "records are dropped" not in capfd.readouterr().err
+        assert logged() == ["first", "second"]
+
+
+def refuse_to_start(*arguments: object, **options: object) -> None:
     """In place of what starts a writer."""
     raise OSError(28, "No space left on device")
 

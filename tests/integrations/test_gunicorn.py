@@ -310,7 +310,7 @@ def test_workers_of_another_user_are_let_in(
             directory.chmod(directory.stat().st_mode | 0o007)
     server = gunicorn("user = 65534\ngroup = 65534\nmax_requests = 50")
     with load(tmp_path) as loads:
-        lanes.kill_each_second(3)
+        lanes.kill_each_second(4, lambda number: kill_writer(name))
     stop(server)
 
     account("gunicorn, root and nobody", name, path, lanes)

@@ -94,7 +94,9 @@ def root() -> Iterator[logging.Logger]:
     root.setLevel(level)
 
 
-def test_gunicorns(recipe: Recipe, name: str, path: Path, tmp_path: Path, lanes: object) -> None:
+def test_the_recipe_for_gunicorn(
+    recipe: Recipe, name: str, path: Path, tmp_path: Path, lanes: object
+) -> None:
     """As a configuration file; the class by its name, too."""
     text = recipe("# gunicorn.conf.py")
     by_name = re.sub(
@@ -115,7 +117,7 @@ def test_gunicorns(recipe: Recipe, name: str, path: Path, tmp_path: Path, lanes:
         stop_writer(name)
 
 
-def test_celerys(recipe: Recipe, name: str, path: Path, tmp_path: Path) -> None:
+def test_the_recipe_for_celery(recipe: Recipe, name: str, path: Path, tmp_path: Path) -> None:
     """As the beginning of a module; the commands beside it follow the log."""
     text = recipe("# jobs.py").replace("redis://localhost", f"redis+socket://{tmp_path}/redis")
     (tmp_path / "jobs.py").write_text(
@@ -138,7 +140,7 @@ def test_celerys(recipe: Recipe, name: str, path: Path, tmp_path: Path) -> None:
         assert ("celery@" in done.stdout) == ("--level" not in options)
 
 
-def test_pools(recipe: Recipe, name: str, path: Path) -> None:
+def test_the_recipe_for_pools(recipe: Recipe, name: str, path: Path) -> None:
     """Both, with what a program has imported."""
     modules = {"multiprocessing": multiprocessing, "concurrent": concurrent, "disklog_mp": disklog_mp}
     for line in recipe("# etl.py").splitlines()[1:]:
@@ -148,7 +150,7 @@ def test_pools(recipe: Recipe, name: str, path: Path) -> None:
     assert sorted(messages(name, path)) == ["bought", "bought", "sold", "sold"]
 
 
-def test_uvicorns(recipe: Recipe, name: str, path: Path, tmp_path: Path, lanes: object) -> None:
+def test_the_recipe_for_uvicorn(recipe: Recipe, name: str, path: Path, tmp_path: Path, lanes: object) -> None:
     """As --log-config; the README says where else it can stand, for which other tests have theirs."""
     (tmp_path / "log.json").write_text(recipe('{"version"'))
     arguments = ("--workers", "4", "--log-config", "log.json", "--uds", tmp_path / "web")
@@ -159,7 +161,7 @@ def test_uvicorns(recipe: Recipe, name: str, path: Path, tmp_path: Path, lanes: 
     assert any('"GET /apples HTTP/1.1" 200' in message for message in messages(name, path))
 
 
-def test_that_of_uvicorn_with_gunicorns_own_logger(
+def test_the_recipe_for_uvicorn_with_gunicorns_own_logger(
     recipe: Recipe, name: str, path: Path, tmp_path: Path, lanes: object
 ) -> None:
     """As logconfig_dict, with what the README adds: each record is there once, and on no stream."""
@@ -175,7 +177,7 @@ def test_that_of_uvicorn_with_gunicorns_own_logger(
     assert sum("GET /apples" in message for message in said) == 1
 
 
-def test_structlogs(recipe: Recipe, name: str, path: Path) -> None:
+def test_the_recipe_for_structlog(recipe: Recipe, name: str, path: Path) -> None:
     """In a program that has imported both."""
     exec(recipe("# structlog_setup.py"), {"structlog": structlog, "disklog_mp": disklog_mp})
     log = structlog.get_logger()
@@ -186,7 +188,7 @@ def test_structlogs(recipe: Recipe, name: str, path: Path) -> None:
     assert [(event.message, event.fields) for event in logged(name, path)] == [("sold", {"apples": 3})]
 
 
-def test_logurus(recipe: Recipe, name: str, path: Path) -> None:
+def test_the_recipe_for_loguru(recipe: Recipe, name: str, path: Path) -> None:
     """In a program that has imported both."""
     logger.remove()
     exec(recipe("# loguru_setup.py"), {"logger": logger, "disklog_mp": disklog_mp})
@@ -196,7 +198,7 @@ def test_logurus(recipe: Recipe, name: str, path: Path) -> None:
     assert [(event.message, event.fields) for event in logged(name, path)] == [("sold 3", {"apples": 3})]
 
 
-def test_opentelemetrys(recipe: Recipe, name: str, path: Path) -> None:
+def test_the_recipe_for_opentelemetry(recipe: Recipe, name: str, path: Path) -> None:
     """In a program that has imported both; the variables it names are those that are read."""
     text = recipe("# otel_setup.py")
     provider = LoggerProvider(shutdown_on_exit=False)

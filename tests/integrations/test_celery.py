@@ -82,7 +82,7 @@ def send(environment: dict[str, str], tasks: int = ENOUGH, seconds: float = TASK
 def stop(server: Server) -> set[int]:
     """Have the worker finish its tasks and end; return the processes that had to be ended.
 
-    celery may wait for a task whose process was killed for ever; nobody waits for us.
+    celery may wait half a minute and more for what a killed process was to answer; nobody waits for us.
     """
     server.process.terminate()
     try:
@@ -98,8 +98,8 @@ def stop(server: Server) -> set[int]:
         print(stacks)
         assert "most recent call first" in stacks
         assert "disklog_mp" not in stacks
-        server.process.send_signal(signal.SIGQUIT)
-        server.process.wait(15)
+        server.process.kill()  # and the kernel its pool
+        server.process.wait()
         return set(workers)
 
 

@@ -27,7 +27,7 @@ from integrations import work
 import disklog_mp
 
 SECONDS = float(os.environ.get("INTEGRATION_SECONDS", "6"))  # of killing, a worker each second
-TASK = 0.4  # seconds, of a pool's task
+TASK = 0.4  # seconds, of an executor's task
 ROLLS = 5  # at least so many while workers are killed
 SMALL = {"page_records": 200, "ring_bytes": 1 << 20, "linger": 2.0}  # options of the logs
 LINE = re.compile(rb"work (\d+-\d+-[0-9a-f]+) (\d+)")
@@ -220,11 +220,14 @@ def kill_pool(
     lanes: Lanes,
     log: Callable[[str], object] | None = None,
 ) -> None:
-    """Run a pool of four that works, and kill a worker each second."""
+    """Run a pool of four that works, and kill a worker each second.
+
+    In the middle of a task: between two of them it may hold a lock of the pool's own, which then hangs.
+    """
     with multiprocessing.get_context(method).Pool(4, start, (str(lanes.directory), name, path)) as pool:
         # A killed worker's task is nobody's any more: there are enough for the others.
-        for _ in range(int(4 * (SECONDS + 20) / TASK)):
-            pool.apply_async(work.task, (TASK, log))
+        for _ in range(8 + round(SECONDS)):
+            pool.apply_async(work.task, (SECONDS + 100, log))
         lanes.kill_each_second()
         wait_until(lanes.busy)
 

@@ -13,6 +13,7 @@ import resource
 import select
 import signal
 import stat
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ from disklog_mp.errors import FormatVersionError, LogNotFoundError, TooManyProdu
 SHM = "/dev/shm"  # where Linux keeps POSIX shared memory
 PREFIX = "disklog-"
 SPARE_DESCRIPTORS = 64  # of the writer's, for pages and what comes and goes; the others watch producers
+TALLIES = 20  # looks, half a millisecond apart
+NO_NOTE = 2**64 - 1  # DL_NO_NOTE in layout.h
 NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
@@ -375,6 +378,29 @@ class Slot(NamedTuple):
 def slots(ring: _core.Ring, state: int) -> list[Slot]:
     """Return the slots in that state."""
     return [Slot(*ring.slot(index)) for index in ring.slots(state)]
+
+
+def tallies(ring: _core.Ring) -> tuple[list[int], list[tuple[int, Slot]]]:
+    """Return what those who left have logged, dropped and waited, in all, and the slots of those who have
+    not, with their states; at one moment, for a slot that is freed between two looks is in neither.
+    """
+    for _ in range(TALLIES):  # a writer may have died at it: the next one ends it
+        before = _retirement(ring)
+        totals = list(ring.totals())
+        found = {
+            slot.index: (state, slot)
+            for state in (_core.SLOT_ATTACHED, _core.SLOT_DETACHED)
+            for slot in slots(ring, state)
+        }
+        if before == _retirement(ring) and before[1] == NO_NOTE:
+            break
+        time.sleep(0.0005)
+    return totals, list(found.values())
+
+
+def _retirement(ring: _core.Ring) -> tuple[int, int]:
+    """How many slots were freed, and whether one is being freed just now."""
+    return ring.load64(_core.TOTALS - 16), ring.load64(_core.TOTALS - 8)
 
 
 def _may_map_a_ring(pid: int, otherwise: bool = True) -> bool:

@@ -55,14 +55,13 @@ def read(file: _ring.RingFile) -> Stats:
     ring = file.ring
     released = ring.released
     claimed = ring.frontier(released)
-    logged, dropped, _ = ring.totals()
+    (logged, dropped, _), slots = _ring.tallies(ring)
     producers = []
-    for state in (_core.SLOT_ATTACHED, _core.SLOT_DETACHED):
-        for slot in _ring.slots(ring, state):
-            logged += slot.logged
-            dropped += slot.dropped
-            if state == _core.SLOT_ATTACHED:
-                producers.append(ProducerStats(slot.pid, slot.logged, slot.dropped, slot.waited, slot.since))
+    for state, slot in slots:
+        logged += slot.logged
+        dropped += slot.dropped
+        if state == _core.SLOT_ATTACHED:
+            producers.append(ProducerStats(slot.pid, slot.logged, slot.dropped, slot.waited, slot.since))
     first, last = ring.first_page, ring.page
     return Stats(
         name=ring.name,

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 from ring_model import ABANDONED, CLAIMED, GAP, GROUP, PADDING, RECORD, ModelRing, encode, encode_group
 
-from disklog_mp import _core
+from disklog_mp import _core, _ring
 from disklog_mp._core import (
     DAMAGED,
     ENDED,
@@ -790,6 +790,32 @@ def test_a_retired_slot_leaves_its_counts_in_the_totals(ring: Ring) -> None:
         assert (round_ + 1, 10 * round_ + 10, 100 * round_ + 100) == ring.totals()
     assert ring.attach(3, 1, 1, 1, 1)
     assert ring.slot(3)[7:] == (0, 0, 0, 0)
+
+
+def test_the_tallies_are_of_one_moment(ring: Ring) -> None:
+    """What a slot has counted is there once, though it is given back, or freed, in the middle of the look."""
+    for slot in (3, 4, 5):
+        make_producer(ring, slot).log(b"a")
+
+    class Moving:
+        """The ring, in which something happens after each look at its slots."""
+
+        def __init__(self) -> None:
+            self.coming = [lambda: ring.detach(3, 0), lambda: ring.retire(3), lambda: ring.retire(4)]
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(ring, name)
+
+        def slots(self, state: int) -> list[int]:
+            found = ring.slots(state)
+            if self.coming:
+                self.coming.pop(0)()
+            return found
+
+    totals, slots = _ring.tallies(Moving())  # type: ignore[arg-type]
+
+    assert totals[0] + sum(slot.logged for _, slot in slots) == 3
+    assert [slot.index for _, slot in slots] == [5]
 
 
 def test_there_are_so_many_slots_and_no_more(ring: Ring) -> None:

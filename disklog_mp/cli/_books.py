@@ -195,11 +195,10 @@ def _prove(reader: Reader, ring: _core.Ring, look: _Look, books: Books) -> Books
 
 def _counts(ring: _core.Ring) -> Counts:
     """How many records were logged and dropped, by all who are or were attached."""
-    logged, dropped, _ = ring.totals()
+    (logged, dropped, _), slots = _ring.tallies(ring)
     attached: Counter[int] = Counter()
-    for state in (_core.SLOT_ATTACHED, _core.SLOT_DETACHED):
-        for slot in _ring.slots(ring, state):
-            attached[slot.pid] += max(0, slot.logged - slot.again)
-            logged += slot.logged
-            dropped += slot.dropped
+    for _, slot in slots:
+        attached[slot.pid] += max(0, slot.logged - slot.again)
+        logged += slot.logged
+        dropped += slot.dropped
     return Counts(logged, dropped, attached)

@@ -27,7 +27,7 @@ GROUPS = (
     ("traced",),
     ("pairs",),
 )
-PAIRS = "100"
+PAIRS = "60"
 TODAY = str(int(time.time()) // 86400)
 pytestmark = [
     pytest.mark.skipif(CC is None, reason="no C compiler"),

@@ -785,6 +785,7 @@ def test_a_process_that_cannot_start_a_writer_logs_into_the_ring_of_a_dead_one(
         assert handler.dropped == 0
         assert "records are dropped" not in capfd.readouterr().err
         assert logged() == ["first", "second"]
+    stop_writer(name)
 
 
 def refuse_to_start(*arguments: object, **options: object) -> None:

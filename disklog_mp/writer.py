@@ -227,9 +227,13 @@ class Writer:
 
     def _give_way(self, ring: _core.Ring, option: str, current: str, given: str) -> None:
         """Close a ring that another comes in place of; ConfigMismatchError if anything would be lost."""
-        position = ring.released
-        if not ring.close(position) and not (ring.is_closed() and ring.frontier(position) == position):
+        if not self._is_closed_by(ring, ring.released):
             raise ConfigMismatchError(option, current, given)
+
+    @staticmethod
+    def _is_closed_by(ring: _core.Ring, position: int) -> bool:
+        """Close a ring there; True also if that had been done, False if there is more behind."""
+        return ring.close(position) or (ring.is_closed() and ring.frontier(position) == position)
 
     def _send_over(self, ring: _core.Ring) -> None:
         """Have those who are attached to a ring go to the one in its place; some sleep on it."""
@@ -820,7 +824,7 @@ class Writer:
             end, *_, stop, owner = ring.drain(self.pages.position, SEGMENT, NO_LIMIT)
             if end != self.pages.position or (stop == _core.STOP_CLAIMED and self._is_abandoned(owner)):
                 return False
-        ends = self._is_unused() and ring.close(self.pages.position)
+        ends = self._is_unused() and self._is_closed_by(ring, self.pages.position)
         if ends:
             if ring.slots(_core.SLOT_ATTACHED, 1):
                 self._replace(self._file_())  # somebody came between the look and the closing

@@ -297,3 +297,12 @@ def test_a_writer_that_open_started_tells_too(name: str, path: Path, tmp_path: P
         f"disklog-mp: {name}: repaired what a crash left: 1 record kept in pages, 5 torn bytes, "
         f"1 file set aside\n"
     )
+
+
+def test_a_writer_that_is_stopped_before_it_replaced_the_ring_leaves_none(name: str, path: Path) -> None:
+    """It has closed the ring of its predecessor, for one of another size, and is told to go."""
+    Writer(name, path, OPTIONS).close()
+    assert os.path.exists(_ring.ring_path(name, None))
+    Writer(name, path, OPTIONS._replace(ring_bytes=1 << 17)).run(lambda: True)
+
+    assert not os.path.exists(_ring.ring_path(name, None))

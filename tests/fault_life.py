@@ -34,7 +34,7 @@ REFUSED = 3  # the exit status of a writer that could not start
 
 # Nothing here is about how long it takes.
 _books.GRACE, writer.CHORES, writer.REAP = 0.05, 0.005, 0.01
-writer.CALM = writer.NAPS
+writer.CALM, writer.LONG_PARK = writer.NAPS, 0.01
 writer.BACK_OFF, _syncer.AGAIN = (0.005, 0.02), 0.02
 
 

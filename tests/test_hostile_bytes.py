@@ -198,7 +198,7 @@ class TestHealing:
         for index in range(1, 4096):
             ring.store64(_core.SLOTS_OFFSET + 64 * index, 7)
         wait_until(lambda: len(ring.slots(_core.SLOT_FREE)) == 4095)
-        assert "control block" in str(log.stats().error)
+        wait_until(lambda: "control block" in str(log.stats().error))
 
     def test_a_ring_that_seems_to_be_replaced_makes_nobody_wait_for_ever(
         self, log: disklog_mp.Session

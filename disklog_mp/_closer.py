@@ -21,10 +21,15 @@ class Closer:
         self._thread: threading.Thread | None = None
 
     def __call__(self, file: Closable) -> None:
-        """Close a file soon."""
+        """Close a file soon; at once where there is no room for a thread."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="disklog-close", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="disklog-close", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                file.close()
+                return
+            self._thread = thread
         self._files.put(file)
 
     def _run(self) -> None:

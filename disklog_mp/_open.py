@@ -121,8 +121,9 @@ def open_within(
                 same = active.args[0] == name and active.args[1] == where
                 if not same or time.monotonic() > deadline:
                     raise
+                # Its note may be a dead writer's: the ring there says whether it is this one's.
                 current, wanted = Directory(where).rings(), ring_dir or _ring.SHM
-                if current not in ("", wanted):
+                if current not in ("", wanted) and _is_running(name, where, {}, current):
                     raise ConfigMismatchError("ring_dir", current, wanted) from None
                 time.sleep(0.005)
                 continue

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from workers import open_and_log
 
 import disklog_mp
 from disklog_mp import _ring
+from disklog_mp._directory import Directory
 from disklog_mp.cli._verification import verify
 
 OpenLog = Callable[..., disklog_mp.Session]
@@ -249,6 +251,22 @@ class TestRings:
             disklog_mp.open(name, path, ring_dir=places[1])
 
         assert ("ring_dir", places[0] or _ring.SHM, places[1] or _ring.SHM) == caught.value.args
+
+    def test_where_a_dead_writers_ring_was_is_nobodys_business(
+        self, name: str, path: Path, tmp_path: Path
+    ) -> None:
+        """The next writer has the directory and has not said yet where its ring is: it is waited for."""
+        place = str(tmp_path / "rings")
+        disklog_mp.open(name, path, ring_dir=place, linger=0, ring_bytes=1 << 16).close()
+        stop_writer(name, ring_dir=place)
+        directory = Directory(path)
+        assert directory.rings() == place
+        assert directory.lock(0o600, -1)
+        leaving = threading.Timer(0.5, directory.unlock)
+        leaving.start()
+        with disklog_mp.open(name, path, linger=0, ring_bytes=1 << 16) as log:
+            log.log(b"x")
+        leaving.join()
 
     def test_another_users_ring_is_refused(self, name: str, path: Path) -> None:
         """An object under our name that belongs to neither us nor root may be a trap."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import stop_writer, wait_until
+from conftest import processes_of, shared_memory_of, stop_writer, wait_until
 from mounts import Mount, system
 from trouble import assert_healed, assert_trouble, log_until_full, numbers
 
@@ -352,3 +352,17 @@ def live_with(name: str, path: Path, mode: int) -> None:
         path.chmod(0o700)
         stop.set()
         thread.join()
+
+
+def test_a_directory_taken_down_behind_its_last_user_is_no_trouble(
+    open_log: OpenLog, name: str, path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As temporary ones are: the writer, which lingers a moment, leaves without a word."""
+    log = open_log(linger=0.3)
+    log.log(b"x")
+    log.flush()
+    log.close()
+    shutil.rmtree(path)
+    wait_until(lambda: not processes_of(name) and not shared_memory_of(name))
+
+    assert capfd.readouterr().err == ""

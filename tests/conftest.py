@@ -67,6 +67,18 @@ def stop_writer(name: str, number: int = signal.SIGTERM, ring_dir: str | None = 
         os.close(file.fd)
 
 
+@contextlib.contextmanager
+def stopped_writer(name: str) -> Iterator[None]:
+    """Freeze the log's writer, as a machine under pressure may."""
+    with disklog_mp.attach(name) as log:
+        pid = log.stats().writer_pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> Any:
     """Return the condition's value as soon as it is true; fail after so many seconds."""
     deadline = time.monotonic() + seconds

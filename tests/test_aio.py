@@ -8,30 +8,17 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import stop_writer, wait_until
+from conftest import stop_writer, stopped_writer, wait_until
 
 import disklog_mp
 from disklog_mp import aio
 
 SMALL = {"linger": 0.1, "ring_bytes": 1 << 16}
 RECORD = b"x" * 1000
-
-
-@contextmanager
-def stopped_writer(name: str) -> Iterator[None]:
-    """Freeze the log's writer, as a machine under pressure may."""
-    with disklog_mp.attach(name) as log:
-        pid = log.stats().writer_pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def steps(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import stop_writer, wait_until
+from conftest import stop_writer, stopped_writer, wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,18 +86,6 @@ def events(name: str, path: Path) -> Iterator[Events]:
 def log(name: str, path: Path, events: Events) -> disklog_mp.Logger:
     """A logger to the test's log."""
     return disklog_mp.get_logger("app.web", name, path, **SMALL)
-
-
-@contextlib.contextmanager
-def frozen_writer(name: str) -> Iterator[None]:
-    """Stop the log's writer, as a machine under pressure may."""
-    with disklog_mp.attach(name) as session:
-        pid = session.stats().writer_pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 # -- what an event becomes -----------------------------------------------------------------------------
@@ -482,7 +470,7 @@ def test_a_session_says_where_the_log_is(name: str, path: Path, events: Events) 
     with disklog_mp.open(name, path, on_full="raise", **SMALL) as session:
         log = disklog_mp.get_logger("a", session, on_full="drop")
         log.info("one")
-        with frozen_writer(name):
+        with stopped_writer(name):
             for _ in range(3000):
                 log.info("many")
         assert session.on_full == "raise"
@@ -662,7 +650,7 @@ def test_a_frozen_writer_costs_one_wait_and_the_drops_are_told(name: str, path: 
     """Block once, then drop at once until there is room; then all is as before."""
     log = disklog_mp.get_logger("a", name, path, timeout=0.2, **SMALL)
     log.info("first")
-    with frozen_writer(name):
+    with stopped_writer(name):
         for number in range(3000):
             log.info("many", number=number)
         dropped = log.dropped
@@ -687,7 +675,7 @@ def test_calls_raise_where_that_was_asked_for(name: str, path: Path, events: Eve
     log.info("first")
     with pytest.raises(disklog_mp.RecordTooLargeError):
         log.info("x" * 100_000)
-    with frozen_writer(name), pytest.raises(disklog_mp.RingFullError):
+    with stopped_writer(name), pytest.raises(disklog_mp.RingFullError):
         for _ in range(3000):
             log.info("many")
 

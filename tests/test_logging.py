@@ -14,12 +14,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import stop_writer, wait_until
+from conftest import stop_writer, stopped_writer, wait_until
 
 import disklog_mp
 from disklog_mp.logging import DiskLogHandler
@@ -58,18 +57,6 @@ def logged(name: str, path: Path) -> Logged:
         return [record.data.decode() for record in disklog_mp.Reader(path) if not record.gap][:-1]
 
     return logged
-
-
-@contextmanager
-def stopped_writer(name: str) -> Iterator[None]:
-    """Freeze the log's writer, as a machine under pressure may."""
-    with disklog_mp.attach(name) as log:
-        pid = log.stats().writer_pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def gaps(path: Path) -> list[dict[str, int]]:

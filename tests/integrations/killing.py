@@ -5,6 +5,7 @@ beyond them at most the one line of a killed lane whose log call had not returne
 """
 
 import functools
+import logging
 import multiprocessing
 import os
 import random
@@ -262,6 +263,19 @@ def writer_ends(name: str, nothing_left_behind: None) -> Iterator[None]:
     """No test waits for the log's writer to leave by itself."""
     yield
     stop_writer(name)
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """The root logger, put back as it was."""
+    root = logging.getLogger()
+    level, kept = root.level, root.handlers[:]
+    yield root
+    for handler in root.handlers:
+        if handler not in kept:
+            handler.close()
+    root.handlers[:] = kept
+    root.setLevel(level)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -5,7 +5,6 @@ import logging
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -28,17 +27,7 @@ def start(lanes: str, name: str, path: Path) -> None:
     pools.start(name, path, **SMALL)
 
 
-@pytest.fixture(autouse=True)
-def root(writer_ends: None) -> Iterator[logging.Logger]:
-    """The root logger, put back as it was."""
-    root = logging.getLogger()
-    level, kept = root.level, root.handlers[:]
-    yield root
-    for handler in root.handlers:
-        if handler not in kept:
-            handler.close()
-    root.handlers[:] = kept
-    root.setLevel(level)
+pytestmark = pytest.mark.usefixtures("writer_ends", "root")
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,19 +79,6 @@ def logged(name: str, path: Path) -> list[_structured.Event]:
 def messages(name: str, path: Path) -> list[str]:
     """What was logged, and structured, in words."""
     return [event.message for event in logged(name, path)]
-
-
-@pytest.fixture
-def root() -> Iterator[logging.Logger]:
-    """The root logger, put back as it was."""
-    root = logging.getLogger()
-    level, kept = root.level, root.handlers[:]
-    yield root
-    for handler in root.handlers:
-        if handler not in kept:
-            handler.close()
-    root.handlers[:] = kept
-    root.setLevel(level)
 
 
 def test_the_recipe_for_gunicorn(

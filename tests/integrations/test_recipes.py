@@ -116,12 +116,15 @@ def test_the_recipe_for_celery(recipe: Recipe, name: str, path: Path, tmp_path: 
         with running(tmp_path, "celery", "-A", "jobs", "call", "jobs.add", "--args", "[2, 3]") as call:
             call.process.wait(30)
         wait_until(path.exists, 30)
-        wait_until(lambda: "5" in messages(name, path), 30)
+        wait_until(lambda: any(b'"message":"5"' in record.data for record in disklog_mp.Reader(path)), 30)
         assert "Traceback" not in server.said()
     for follow in re.findall(r"^disklog-mp tail -f (.*?)(?: +#.*)?$", README, re.MULTILINE):
         options = re.sub(r"^/var/log/\w+", str(path), follow).split()
         done = subprocess.run(
-            [sys.executable, "-m", "disklog_mp", "tail", *options], capture_output=True, text=True, check=True
+            [sys.executable, "-m", "disklog_mp", "tail", "-n", "100", *options],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert "5 task_id=" in done.stdout
         assert ("celery@" in done.stdout) == ("--level" not in options)

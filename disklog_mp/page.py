@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import operator
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, overload
+from typing import NamedTuple, overload
 
 from disklog_mp import _page_format
 from disklog_mp._core import GRANULE, Frames, Mapping, Record, census
@@ -201,7 +201,14 @@ class Page:
 
     # -- records -----------------------------------------------------------------------------------------
 
-    def frames(self, number: int | None = None, position: int = 0, *, payloads: bool = False) -> Frames:
+    def frames(
+        self,
+        number: int | None = None,
+        position: int = 0,
+        *,
+        payloads: bool = False,
+        more: Callable[[Frames], bool] | None = None,
+    ) -> Frames:
         """Return the core's iterator, at the record of that number (and at or behind that position)."""
         at_number, offset = self._checkpoints[0]
         if number is not None:
@@ -219,6 +226,7 @@ class Page:
             self._header.salt,
             self.end_number(),
             payloads,
+            more,
         )
         if (number is not None and number > at_number) or position:
             frames.seek(min(number or 0, ALL), position)
@@ -260,17 +268,11 @@ class Page:
             self._on_damage(damage)
 
     def __iter__(self) -> Iterator[Record]:
-        return self._iterate(self.frames())
+        return self.frames(more=self.extend)
 
     def payloads(self) -> Iterator[bytes]:
         """Iterate the records' bytes alone: the fast path."""
-        return self._iterate(self.frames(payloads=True))
-
-    def _iterate(self, frames: Frames) -> Iterator[Any]:
-        while True:
-            yield from frames
-            if not self.extend(frames):
-                return
+        return self.frames(payloads=True, more=self.extend)
 
     def __len__(self) -> int:
         if self.sealed:
@@ -337,8 +339,7 @@ class Page:
         )
 
     def _between(self, start: int, stop: int) -> Iterator[Record]:
-        frames = self.frames(self.first_number + start)
-        for record in self._iterate(frames):
+        for record in self.frames(self.first_number + start, more=self.extend):
             if record.number >= self.first_number + stop:
                 return
             yield record

@@ -333,6 +333,34 @@ class TestLive:
             assert (b"first", b"first") == (first.data, bytes(view))
         pages.close()
 
+    def test_an_iterator_goes_on_while_there_is_more_and_once_it_has_ended_stays_so(
+        self, path: Path, pages: PageWriter
+    ) -> None:
+        source = Source()
+        source.log(b"0")
+        source.move(pages)
+        with open_page(path) as page:
+            payloads, records = page.payloads(), iter(page)
+            assert b"0" == next(payloads) == next(records).data
+            source.log(b"1")
+            source.move(pages)
+            assert [b"1"] == list(payloads)
+            source.log(b"2")
+            source.move(pages)
+            assert [] == list(payloads)
+            assert [b"1", b"2"] == [record.data for record in records]
+
+    def test_an_error_where_more_was_looked_for_is_raised_once(self, path: Path, pages: PageWriter) -> None:
+        source = Source()
+        source.log(b"0")
+        source.move(pages)
+        with open_page(path) as page:
+            frames = page.frames(payloads=True, more=lambda _: 1 // 0 > 0)
+            assert b"0" == next(frames)
+            with pytest.raises(ZeroDivisionError):
+                next(frames)
+            assert [] == list(frames)
+
     def test_readers_do_not_see_each_other(self, path: Path, pages: PageWriter) -> None:
         """Several pages, iterators and indexes at different places of one file."""
         source = Source()

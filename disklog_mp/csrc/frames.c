@@ -5,6 +5,8 @@
 
 #include "crc32c.h"
 
+#define FETCH_AHEAD 2048u /* bytes */
+
 uint32_t dl_frame_seed(uint64_t salt) { return dl_crc32c_u64(0xffffffffu, salt); }
 
 static bool has_bytes(uint16_t kind) { return kind != DL_PADDING_FRAME && kind != DL_ABANDONED_FRAME; }
@@ -29,10 +31,19 @@ uint32_t dl_frame_crc(uint32_t seed, uint64_t position, const struct dl_frame_he
     return ~crc;
 }
 
+/* Where a frame is found only when the one before it has been read, the processor fetches short ones from
+ * memory one after the other: ask for those to come.  It is no access, so it may lead outside the file. */
+static void fetch_ahead(const uint8_t *at)
+{
+    __builtin_prefetch(at + FETCH_AHEAD);
+    __builtin_prefetch(at + FETCH_AHEAD + 64);
+}
+
 enum dl_frame_status dl_frame_check(const uint8_t *at, uint64_t room, uint64_t position, uint32_t seed,
                                     struct dl_frame *frame)
 {
     struct dl_frame_header *header = &frame->header;
+    fetch_ahead(at);
     frame->bytes = at + DL_FRAME_HEADER;
     frame->span = DL_GRANULE;
     frame->found = frame->expected = 0;

@@ -32,7 +32,10 @@ NAPS = 6  # before parking: a bell costs a producer more than a nap costs the wr
 PARK = 0.1
 CALM = 16  # after so many rests without a record
 LONG_PARK = 1.0
-BLOCKED = 0.001  # between two looks at a claim that is not committed
+# Seconds between two looks at a claim that is not committed, and so many times each.  Most often its owner
+# has lost the processor to others that log: a bell would ring at once, for one of their records, and parking
+# costs more than a look.
+LOOKS = ((NAP, 6), (0.001, 100), (0.01, 0))
 CHORES = 0.05
 LOOK = 1.0  # between two looks at what others may have done to directory and ring
 REAP = 0.1  # between two looks at who left, and who is alive; that longer with many producers
@@ -98,7 +101,8 @@ class Writer:
         self._marks: dict[int, int] = {}  # dead producers' slots: release up to here, then retire
         self._lap: int | None = None  # the end of a damaged ring that is being saved
         self._saved = 0
-        self._idle = 0
+        self._idle = 0  # rests without a record
+        self._looks = 0  # at the claim at the head, which is not committed
         self._held_at, self._held_since = -1, 0.0  # a claim that is not committed, and since when
         self._attached = 0
         self.leaving = False  # for good: nobody is left who would need the directory
@@ -436,11 +440,13 @@ class Writer:
             elif stop == _core.STOP_CLAIMED:
                 return self._is_abandoned(following)
             else:
+                self._looks = 0
                 if stop in (_core.STOP_DAMAGED, _core.STOP_CLOSED):
                     self._go_on_in_another(stop)
                 return False
         index = position & self._mask
         pages.append(self._data[index : index + length], end, records, last_time)
+        self._looks = 0
         self._ease()
         ring.records = pages.number
         if self._repair is not None:
@@ -493,7 +499,7 @@ class Writer:
         # Whatever the slot says of its state: who holds its lock is alive.
         slot = _ring.Slot(*ring.slot(owner))
         if not self._witnesses.is_dead(slot):
-            self._idle = -1  # look again soon
+            self._looks += 1
             self._lose_patience(slot)
             return False
         # A writer that is killed on the way has a successor that counts it, once: see _join.
@@ -516,9 +522,8 @@ class Writer:
     def _rest(self) -> None:
         if self._back_off:
             time.sleep(min(self._back_off, PARK))
-        elif self._idle < 0:
-            self._idle = 0
-            self.ring.park(self.pages.position, BLOCKED)
+        elif self._looks:
+            time.sleep(_until_next(self._looks))
         elif self._idle < NAPS:
             self._idle += 1
             time.sleep(NAP)
@@ -852,6 +857,15 @@ class Writer:
         self._data.release()
         self._directory.unlock()
         self.troubles.close()
+
+
+def _until_next(looks: int) -> float:
+    """Return seconds to the next look at a claim."""
+    for seconds, times in LOOKS:
+        if looks <= times:
+            return seconds
+        looks -= times
+    return LOOKS[-1][0]
 
 
 def _found(recovered: Recovered) -> _repair.Repair:

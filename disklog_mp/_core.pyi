@@ -166,8 +166,10 @@ class Ring(Mapping):
         """The first unclaimed position at or after this one."""
 
     def is_closed(self) -> bool: ...
-    def park(self, position: int, seconds: float, /) -> None:
-        """Sleep until something is committed at the position, or wake() is called."""
+    def park(self, position: int, seconds: float, slice: float = 0.1, /) -> bool:
+        """Sleep until something is committed at the position or wake() is called (False), or the time is over
+        (True).  Every `slice` seconds it looks for a bell that was lost, and shows that the writer lives.
+        """
 
     def wake(self) -> None: ...
     def announce(self) -> None:

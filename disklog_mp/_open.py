@@ -229,5 +229,5 @@ def serve(
         notifier.notify(f"READY=1\nSTATUS=writing {name} to {work.path}")
         if started is not None:
             started(work)
-        work.run(stopping, notifier.alive)
+        work.run(stopping, notifier.alive, notifier.period)
         notifier.notify("STOPPING=1")

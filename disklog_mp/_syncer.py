@@ -92,6 +92,10 @@ class Syncer:
         if self._failed is not None and time.monotonic() >= self._retry_at:
             self._rescue(self._failed)
 
+    def has_failed(self) -> bool:
+        """True if another attempt is to come."""
+        return self._failed is not None
+
     def _take_note(self, job: SyncJob, good: bool) -> None:
         if good:
             self._writer.pages.synced(job)

@@ -1,5 +1,6 @@
 """Telling systemd how a service is: the datagrams of sd_notify(3), nothing else."""
 
+import math
 import os
 import socket
 import time
@@ -24,6 +25,11 @@ class Notifier:
                 sender.sendto(state.encode(), address)
         except OSError:
             pass
+
+    @property
+    def period(self) -> float:
+        """Seconds between two calls of alive(), at the most."""
+        return self._period / 2 or math.inf
 
     def alive(self) -> None:
         """Say so to the watchdog if half its time has passed."""

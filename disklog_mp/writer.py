@@ -6,6 +6,7 @@ on the ring; whoever finds them free knows it is dead and may take over where it
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import secrets
@@ -19,6 +20,7 @@ from disklog_mp._closer import Closer
 from disklog_mp._directory import Directory
 from disklog_mp._files import REAL, Files
 from disklog_mp._options import Options, group_id, parse_duration
+from disklog_mp._pace import Pace
 from disklog_mp._page_format import POSITION_MAX
 from disklog_mp._page_writer import NO_LIMIT, PageWriter, Recovered
 from disklog_mp._syncer import Syncer
@@ -27,19 +29,11 @@ from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiv
 
 SEGMENT = 4 << 20  # bytes written with one call at the most
 SMALL = 64 << 10  # after less than that a nap lets the next segment grow
-NAP = 100e-6
-NAPS = 6  # before parking: a bell costs a producer more than a nap costs the writer
-PARK = 0.1
-CALM = 16  # after so many rests without a record
-LONG_PARK = 1.0
-# Seconds between two looks at a claim that is not committed, and so many times each.  Most often its owner
-# has lost the processor to others that log: a bell would ring at once, for one of their records, and parking
-# costs more than a look.
-LOOKS = ((NAP, 6), (0.001, 100), (0.01, 0))
 CHORES = 0.05
 LOOK = 1.0  # between two looks at what others may have done to directory and ring
 REAP = 0.1  # between two looks at who left, and who is alive; that longer with many producers
 BACK_OFF = (0.02, 1.0)
+LONGEST_WAIT = 0.1  # after that it looks what else there is to do
 IN_FLIGHT = 0.02  # for records that are being copied into a ring that is given up
 WORD = 2**64 - 1
 BOOKS = _core.TOTALS - 16  # retired_count, retiring, totals, base_records
@@ -101,8 +95,8 @@ class Writer:
         self._marks: dict[int, int] = {}  # dead producers' slots: release up to here, then retire
         self._lap: int | None = None  # the end of a damaged ring that is being saved
         self._saved = 0
-        self._idle = 0  # rests without a record
-        self._looks = 0  # at the claim at the head, which is not committed
+        self._pace = Pace()
+        self._sign_of_life = math.inf  # seconds
         self._held_at, self._held_since = -1, 0.0  # a claim that is not committed, and since when
         self._attached = 0
         self.leaving = False  # for good: nobody is left who would need the directory
@@ -378,11 +372,15 @@ class Writer:
     # -- the loop ----------------------------------------------------------------------------------------
 
     def run(
-        self, stopping: Callable[[], bool] = lambda: False, alive: Callable[[], None] = lambda: None
+        self,
+        stopping: Callable[[], bool] = lambda: False,
+        alive: Callable[[], None] = lambda: None,
+        every: float = math.inf,
     ) -> None:
         """Drain until `stopping()` is true and all that is committed is written, or nobody needs us.
-        `alive()` is called now and then while all is well.
+        `alive()` is called now and then while all is well, at the least `every` so many seconds.
         """
+        self._sign_of_life = every
         while True:
             try:
                 moved = self._drain()
@@ -440,13 +438,13 @@ class Writer:
             elif stop == _core.STOP_CLAIMED:
                 return self._is_abandoned(following)
             else:
-                self._looks = 0
+                self._pace.empty()
                 if stop in (_core.STOP_DAMAGED, _core.STOP_CLOSED):
                     self._go_on_in_another(stop)
                 return False
         index = position & self._mask
         pages.append(self._data[index : index + length], end, records, last_time)
-        self._looks = 0
+        self._pace.wrote()
         self._ease()
         ring.records = pages.number
         if self._repair is not None:
@@ -462,10 +460,7 @@ class Writer:
         ring.release(position, end)
         ring.announce()
         self._last_used = time.monotonic()
-        if end - position < SMALL and stop != _core.STOP_WRAP:
-            self._idle = 0
-            return False
-        return True
+        return end - position >= SMALL or stop == _core.STOP_WRAP
 
     def _go_on_in_another(self, stop: int) -> None:
         """The ring ends here: closed by us, or by a writer that did not live to replace it, or damaged."""
@@ -499,7 +494,7 @@ class Writer:
         # Whatever the slot says of its state: who holds its lock is alive.
         slot = _ring.Slot(*ring.slot(owner))
         if not self._witnesses.is_dead(slot):
-            self._looks += 1
+            self._pace.held()
             self._lose_patience(slot)
             return False
         # A writer that is killed on the way has a successor that counts it, once: see _join.
@@ -521,22 +516,21 @@ class Writer:
 
     def _rest(self) -> None:
         if self._back_off:
-            time.sleep(min(self._back_off, PARK))
-        elif self._looks:
-            time.sleep(_until_next(self._looks))
-        elif self._idle < NAPS:
-            self._idle += 1
-            time.sleep(NAP)
-        elif self._idle < CALM or self._has_something_due():
-            self._idle += 1
-            self.ring.park(self.pages.position, PARK)
+            time.sleep(min(self._back_off, LONGEST_WAIT))
         else:
-            self.ring.park(self.pages.position, LONG_PARK)
+            at_most = min(self._sign_of_life, self._to_next_roll())
+            self._pace.rest(self.ring, self.pages.position, at_most, self._has_something_due())
+
+    def _to_next_roll(self) -> float:
+        """Return seconds until the page being written is old enough to be sealed."""
+        age, pages = self.options.page_age, self.pages
+        return math.inf if age is None or pages.is_empty() else age - pages.age()
 
     def _has_something_due(self) -> bool:
-        """True if a sync is to come, or the end."""
+        """True if a sync is to come, or another attempt at what failed, or the end."""
         to_sync = self._interval is not None and self.ring.durable < self.pages.position
-        return to_sync or not self._is_wanted()
+        again = self._syncer.has_failed() or self.pages.retire_error is not None
+        return to_sync or again or not self._is_wanted()
 
     def _is_wanted(self) -> bool:
         """False if this writer was started for producers that are all gone."""
@@ -857,15 +851,6 @@ class Writer:
         self._data.release()
         self._directory.unlock()
         self.troubles.close()
-
-
-def _until_next(looks: int) -> float:
-    """Return seconds to the next look at a claim."""
-    for seconds, times in LOOKS:
-        if looks <= times:
-            return seconds
-        looks -= times
-    return LOOKS[-1][0]
 
 
 def _found(recovered: Recovered) -> _repair.Repair:

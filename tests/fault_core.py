@@ -60,8 +60,8 @@ def build(directory: Path) -> Path:
     path = directory / "_core.abi3.so"
     sources = [str(source) for source in sorted(CSRC.glob("*.c"))]
     options = ["-std=gnu11", "-O2", "-g", "-fPIC", "-shared", "-fvisibility=hidden"]
-    # Tags refreshed every second lap, looks up in the writer's sleep: or no test would live to see them.
-    options += ["-DDL_REFRESH_LAPS=2", "-DDL_SLICE=0.002"]
+    # Tags refreshed every second lap: or no test would live to see it.
+    options += ["-DDL_REFRESH_LAPS=2"]
     faults = ["-include", str(HERE / "c" / "faults.h"), str(HERE / "c" / "faults.c")]
     linking = ["-Wl,-z,now,--wrap=mmap,--wrap=syscall"]  # bound now, or most instructions are the linker's
     subprocess.run([CC, *options, *faults, *sources, *linking, "-o", str(path)], check=True)

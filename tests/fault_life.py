@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import fault_core
 
 import disklog_mp
-from disklog_mp import _core, _ring, _syncer, writer
+from disklog_mp import _core, _pace, _ring, _syncer, writer
 from disklog_mp._options import Options
 from disklog_mp.cli import _books
 from disklog_mp.cli._page_check import DAMAGE
@@ -34,7 +34,7 @@ REFUSED = 3  # the exit status of a writer that could not start
 
 # Nothing here is about how long it takes.
 _books.GRACE, writer.CHORES, writer.REAP = 0.05, 0.005, 0.01
-writer.CALM, writer.LONG_PARK = writer.NAPS, 0.01
+_pace.PARKS = (_pace.Park(_pace.NAPS, 0.01, 0.002),)  # a look, or no test would live to see it
 writer.BACK_OFF, _syncer.AGAIN = (0.005, 0.02), 0.02
 
 

@@ -32,7 +32,7 @@ from test_odd_places import CLOCK, child, fork, succeeds
 from workers import claim_and
 
 import disklog_mp
-from disklog_mp import _core, _files, _open, _ring, _writer_process, aio, session, writer
+from disklog_mp import _core, _files, _open, _pace, _ring, _writer_process, aio, session, writer
 from disklog_mp._options import Options
 from disklog_mp.cli._crash_work import RunDelay
 from disklog_mp.errors import DiskLogError
@@ -787,7 +787,7 @@ class TestDeaths:
         """
 
         def write() -> None:
-            writer.PARK = 600
+            _pace.PARKS = (_pace.Park(_pace.NAPS, 600, 600),)
             scene.write()
 
         scene.writer = scene.begin(write)

@@ -77,8 +77,8 @@ CHANGES = {
     ),
     "a claim abandoned though its owner lives": Change(
         "writer.py",
-        "if not self._witnesses.is_dead(slot):\n            self._looks",
-        "if False:\n            self._looks",
+        "if not self._witnesses.is_dead(slot):\n            self._pace",
+        "if False:\n            self._pace",
         "producers",
         ("claimed", "filled"),
         LOST,

@@ -562,37 +562,39 @@ static PyObject *ring_is_closed(PyObject *self, PyObject *unused)
     return PyBool_FromLong(dl_is_closed(ring, atomic_load(&ring->control->released)));
 }
 
-/* Sleep until a producer rings or the time is over.  The bell is read before `parked` is set: one rung in
- * between is not slept through.  A producer killed between taking `parked` and ringing is noticed at the end
- * of a slice; as long as nobody took it there is nothing to look at. */
-#ifndef DL_SLICE /* seconds */
-#define DL_SLICE 0.1
-#endif
-
+/* Sleep until a producer rings (False) or the time is over (True).  The bell is read before `parked` is set:
+ * one rung in between is not slept through.  A producer killed between taking `parked` and ringing is noticed
+ * at the end of a slice; as long as nobody took it there is nothing to look at. */
 static PyObject *ring_park(PyObject *self, PyObject *args)
 {
     unsigned long long position;
-    double seconds;
-    if (!PyArg_ParseTuple(args, "Kd", &position, &seconds))
+    double seconds, slice = 0.1;
+    if (!PyArg_ParseTuple(args, "Kd|d", &position, &seconds, &slice))
         return NULL;
     struct dl_ring *ring = ring_of(self);
     uint32_t bell = atomic_load(&ring->control->bell);
+    bool over = false;
     dl_park(ring);
     if (atomic_load(&ring->control->barrier) != 0)
         membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED);
     if (dl_may_sleep(ring, position)) {
         DL_POINT("parked");
         Py_BEGIN_ALLOW_THREADS
-        while (futex_wait(&ring->control->bell, bell, seconds < DL_SLICE ? seconds : DL_SLICE) != 0
-               && errno == ETIMEDOUT && (seconds -= DL_SLICE) > 0 && dl_is_parked(ring))
-            if (DL_SLICE >= 0.1) /* in a test's shorter sleep it counts the rounds of chores */
+        while (futex_wait(&ring->control->bell, bell, seconds < slice ? seconds : slice) != 0
+               && errno == ETIMEDOUT && dl_is_parked(ring)) {
+            seconds -= slice;
+            over = seconds <= 0;
+            if (over)
+                break;
+            if (slice >= 0.1) /* in a test's shorter sleep it counts the rounds of chores */
                 atomic_store_explicit(&ring->control->heartbeat, wall_read(), memory_order_relaxed);
+        }
         Py_END_ALLOW_THREADS
         dl_unpark(ring);
     }
     if (PyErr_CheckSignals() != 0)
         return NULL;
-    Py_RETURN_NONE;
+    return PyBool_FromLong(over);
 }
 
 static void wake_writer(struct dl_ring *ring)

@@ -1,0 +1,73 @@
+"""How the writer rests while there is nothing to write: the less happens, the longer.
+
+It knows that the writer was here and found nothing, and what a look costs; what the writer looks at is the
+writer's business.
+"""
+
+import time
+from typing import NamedTuple
+
+from disklog_mp import _core
+
+NAP = 100e-6  # seconds
+NAPS = 6  # before parking: a bell costs a producer more than a nap costs the writer
+
+
+class Park(NamedTuple):
+    """How to sleep on the bell."""
+
+    after: int  # rests in a row
+    seconds: float  # until the next round of chores
+    look: float  # seconds to a look for a bell that was lost with a killed process, and to a sign of life
+
+
+# On a processor that had gone to sleep, too, a round of chores takes milliseconds.  The longest look is half
+# the age of a sign of life at which a producer looks closer.
+PARKS = (Park(19, 10.0, 0.5), Park(16, 1.0, 0.1), Park(NAPS, 0.1, 0.1))
+# Seconds between two looks at a claim that is not committed, and so many times each.  Most often its owner
+# has lost the processor to others that log: a bell would ring at once, for one of their records, and parking
+# costs more than a look.
+LOOKS = ((NAP, 6), (0.001, 100), (0.01, 0))
+
+
+class Pace:
+    """Remembers for how long there has been nothing to do, and rests accordingly."""
+
+    def __init__(self) -> None:
+        self._rests = 0  # since there was a record, or a bell
+        self._looks = 0  # at the claim at the head
+
+    def wrote(self) -> None:
+        """Note that there was something to write."""
+        self._rests = self._looks = 0
+
+    def held(self) -> None:
+        """Note that the next record is claimed and not committed."""
+        self._looks += 1
+
+    def empty(self) -> None:
+        """Note that nothing is claimed."""
+        self._looks = 0
+
+    def rest(self, ring: _core.Ring, position: int, at_most: float, is_due: bool) -> None:
+        """Sleep until something may have been committed at the position, or it is time for chores, or so many
+        seconds have passed; not for long if something `is_due`.
+        """
+        if self._looks:
+            time.sleep(self._to_next_look())
+            return
+        self._rests += 1
+        if self._rests <= NAPS:
+            time.sleep(NAP)
+            return
+        park = PARKS[-1] if is_due else next(park for park in PARKS if self._rests > park.after)
+        if not ring.park(position, max(0.0, min(park.seconds, at_most)), park.look):
+            self._rests = min(self._rests, NAPS)
+
+    def _to_next_look(self) -> float:
+        looks = self._looks
+        for seconds, times in LOOKS:
+            if looks <= times:
+                return seconds
+            looks -= times
+        return LOOKS[-1][0]

@@ -92,6 +92,11 @@ class Syncer:
         if self._failed is not None and time.monotonic() >= self._retry_at:
             self._rescue(self._failed)
 
+    def is_busy(self) -> bool:
+        """True if a job is under way."""
+        self.harvest()
+        return self._busy
+
     def has_failed(self) -> bool:
         """True if another attempt is to come."""
         return self._failed is not None

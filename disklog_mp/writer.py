@@ -29,6 +29,7 @@ from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiv
 
 SEGMENT = 4 << 20  # bytes written with one call at the most
 SMALL = 64 << 10  # after less than that a nap lets the next segment grow
+GATHER = 100e-6  # seconds for others who want a sync, too, to say so: one serves all
 CHORES = 0.05
 LOOK = 1.0  # between two looks at what others may have done to directory and ring
 REAP = 0.1  # between two looks at who left, and who is alive; that longer with many producers
@@ -96,6 +97,7 @@ class Writer:
         self._lap: int | None = None  # the end of a damaged ring that is being saved
         self._saved = 0
         self._pace = Pace()
+        self._gathering = False  # those who want a sync
         self._sign_of_life = math.inf  # seconds
         self._held_at, self._held_since = -1, 0.0  # a claim that is not committed, and since when
         self._attached = 0
@@ -409,8 +411,14 @@ class Writer:
             self._rest()
 
     def _sync_if_wanted(self) -> None:
-        if min(self.ring.sync_wanted, self.pages.position) > self.ring.durable:
+        if min(self.ring.sync_wanted, self.pages.position) <= self.ring.durable:
+            self._gathering = False
+        elif self._gathering or self._attached < 2 or self._syncer.is_busy():
+            self._gathering = False
             self._syncer.start(self.pages.sync_job)
+        else:
+            self._gathering = True  # what is written until the next look is in it, too
+            time.sleep(GATHER)
 
     def _drain(self) -> bool:
         """Write one segment; False if there is nothing to do at once.  Raises OSError, and then the same can
@@ -515,6 +523,8 @@ class Writer:
             self._held_since = now
 
     def _rest(self) -> None:
+        if self._gathering:
+            return
         if self._back_off:
             time.sleep(min(self._back_off, LONGEST_WAIT))
         else:

@@ -344,7 +344,8 @@ static inline uint32_t dl_frame_granules(uint64_t length)
 
 static inline uint32_t dl_tag(uint64_t position, uint64_t capacity)
 {
-    return (uint32_t)(position / capacity + 1u) & DL_TAG_MASK;
+    /* A power of two: several times in every append, and a division takes longer than the rest of a look. */
+    return (uint32_t)((position >> __builtin_ctzll(capacity)) + 1u) & DL_TAG_MASK;
 }
 static inline uint64_t dl_word(uint32_t tag, uint32_t state, uint32_t owner, uint32_t granules)
 {

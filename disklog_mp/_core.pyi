@@ -171,6 +171,9 @@ class Ring(Mapping):
         (True).  Every `slice` seconds it looks for a bell that was lost, and shows that the writer lives.
         """
 
+    def doze(self, seconds: float, /) -> None:
+        """Sleep so long, or until wake() is called: no producer rings."""
+
     def wake(self) -> None: ...
     def announce(self) -> None:
         """Wake who waits for `written` or `durable`."""

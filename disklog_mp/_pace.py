@@ -9,8 +9,13 @@ from typing import NamedTuple
 
 from disklog_mp import _core
 
-NAP = 100e-6  # seconds
 NAPS = 6  # before parking: a bell costs a producer more than a nap costs the writer
+NAP = 100e-6  # seconds, the least
+# While much is logged naps grow up to this: each time the writer wakes it takes a processor from somebody,
+# often from one that logs.
+LONGEST_NAP = 2e-3
+MUCH = 4096  # bytes found after a nap
+ROOM = 16  # no nap so long that more than one part in so many of the ring fills up
 
 
 class Park(NamedTuple):
@@ -36,9 +41,14 @@ class Pace:
     def __init__(self) -> None:
         self._rests = 0  # since there was a record, or a bell
         self._looks = 0  # at the claim at the head
+        self._nap = NAP
 
-    def wrote(self) -> None:
-        """Note that there was something to write."""
+    def wrote(self, length: int, capacity: int) -> None:
+        """Note that so many bytes were found, in a ring of that capacity."""
+        if length > capacity // ROOM or length < MUCH:
+            self._nap = max(NAP, self._nap / 2)
+        elif self._rests:
+            self._nap = min(LONGEST_NAP, self._nap * 2)
         self._rests = self._looks = 0
 
     def held(self) -> None:
@@ -58,7 +68,7 @@ class Pace:
             return
         self._rests += 1
         if self._rests <= NAPS:
-            time.sleep(NAP)
+            ring.doze(self._nap)
             return
         park = PARKS[-1] if is_due else next(park for park in PARKS if self._rests > park.after)
         if not ring.park(position, max(0.0, min(park.seconds, at_most)), park.look):

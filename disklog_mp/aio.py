@@ -284,7 +284,6 @@ class Session:
         while (reached := getattr(ring, goal)) < position:
             if goal == "durable":
                 ring.maximize64(SYNC_WANTED, position)
-                ring.wake()
                 if ring.sync_failures > failures:
                     from disklog_mp._stats import error_text
 
@@ -292,6 +291,7 @@ class Session:
             now = time.monotonic()
             if timeout is not None and now - started >= timeout:
                 raise WaitTimeoutError(goal, position, reached, now - started)
+            ring.wake()  # it may be dozing
             await asyncio.sleep(pause if timeout is None else min(pause, started + timeout - now))
             if pause >= LOOKS:
                 if await self._keep_writer(deadline()):

@@ -495,6 +495,7 @@ class Session(_core.Producer):
         if status not in (FULL, DAMAGED):
             return status
         deadline = time.monotonic() + seconds
+        ring.wake()  # it may be dozing
         if not ring.wait(SPACE, seen, min(LOOK, seconds)):
             ring.wake()  # whoever took the writer's bell may have died before ringing it
         self._keep_writer(deadline - time.monotonic())
@@ -605,7 +606,6 @@ class Session(_core.Producer):
             ring.store32(DONE_WANTED, 1)
             if goal == "durable":
                 ring.maximize64(SYNC_WANTED, position)
-                ring.wake()
                 if ring.sync_failures > failures:
                     from disklog_mp._stats import error_text
 
@@ -630,6 +630,7 @@ class Session(_core.Producer):
                 # shows it that there is more.
                 ring.maximize64(HINT, position)
             left = patience()
+            ring.wake()  # it may be dozing
             if not ring.wait(DONE, seen, LOOK if left is None else min(LOOK, left)):
                 ring.wake()  # whoever took the writer's bell may have died before ringing it
             if _ring.is_replaced(self._whole_attachment(patience()).file, self.name, self._ring_dir):

@@ -28,7 +28,6 @@ from disklog_mp._trouble import Troubles
 from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiveError
 
 SEGMENT = 4 << 20  # bytes written with one call at the most
-SMALL = 64 << 10  # after less than that a nap lets the next segment grow
 GATHER = 100e-6  # seconds for others who want a sync, too, to say so: one serves all
 CHORES = 0.05
 LOOK = 1.0  # between two looks at what others may have done to directory and ring
@@ -452,7 +451,7 @@ class Writer:
                 return False
         index = position & self._mask
         pages.append(self._data[index : index + length], end, records, last_time)
-        self._pace.wrote()
+        self._pace.wrote(length, ring.capacity)
         self._ease()
         ring.records = pages.number
         if self._repair is not None:
@@ -468,7 +467,7 @@ class Writer:
         ring.release(position, end)
         ring.announce()
         self._last_used = time.monotonic()
-        return end - position >= SMALL or stop == _core.STOP_WRAP
+        return stop not in (_core.STOP_EMPTY, _core.STOP_CLAIMED)
 
     def _go_on_in_another(self, stop: int) -> None:
         """The ring ends here: closed by us, or by a writer that did not live to replace it, or damaged."""

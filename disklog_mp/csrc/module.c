@@ -597,6 +597,22 @@ static PyObject *ring_park(PyObject *self, PyObject *args)
     return PyBool_FromLong(over);
 }
 
+/* Sleep so long without asking for the bell: producers do not ring, whoever waits for the writer does. */
+static PyObject *ring_doze(PyObject *self, PyObject *args)
+{
+    double seconds;
+    if (!PyArg_ParseTuple(args, "d", &seconds))
+        return NULL;
+    struct dl_ring *ring = ring_of(self);
+    uint32_t bell = atomic_load(&ring->control->bell);
+    Py_BEGIN_ALLOW_THREADS
+    futex_wait(&ring->control->bell, bell, seconds);
+    Py_END_ALLOW_THREADS
+    if (PyErr_CheckSignals() != 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 static void wake_writer(struct dl_ring *ring)
 {
     atomic_fetch_add_explicit(&ring->control->bell, 1, memory_order_relaxed);
@@ -756,6 +772,7 @@ static PyMethodDef ring_methods[] = {
     {"frontier", ring_frontier, METH_VARARGS, NULL},
     {"is_closed", ring_is_closed, METH_NOARGS, NULL},
     {"park", ring_park, METH_VARARGS, NULL},
+    {"doze", ring_doze, METH_VARARGS, NULL},
     {"wake", ring_wake, METH_NOARGS, NULL},
     {"announce", ring_announce, METH_NOARGS, NULL},
     {"slot", ring_slot, METH_VARARGS, NULL},

@@ -7,17 +7,21 @@ cost of the call.
 
 from __future__ import annotations
 
+import array
 import logging
 import logging.handlers
 import multiprocessing
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from bench.calls import histogram, percentiles
 from bench.logs import a_directory, a_log
-from bench.measure import OURS, Benchmark, Limit, NotMeasured, Row, Setting
+from bench.measure import OURS, Benchmark, Limit, NotMeasured, Row, Setting, Value
 from disklog_mp.cli import _bench_work
 from disklog_mp.cli._bench_work import Gate
 
@@ -79,6 +83,22 @@ def time_above_null(gate: Gate, seconds: float, name: str) -> int:
             more.append(_span(logger.info) - alone)
         handler.flush()
     return int(statistics.median(more) * 1000)
+
+
+def time_each(gate: Gate, seconds: float, make: Making, place: str, out: str) -> int:
+    """Make the logger, time each call by itself; leave the times in a file."""
+    clock, times = time.perf_counter_ns, array.array("Q")
+    info, _ = make(place)
+    info(MESSAGE, *ARGUMENTS)
+    gate.wait()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for _ in range(ROUND):
+            began = clock()
+            info(MESSAGE, *ARGUMENTS)
+            times.append(clock() - began)
+    Path(out, str(os.getpid())).write_bytes(times.tobytes())
+    return len(times)
 
 
 def _logger(handler: logging.Handler) -> logging.Logger:
@@ -286,6 +306,29 @@ def above_null(setting: Setting) -> float:
         return _bench_work.run([(time_above_null, setting.seconds, log.name)]).records / 1e6
 
 
+def _tail(setting: Setting, make: Making, place: str) -> Value:
+    """Return the p99 of a call, in us, while several processes log without pause."""
+    with a_directory(setting) as out:
+        _bench_work.run([(time_each, setting.seconds, make, place, out)] * setting.producers)
+        times = array.array("Q")
+        for file in Path(out).iterdir():
+            times.frombytes(file.read_bytes())
+    told = percentiles(times)
+    return Value(told["p99"] / 1000, {**told, "histogram": histogram(times)})
+
+
+def our_tail(setting: Setting) -> Value:
+    """Of our handler; the writer is at work on the same processors."""
+    with a_log(setting) as log:
+        return _tail(setting, ours, log.name)
+
+
+def file_tail(setting: Setting) -> Value:
+    """Of FileHandler, all processes to one file."""
+    with a_directory(setting) as place:
+        return _tail(setting, file_handler, place)
+
+
 BENCHMARKS = [
     Benchmark(
         "handler",
@@ -318,6 +361,14 @@ BENCHMARKS = [
             Row("picologging, FileHandler"),
             Row("structlog, BytesLogger"),
         ],
+        less_is_better=True,
+    ),
+    Benchmark(
+        "logging-tail",
+        "logger.info(), 4 processes, p99",
+        "us",
+        {OURS: our_tail, "FileHandler": file_tail},
+        [Row("FileHandler", must=Limit(1.0, "not above", of_ratio=True))],
         less_is_better=True,
     ),
     Benchmark(

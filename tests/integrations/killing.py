@@ -31,6 +31,8 @@ SECONDS = float(os.environ.get("INTEGRATION_SECONDS", "6"))  # of killing, a wor
 TASK = 0.4  # seconds, of an executor's task
 ROLLS = 5  # at least so many while workers are killed
 SMALL = {"page_records": 200, "ring_bytes": 1 << 20, "linger": 2.0}  # options of the logs
+PATIENCE = 1.0  # seconds that the handler waits for room, and for what it attaches to, if not told otherwise
+UNSCHEDULED = 4.0  # seconds that a busy machine may leave a worker without a processor
 LINE = re.compile(rb"work (\d+-\d+-[0-9a-f]+) (\d+)")
 ACCESS = re.compile(rb"access (\d+-\d+-[0-9a-f]+) (\d+)")
 
@@ -44,6 +46,8 @@ class Account(NamedTuple):
     beyond: int  # lines of killed lanes whose call had not returned
     pages: int
     workers: int
+    first: float  # seconds that the longest first call of a worker took
+    longest: float  # and the longest of all the others
 
 
 class Lanes:
@@ -79,10 +83,10 @@ class Lanes:
         """The processes that noted a line a moment ago."""
         return self.alive(within=0.1)
 
-    def accepted(self) -> dict[str, int]:
-        """How many lines of each lane were accepted."""
+    def notes(self) -> dict[str, tuple[int, int, int]]:
+        """How many lines of each lane were accepted, and how long it took."""
         return {
-            file.name: work.COUNT.unpack(content)[0]
+            file.name: work.NOTE.unpack(content)
             for file in self.directory.iterdir()
             if (content := file.read_bytes())
         }
@@ -159,7 +163,8 @@ def account(title: str, name: str, path: Path, lanes: Lanes, ended: set[int] | N
     have one line more than was noted.
     """
     wait_until(lambda: not lanes.alive())
-    accepted = lanes.accepted()
+    notes = lanes.notes()
+    accepted = {lane: count for lane, (count, _, _) in notes.items()}
     with disklog_mp.open(name, path) as log:  # if its writer was killed, this starts another
         log.log(b"the end")
         log.flush()  # that, and what stands before it
@@ -184,13 +189,17 @@ def account(title: str, name: str, path: Path, lanes: Lanes, ended: set[int] | N
         beyond,
         pages,
         len({lane.partition("-")[0] for lane in accepted}),
+        max(first for _, first, _ in notes.values()) / 1e9,
+        max(longest for _, _, longest in notes.values()) / 1e9,
     )
     lanes.tell(
         f"{title}: {it.accepted:,} accepted, {it.found:,} found ({it.beyond} beyond, of the killed), "
-        f"0 lost, 0 doubled, 0 out of order; {it.workers} workers, {it.killed} killed; {it.pages} pages"
+        f"0 lost, 0 doubled, 0 out of order; {it.workers} workers, {it.killed} killed; {it.pages} pages; "
+        f"a worker's first call up to {1000 * it.first:,.0f} ms, the others up to {1000 * it.longest:,.0f} ms"
     )
     assert it.found - it.accepted == beyond
     assert it.pages > ROLLS, "too little was logged for that many rolls"
+    assert it.longest < PATIENCE + UNSCHEDULED, "a call took longer than the handler is to wait"
     return it
 
 

@@ -164,7 +164,7 @@ def test_threads_of_a_worker_that_is_killed_lose_nothing(
 ) -> None:
     """All tasks run in one process: that is killed, with the tasks of its four threads."""
     send(environment)
-    for _ in range(max(1, round(SECONDS / 3))):
+    for _ in range(max(1, round(SECONDS / 2))):
         server = celery("--pool", "threads")
         wait_until(lanes.busy, 30)
         time.sleep(1)
@@ -262,7 +262,7 @@ def test_without_a_log_the_tasks_are_done(
     environment["LOG"] = json.dumps({"name": name})
     send(environment, 8)
     server = celery()
-    wait_until(lambda: sum(lanes.accepted().values()) > 100, 30)
+    wait_until(lambda: sum(count for count, _, _ in lanes.notes().values()) > 100, 30)
     stop(server)
 
     assert f"no log {name!r} is open" in server.said()

@@ -47,7 +47,7 @@ def test_an_executor_whose_workers_are_killed_loses_nothing(
     """A ProcessPoolExecutor breaks when a worker is killed, and ends the others: another takes its place."""
     context = multiprocessing.get_context(method)
     arguments = (str(lanes.directory), name, path)
-    for _ in range(max(1, round(SECONDS / 2))):
+    for _ in range(max(1, round(SECONDS))):
         with ProcessPoolExecutor(4, context, initializer=start, initargs=arguments) as executor:
             futures: list[Future[int]] = [executor.submit(task, TASK) for _ in range(40)]
             wait_until(lanes.busy, 20)

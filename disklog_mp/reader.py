@@ -18,7 +18,7 @@ from disklog_mp.errors import CorruptPageError, PageNotFoundError, PageRetiredEr
 from disklog_mp.page import Damage, Page, report
 
 CLOCK_SLACK = 60 * 10**9  # ns that the clocks of producers and writer may differ by
-LOOK = 0.1  # longest sleep without another look, seconds
+LOOK, LONGEST_LOOK = 0.1, 0.5  # seconds to another look without a bell: at first, and when it is quiet
 FIRST_PAGE_POLL = 0.02
 LIST_POLL = (0.1, 3.2)  # looks for a page other than the next one: at first, and when it is quiet
 
@@ -297,10 +297,10 @@ class Reader:
             for record in stream:
                 yield record
                 last = time.monotonic()
-            patience = LOOK if timeout is None else min(LOOK, last + timeout - time.monotonic())
+            patience = math.inf if timeout is None else last + timeout - time.monotonic()
             if patience <= 0:
                 return
-            stream.wait(patience)
+            stream.rest(patience)
 
 
 class Stream:
@@ -315,6 +315,7 @@ class Stream:
         self._frames: Frames | None = None
         self._given_back: Record | None = None
         self._bell = 0
+        self._look = LOOK
         self._next_list, self._list_poll = 0.0, LIST_POLL[0]
 
     def __iter__(self) -> Iterator[Record]:
@@ -335,6 +336,7 @@ class Stream:
                 problem = error
             yield from self._frames
             if self._page.extend(self._frames):
+                self._look = LOOK
                 continue
             if problem is not None:
                 try:
@@ -372,7 +374,7 @@ class Stream:
     def _enter(self, page: Page) -> None:
         if self._page is not None:
             self._page.close()
-        self._page = page
+        self._page, self._look = page, LOOK
         # The page before may be one whose end the cursor was behind.
         self._frames = page.frames(page.first_number, self._wanted.position if self._wanted else 0)
 
@@ -426,6 +428,11 @@ class Stream:
     def give_back(self, record: Record) -> None:
         """Make the record that came last the next one again."""
         self._given_back = record
+
+    def rest(self, at_most: float = math.inf) -> None:
+        """Sleep until there may be more; longer each time there was not."""
+        self.wait(min(self._look, at_most))
+        self._look = min(2 * self._look, LONGEST_LOOK)
 
     def wait(self, seconds: float) -> None:
         """Sleep until there may be more, at most so long."""

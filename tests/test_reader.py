@@ -36,7 +36,7 @@ from disklog_mp import (
 )
 from disklog_mp._directory import Directory
 from disklog_mp._page_writer import PageWriter
-from disklog_mp.reader import CLOCK_SLACK, Stream
+from disklog_mp.reader import CLOCK_SLACK, LONGEST_LOOK, LOOK, Stream
 
 SHARED = [HealthCheck.function_scoped_fixture]  # each example writes the log anew
 
@@ -681,6 +681,23 @@ class TestFollow:
             clock += 0.1
 
         assert listed < 40
+
+    def test_a_follower_sleeps_longer_each_time_there_was_nothing(
+        self, path: Path, live: "Live", monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And no longer than at first once there is something, in the page or in another."""
+        live.log(1)
+        stream = Stream(Reader(path), None)
+        slept: list[float] = []
+        monkeypatch.setattr(stream, "wait", slept.append)
+        for count in (1, 0, 0, 0, 0, 0, 1, 0, 3, 0):
+            live.log(count)
+            list(stream)
+            stream.rest()
+        stream.rest(0.01)
+
+        low, high = LOOK, LONGEST_LOOK
+        assert [low, 2 * low, 4 * low, high, high, high, low, 2 * low, low, 2 * low, 0.01] == slept
 
 
 class Live:

@@ -19,8 +19,6 @@ from disklog_mp.cli._times import to_moment
 from disklog_mp.errors import PageRetiredError
 from disklog_mp.reader import Cursor, Reader, Stream
 
-FOLLOW_WAIT = 0.1
-
 OUTPUT_OPTIONS = (
     click.option("--raw", is_flag=True, help="The records' bytes, a newline after each."),
     click.option("-0", "--null", is_flag=True, help="With --raw: a NUL byte after each."),
@@ -181,7 +179,7 @@ def _follow(
             _save_cursor(cursor_file, place)
         if not follow:
             return missed
-        stream.wait(FOLLOW_WAIT)
+        stream.rest()
 
 
 def _format(how: dict[str, Any]) -> Format:

@@ -15,6 +15,7 @@ import disklog_mp
 from bench.calls import histogram, percentiles
 from bench.logs import a_directory, a_log, cpu_of, settle
 from bench.measure import OURS, Benchmark, Limit, Row, Setting, Value
+from bench.standing import ROUND, TO_REST
 from disklog_mp.cli import _bench_work
 from disklog_mp.cli._bench_work import Gate
 
@@ -147,9 +148,9 @@ def follow_at_rest(setting: Setting) -> Value:
     """Processor time of writer and follower together while nothing is logged, in percent of one core."""
     with a_log(setting) as log, a_follower(log) as (follower, pipe):
         writer = log.stats().writer_pid
-        time.sleep(0.5)  # for both to come to rest
+        time.sleep(TO_REST)
         before, began = (cpu_of(follower.pid), cpu_of(writer)), time.monotonic()
-        time.sleep(2 * setting.seconds)
+        time.sleep(ROUND * setting.seconds)
         passed = time.monotonic() - began
         reading, writing = cpu_of(follower.pid) - before[0], cpu_of(writer) - before[1]
         log.log(END)

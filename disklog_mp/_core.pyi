@@ -125,6 +125,7 @@ class Ring(Mapping):
     sync_wanted: int
     roll_wanted: int
     parked: int
+    bell: int
     barrier: int
     heartbeat: int
     halted: int
@@ -166,12 +167,13 @@ class Ring(Mapping):
         """The first unclaimed position at or after this one."""
 
     def is_closed(self) -> bool: ...
-    def park(self, position: int, seconds: float, slice: float = 0.1, /) -> bool:
+    def park(self, position: int, seconds: float, slice: float = 0.1, bell: int = ..., /) -> bool:
         """Sleep until something is committed at the position or wake() is called (False), or the time is over
         (True).  Every `slice` seconds it looks for a bell that was lost, and shows that the writer lives.
+        A wake() after `bell` had that value counts.
         """
 
-    def doze(self, seconds: float, /) -> None:
+    def doze(self, seconds: float, bell: int = ..., /) -> None:
         """Sleep so long, or until wake() is called: no producer rings."""
 
     def wake(self) -> None: ...

@@ -59,19 +59,19 @@ class Pace:
         """Note that nothing is claimed."""
         self._looks = 0
 
-    def rest(self, ring: _core.Ring, position: int, at_most: float, is_due: bool) -> None:
-        """Sleep until something may have been committed at the position, or it is time for chores, or so many
-        seconds have passed; not for long if something `is_due`.
+    def rest(self, ring: _core.Ring, position: int, bell: int, at_most: float, is_due: bool) -> None:
+        """Sleep until something may have been committed at the position, or somebody has rung since `bell`,
+        or it is time for chores, or so many seconds have passed; not for long if something `is_due`.
         """
         if self._looks:
             time.sleep(self._to_next_look())
             return
         self._rests += 1
         if self._rests <= NAPS:
-            ring.doze(self._nap)
+            ring.doze(self._nap, bell)
             return
         park = PARKS[-1] if is_due else next(park for park in PARKS if self._rests > park.after)
-        if not ring.park(position, max(0.0, min(park.seconds, at_most)), park.look):
+        if not ring.park(position, min(park.seconds, at_most), park.look, bell):
             self._rests = min(self._rests, NAPS)
 
     def _to_next_look(self) -> float:

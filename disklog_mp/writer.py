@@ -382,7 +382,10 @@ class Writer:
         `alive()` is called now and then while all is well, at the least `every` so many seconds.
         """
         self._sign_of_life = every
+        if isinstance(stopping, StopSignals):
+            stopping.tell = self._wake
         while True:
+            bell = self.ring.bell  # before any look at what there is to do
             try:
                 moved = self._drain()
             except OSError as error:
@@ -407,7 +410,10 @@ class Writer:
                 if self._leave(now):
                     return
                 continue
-            self._rest()
+            self._rest(bell)
+
+    def _wake(self) -> None:
+        self.ring.wake()
 
     def _sync_if_wanted(self) -> None:
         if min(self.ring.sync_wanted, self.pages.position) <= self.ring.durable:
@@ -521,14 +527,14 @@ class Writer:
             self.troubles.say(f"process {slot.pid} held up the log for {limit:g} s: killed")
             self._held_since = now
 
-    def _rest(self) -> None:
+    def _rest(self, bell: int) -> None:
         if self._gathering:
             return
         if self._back_off:
             time.sleep(min(self._back_off, LONGEST_WAIT))
         else:
-            at_most = min(self._sign_of_life, self._to_next_roll())
-            self._pace.rest(self.ring, self.pages.position, at_most, self._has_something_due())
+            at_most = max(CHORES, min(self._sign_of_life, self._to_next_roll()))
+            self._pace.rest(self.ring, self.pages.position, bell, at_most, self._has_something_due())
 
     def _to_next_roll(self) -> float:
         """Return seconds until the page being written is old enough to be sealed."""
@@ -536,10 +542,10 @@ class Writer:
         return math.inf if age is None or pages.is_empty() else age - pages.age()
 
     def _has_something_due(self) -> bool:
-        """True if a sync is to come, or another attempt at what failed, or the end."""
+        """True if a sync is to come, or another attempt at what failed, or room for more, or the end."""
         to_sync = self._interval is not None and self.ring.durable < self.pages.position
         again = self._syncer.has_failed() or self.pages.retire_error is not None
-        return to_sync or again or not self._is_wanted()
+        return to_sync or again or bool(self.ring.halted) or not self._is_wanted()
 
     def _is_wanted(self) -> bool:
         """False if this writer was started for producers that are all gone."""
@@ -874,18 +880,29 @@ def _found(recovered: Recovered) -> _repair.Repair:
     )
 
 
+class StopSignals:
+    """Called, says whether the writer was asked to end."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.tell: Callable[[], None] = lambda: None  # called when it is
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    def ask(self, *_: object) -> None:
+        """Handle a signal."""
+        self.asked = True
+        self.tell()
+
+
 @contextmanager
-def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """SIGTERM and SIGINT ask the writer to end in good order.  Yields the question whether they came."""
-    asked = False
-
-    def ask(*_: object) -> None:
-        nonlocal asked
-        asked = True
-
-    former = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+def stop_on_signals() -> Iterator[StopSignals]:
+    """SIGTERM and SIGINT ask the writer to end in good order."""
+    signals = StopSignals()
+    former = {number: signal.signal(number, signals.ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield lambda: asked
+        yield signals
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

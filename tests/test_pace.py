@@ -1,15 +1,18 @@
 """How long the writer rests.
 
-The ring is a double that keeps what it was asked for: a clock would tell of the machine's load.
+The ring is mostly a double that keeps what it was asked for: a clock would tell of the machine's load.
 """
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from disklog_mp import _core, _pace
-from disklog_mp._pace import LONGEST_NAP, LOOKS, MUCH, NAP, NAPS, PARKS, ROOM, Pace
+from disklog_mp._options import Options
+from disklog_mp._pace import LONGEST_NAP, LOOKS, MUCH, NAP, NAPS, PARKS, ROOM, Pace, Park
+from disklog_mp.writer import StopSignals, Writer
 
 CAPACITY = 1 << 20
 
@@ -22,10 +25,10 @@ class Asked:
         self.parks: list[tuple[float, float]] = []
         self.rung = False
 
-    def doze(self, seconds: float) -> None:
+    def doze(self, seconds: float, bell: int) -> None:
         self.naps.append(seconds)
 
-    def park(self, position: int, seconds: float, look: float) -> bool:
+    def park(self, position: int, seconds: float, look: float, bell: int) -> bool:
         self.parks.append((seconds, look))
         return not self.rung
 
@@ -36,7 +39,7 @@ def asked() -> Asked:
 
 
 def rest(pace: Pace, asked: Asked, *, at_most: float = 1e9, is_due: bool = False) -> None:
-    pace.rest(cast("_core.Ring", asked), 0, at_most, is_due)
+    pace.rest(cast("_core.Ring", asked), 0, 7, at_most, is_due)
 
 
 def naps(pace: Pace, asked: Asked, length: int, times: int) -> list[float]:
@@ -103,8 +106,6 @@ def test_what_is_due_or_limited_is_not_slept_through(asked: Asked) -> None:
     for _ in range(100):
         rest(pace, asked, at_most=0.5)
     assert 0.5 == asked.parks[-1][0]
-    rest(pace, asked, at_most=-1.0)
-    assert 0.0 == asked.parks[-1][0]
 
 
 def test_a_claim_that_is_not_committed_is_looked_at_less_and_less_often(
@@ -122,3 +123,21 @@ def test_a_claim_that_is_not_committed_is_looked_at_less_and_less_often(
     rest(pace, asked)
     assert [NAP] == asked.naps
     assert [] == asked.parks
+
+
+@pytest.mark.parametrize("naps", [0, 1])
+def test_a_signal_between_the_last_look_and_the_sleep_is_not_slept_through(
+    name: str, path: Path, monkeypatch: pytest.MonkeyPatch, naps: int
+) -> None:
+    """It comes right after the writer has seen that it is not to end, and would park, or nap."""
+    monkeypatch.setattr(_pace, "NAPS", naps)
+    monkeypatch.setattr(_pace, "NAP", 3600.0)
+    monkeypatch.setattr(_pace, "PARKS", (Park(0, 3600.0, 3600.0),))
+
+    class Late(StopSignals):
+        def __call__(self) -> bool:
+            asked = self.asked
+            self.ask()
+            return asked
+
+    Writer(name, path, Options(ring_bytes=1 << 14, linger=None)).run(Late())

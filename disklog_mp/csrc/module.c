@@ -480,6 +480,7 @@ static PyGetSetDef ring_getset[] = {
     CONTROL("sync_wanted", WORD64(sync_wanted)),
     CONTROL("roll_wanted", WORD64(roll_wanted)),
     CONTROL("parked", WORD32(parked)),
+    CONTROL("bell", WORD32(bell)),
     CONTROL("barrier", WORD32(barrier)),
     CONTROL("heartbeat", WORD64(heartbeat)),
     CONTROL("halted", WORD32(halted)),
@@ -562,38 +563,40 @@ static PyObject *ring_is_closed(PyObject *self, PyObject *unused)
     return PyBool_FromLong(dl_is_closed(ring, atomic_load(&ring->control->released)));
 }
 
-/* Sleep until a producer rings (False) or the time is over (True).  The bell is read before `parked` is set:
- * one rung in between is not slept through.  A producer killed between taking `parked` and ringing is noticed
- * at the end of a slice; as long as nobody took it there is nothing to look at. */
+/* Sleep until a producer rings (False) or the time is over (True).  `bell` is what it was before the caller
+ * looked whether there is anything to do, or is read before `parked` is set: one rung since then is not slept
+ * through.  A producer killed between taking `parked` and ringing is noticed at the end of a slice; as long as nobody
+ * took it there is nothing to look at, but for a signal that came just before the sleep. */
 static PyObject *ring_park(PyObject *self, PyObject *args)
 {
     unsigned long long position;
     double seconds, slice = 0.1;
-    if (!PyArg_ParseTuple(args, "Kd|d", &position, &seconds, &slice))
-        return NULL;
     struct dl_ring *ring = ring_of(self);
-    uint32_t bell = atomic_load(&ring->control->bell);
+    unsigned int bell = atomic_load(&ring->control->bell);
+    if (!PyArg_ParseTuple(args, "Kd|dI", &position, &seconds, &slice, &bell))
+        return NULL;
     bool over = false;
     dl_park(ring);
     if (atomic_load(&ring->control->barrier) != 0)
         membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED);
     if (dl_may_sleep(ring, position)) {
         DL_POINT("parked");
-        Py_BEGIN_ALLOW_THREADS
-        while (futex_wait(&ring->control->bell, bell, seconds < slice ? seconds : slice) != 0
-               && errno == ETIMEDOUT && dl_is_parked(ring)) {
-            seconds -= slice;
-            over = seconds <= 0;
-            if (over)
-                break;
-            if (slice >= 0.1) /* in a test's shorter sleep it counts the rounds of chores */
+        for (bool again = true; again && !over;) {
+            Py_BEGIN_ALLOW_THREADS
+            again = futex_wait(&ring->control->bell, bell, seconds < slice ? seconds : slice) != 0
+                    && errno == ETIMEDOUT && dl_is_parked(ring);
+            if (again && slice >= 0.1) /* in a test's shorter sleep it counts the rounds of chores */
                 atomic_store_explicit(&ring->control->heartbeat, wall_read(), memory_order_relaxed);
+            Py_END_ALLOW_THREADS
+            if (PyErr_CheckSignals() != 0) {
+                dl_unpark(ring);
+                return NULL;
+            }
+            seconds -= slice;
+            over = again && seconds <= 0;
         }
-        Py_END_ALLOW_THREADS
         dl_unpark(ring);
     }
-    if (PyErr_CheckSignals() != 0)
-        return NULL;
     return PyBool_FromLong(over);
 }
 
@@ -601,10 +604,10 @@ static PyObject *ring_park(PyObject *self, PyObject *args)
 static PyObject *ring_doze(PyObject *self, PyObject *args)
 {
     double seconds;
-    if (!PyArg_ParseTuple(args, "d", &seconds))
-        return NULL;
     struct dl_ring *ring = ring_of(self);
-    uint32_t bell = atomic_load(&ring->control->bell);
+    unsigned int bell = atomic_load(&ring->control->bell);
+    if (!PyArg_ParseTuple(args, "d|I", &seconds, &bell))
+        return NULL;
     Py_BEGIN_ALLOW_THREADS
     futex_wait(&ring->control->bell, bell, seconds);
     Py_END_ALLOW_THREADS

@@ -273,6 +273,9 @@ CHAIN static ALWAYS_INLINE uint64_t chain(uint64_t state, unsigned char *restric
             return state;
         return crc_few(state, take_few(to, from, length, copying), length);
     }
+    for (; length - at >= 32; at += 32)
+        for (size_t word = at; word < at + 32; word += 8)
+            state = crc_word(state, take_word(copying ? to + word : NULL, from + word, copying));
     for (; length - at >= 8; at += 8)
         state = crc_word(state, take_word(copying ? to + at : NULL, from + at, copying));
 
@@ -346,7 +349,7 @@ static const uint32_t powers[] = {
 };
 
 /* In words.  Below the least, the multiplication costs more than it saves. */
-#define LEAST_FOLD ((size_t)12)
+#define LEAST_FOLD ((size_t)20)
 #define MOST_FOLD ((size_t)385)
 
 /*

@@ -2,7 +2,7 @@
 this file what with.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Self, final
 
 from typing_extensions import Buffer, disjoint_base
@@ -297,11 +297,9 @@ class Frames(Iterator[Any]):
         salt: int,
         records: int = ...,
         payloads: bool = False,
-        more: Callable[[Frames], bool] | None = None,
     ) -> Self:
         """`position` and `number` are those at `offset`; `records` the number behind the page's last
-        record, if that is known.  `more` is called at the end and may move that on: True if it did, else
-        the iterator has ended for good.
+        record, if that is known.
         """
 
     def __iter__(self) -> Self: ...

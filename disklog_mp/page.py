@@ -7,9 +7,10 @@ after its file was removed.
 from __future__ import annotations
 
 import bisect
+import itertools
 import operator
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 from disklog_mp import _page_format
 from disklog_mp._core import GRANULE, Frames, Mapping, Record, census
@@ -201,14 +202,7 @@ class Page:
 
     # -- records -----------------------------------------------------------------------------------------
 
-    def frames(
-        self,
-        number: int | None = None,
-        position: int = 0,
-        *,
-        payloads: bool = False,
-        more: Callable[[Frames], bool] | None = None,
-    ) -> Frames:
+    def frames(self, number: int | None = None, position: int = 0, *, payloads: bool = False) -> Frames:
         """Return the core's iterator, at the record of that number (and at or behind that position)."""
         at_number, offset = self._checkpoints[0]
         if number is not None:
@@ -226,7 +220,6 @@ class Page:
             self._header.salt,
             self.end_number(),
             payloads,
-            more,
         )
         if (number is not None and number > at_number) or position:
             frames.seek(min(number or 0, ALL), position)
@@ -268,11 +261,21 @@ class Page:
             self._on_damage(damage)
 
     def __iter__(self) -> Iterator[Record]:
-        return self.frames(more=self.extend)
+        return self._iterate(self.frames())
 
     def payloads(self) -> Iterator[bytes]:
         """Iterate the records' bytes alone: the fast path."""
-        return self.frames(payloads=True, more=self.extend)
+        return self._iterate(self.frames(payloads=True))
+
+    def _iterate(self, frames: Frames) -> Iterator[Any]:
+        # The chain takes records from the core itself; a generator in between would cost as much as reading.
+        return itertools.chain.from_iterable(self._runs(frames))
+
+    def _runs(self, frames: Frames) -> Iterator[Frames]:
+        """Give the iterator out for as long as it was moved on."""
+        yield frames
+        while self.extend(frames):
+            yield frames
 
     def __len__(self) -> int:
         if self.sealed:
@@ -339,7 +342,8 @@ class Page:
         )
 
     def _between(self, start: int, stop: int) -> Iterator[Record]:
-        for record in self.frames(self.first_number + start, more=self.extend):
+        frames = self.frames(self.first_number + start)
+        for record in self._iterate(frames):
             if record.number >= self.first_number + stop:
                 return
             yield record

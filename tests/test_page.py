@@ -5,6 +5,7 @@ import logging
 import os
 import pickle
 import struct
+import weakref
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -350,16 +351,29 @@ class TestLive:
             assert [] == list(payloads)
             assert [b"1", b"2"] == [record.data for record in records]
 
-    def test_an_error_where_more_was_looked_for_is_raised_once(self, path: Path, pages: PageWriter) -> None:
+    def test_an_iterator_kept_by_whom_the_page_tells_of_damage_is_collected(
+        self, path: Path, pages: PageWriter
+    ) -> None:
         source = Source()
-        source.log(b"0")
+        for i in range(10):
+            source.log(b"%d" % i)
         source.move(pages)
-        with open_page(path) as page:
-            frames = page.frames(payloads=True, more=lambda _: 1 // 0 > 0)
-            assert b"0" == next(frames)
-            with pytest.raises(ZeroDivisionError):
-                next(frames)
-            assert [] == list(frames)
+
+        class Holder:
+            def __init__(self) -> None:
+                self.page = Page(page_path(path), on_damage=self.note)
+                self.records, self.payloads = iter(self.page), self.page.payloads()
+                next(self.records), next(self.payloads)
+
+            def note(self, damage: Damage) -> None:
+                raise AssertionError(damage)
+
+        holders = [Holder() for _ in range(20)]
+        weak = [weakref.ref(holder) for holder in holders]
+        del holders
+        gc.collect()
+
+        assert {None} == {reference() for reference in weak}
 
     def test_readers_do_not_see_each_other(self, path: Path, pages: PageWriter) -> None:
         """Several pages, iterators and indexes at different places of one file."""

@@ -1553,7 +1553,6 @@ typedef struct {
     uint32_t seed;
     int payloads; /* give bytes, not Records */
     PyObject *damage; /* list of (offset, length, found, expected) */
-    PyObject *more; /* asked at the end whether that was moved on; NULL: it is the end */
     /* inside a group */
     uint64_t group_offset, group_length; /* next inner frame; 0 length: not inside */
     const uint8_t *group;
@@ -1564,13 +1563,13 @@ static PyTypeObject *mapping_type;
 
 static PyObject *frames_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"mapping", "offset",  "end",      "position", "number",
-                            "salt",    "records", "payloads", "more",     NULL};
-    PyObject *mapping, *more = NULL;
+    static char *names[] = {"mapping", "offset", "end", "position", "number",
+                            "salt",    "records", "payloads", NULL};
+    PyObject *mapping;
     unsigned long long offset, end, position, number, salt, records = ~0ull;
     int payloads = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!KKKKK|KpO", names, mapping_type, &mapping, &offset,
-                                     &end, &position, &number, &salt, &records, &payloads, &more))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!KKKKK|Kp", names, mapping_type, &mapping, &offset,
+                                     &end, &position, &number, &salt, &records, &payloads))
         return NULL;
     if (offset > end || end > ((Mapping *)mapping)->size || offset % DL_GRANULE != 0) {
         PyErr_Format(PyExc_ValueError, "frames from %llu to %llu are not inside a mapping of %zu bytes",
@@ -1589,10 +1588,6 @@ static PyObject *frames_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     frames->records = records;
     frames->seed = dl_frame_seed(salt);
     frames->payloads = payloads;
-    if (more != Py_None) {
-        Py_IncRef(more);
-        frames->more = more;
-    }
     frames->damage = PyList_New(0);
     if (frames->damage == NULL) {
         Py_DecRef((PyObject *)frames);
@@ -1605,7 +1600,6 @@ static void frames_dealloc(PyObject *self)
 {
     Py_DecRef(((Frames *)self)->mapping);
     Py_DecRef(((Frames *)self)->damage);
-    Py_DecRef(((Frames *)self)->more);
     dl_free_object(self);
 }
 
@@ -1672,24 +1666,6 @@ static PyObject *give(Frames *frames, const struct dl_frame *frame, uint64_t pos
                        position, number);
 }
 
-/* At the end: 1 if it was moved on, 0 if it is the end for good, -1 an exception. */
-static int is_there_more(Frames *frames)
-{
-    PyObject *more = frames->more;
-    if (more == NULL)
-        return 0;
-    Py_IncRef(more);
-    PyObject *answer = PyObject_CallFunction(more, "O", frames);
-    int moved = answer == NULL ? -1 : PyObject_IsTrue(answer);
-    Py_DecRef(answer);
-    if (moved <= 0 && frames->more == more) {
-        frames->more = NULL;
-        Py_DecRef(more);
-    }
-    Py_DecRef(more);
-    return moved;
-}
-
 static PyObject *frames_next(PyObject *self)
 {
     Frames *frames = (Frames *)self;
@@ -1701,10 +1677,7 @@ static PyObject *frames_next(PyObject *self)
                 return give(frames, &frame, frames->group_position + DL_FRAME_HEADER + at);
             frames->group_length = 0;
         }
-        int found = next_frame(frames, &frame);
-        if (found == 0 && is_there_more(frames) > 0)
-            continue;
-        if (found <= 0)
+        if (next_frame(frames, &frame) <= 0)
             return NULL;
         uint64_t position = frames->origin + frames->offset;
         frames->offset += frame.span;

@@ -177,13 +177,11 @@ PyObject *PyImport_GetModuleDict(void);
 #define PyArg_ParseTuple _PyArg_ParseTuple_SizeT
 #define PyArg_ParseTupleAndKeywords _PyArg_ParseTupleAndKeywords_SizeT
 #define Py_BuildValue _Py_BuildValue_SizeT
-#define PyObject_CallFunction _PyObject_CallFunction_SizeT
 #define PyObject_CallMethod _PyObject_CallMethod_SizeT
 
 int PyArg_ParseTuple(PyObject *args, const char *format, ...);
 int PyArg_ParseTupleAndKeywords(PyObject *args, PyObject *kwargs, const char *format, char **names, ...);
 PyObject *Py_BuildValue(const char *format, ...);
-PyObject *PyObject_CallFunction(PyObject *callable, const char *format, ...);
 PyObject *PyObject_CallMethod(PyObject *object, const char *name, const char *format, ...);
 
 /* ---- numbers, text, bytes, containers ----------------------------------------------------------------- */

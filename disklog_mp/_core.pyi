@@ -167,10 +167,22 @@ class Ring(Mapping):
         """The first unclaimed position at or after this one."""
 
     def is_closed(self) -> bool: ...
-    def park(self, position: int, seconds: float, slice: float = 0.1, bell: int = ..., /) -> bool:
+    def park(
+        self,
+        position: int,
+        seconds: float,
+        slice: float = 0.1,
+        bell: int = ...,
+        places: tuple[tuple[bytes, int, int], ...] = ...,
+        pidfds: bytes = ...,
+        /,
+    ) -> bool:
         """Sleep until something is committed at the position or wake() is called (False), or the time is over
-        (True).  Every `slice` seconds it looks for a bell that was lost, and shows that the writer lives.
-        A wake() after `bell` had that value counts.
+        (True).  A wake() after `bell` had that value counts.
+
+        Every `slice` seconds it looks for a bell that was lost, shows that the writer lives, and looks
+        whether the places (path, device, inode; two at the most) are still what they were and none of the
+        processes has ended: else False.
         """
 
     def doze(self, seconds: float, bell: int = ..., /) -> None:

@@ -155,6 +155,11 @@ class Directory:
         os.stat(self.path)
         return False
 
+    def place(self) -> _files.Place:
+        """Return where the locked directory's lock is to be found."""
+        assert self._lock is not None
+        return _files.place_of(self._lock.fd, os.path.join(self.path, LOCK))
+
     def note(self, text: str, rings: str = "") -> None:
         """Leave "pid name", and where the ring is, in the lock file, for people and error messages."""
         assert self._lock is not None

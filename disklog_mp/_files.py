@@ -206,6 +206,15 @@ KINDS = {
 }
 
 
+Place = tuple[bytes, int, int]  # a path, and device and inode of the file it leads to
+
+
+def place_of(fd: int, path: str) -> Place:
+    """Return the place of an open file, for who watches whether it is still there."""
+    status = os.fstat(fd)
+    return os.fsencode(path), status.st_dev, status.st_ino
+
+
 def describe(status: os.stat_result) -> str:
     """Return what a file is, whose, and who may use it, for error messages."""
     kind = KINDS.get(stat.S_IFMT(status.st_mode), "thing")

@@ -5,9 +5,10 @@ writer's business.
 """
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
-from disklog_mp import _core
+from disklog_mp import _core, _files
 
 NAPS = 6  # before parking: a bell costs a producer more than a nap costs the writer
 NAP = 100e-6  # seconds, the least
@@ -23,11 +24,18 @@ class Park(NamedTuple):
 
     after: int  # rests in a row
     seconds: float  # until the next round of chores
-    look: float  # seconds to a look for a bell that was lost with a killed process, and to a sign of life
+    look: float  # seconds to a look at what rings no bell: who was killed before he could, what is watched
 
 
-# On a processor that had gone to sleep, too, a round of chores takes milliseconds.  The longest look is half
-# the age of a sign of life at which a producer looks closer.
+class Watched(NamedTuple):
+    """What cannot ring: nobody who comes for the log could, if it is not where it is looked for."""
+
+    places: tuple[_files.Place, ...]
+    pidfds: bytes
+
+
+# On a processor that had gone to sleep, too, a round of chores takes milliseconds, a look a tenth of that.
+# It renews the heartbeat: the longest is half the age of that at which a producer looks closer.
 PARKS = (Park(19, 10.0, 0.5), Park(16, 1.0, 0.1), Park(NAPS, 0.1, 0.1))
 # Seconds between two looks at a claim that is not committed, and so many times each.  Most often its owner
 # has lost the processor to others that log: a bell would ring at once, for one of their records, and parking
@@ -59,9 +67,19 @@ class Pace:
         """Note that nothing is claimed."""
         self._looks = 0
 
-    def rest(self, ring: _core.Ring, position: int, bell: int, at_most: float, is_due: bool) -> None:
+    def rest(
+        self,
+        ring: _core.Ring,
+        position: int,
+        bell: int,
+        *,
+        at_most: float,
+        is_due: bool,
+        watched: Callable[[], Watched],
+    ) -> None:
         """Sleep until something may have been committed at the position, or somebody has rung since `bell`,
-        or it is time for chores, or so many seconds have passed; not for long if something `is_due`.
+        or it is time for chores, or so many seconds have passed, or what is watched changed; not for long if
+        something `is_due`.
         """
         if self._looks:
             time.sleep(self._to_next_look())
@@ -71,7 +89,7 @@ class Pace:
             ring.doze(self._nap, bell)
             return
         park = PARKS[-1] if is_due else next(park for park in PARKS if self._rests > park.after)
-        if not ring.park(position, min(park.seconds, at_most), park.look, bell):
+        if not ring.park(position, min(park.seconds, at_most), park.look, bell, *watched()):
             self._rests = min(self._rests, NAPS)
 
     def _to_next_look(self) -> float:

@@ -4,6 +4,7 @@ It knows the name, the access rights and the slots of a ring; what is in it is t
 what to do when there is none is the session's.
 """
 
+import array
 import contextlib
 import errno
 import io
@@ -326,6 +327,11 @@ def is_current(file: RingFile, name: str, ring_dir: str | None) -> bool:
     return (status.st_dev, status.st_ino) == (mine.st_dev, mine.st_ino)
 
 
+def place(file: RingFile, name: str, ring_dir: str | None) -> _files.Place:
+    """Return where this ring is to be found."""
+    return _files.place_of(file.fd, ring_path(name, ring_dir))
+
+
 def is_replaced(file: RingFile, name: str, ring_dir: str | None) -> bool:
     """True if the name leads to another ring; not if it is gone, which its writer puts right."""
     return os.path.exists(ring_path(name, ring_dir)) and not is_current(file, name, ring_dir)
@@ -356,6 +362,7 @@ def take_slot(file: RingFile, who: Identity, since: int) -> int:
     if file.ring.slots(_core.SLOT_DETACHED, 1):
         file.ring.wake()
         raise SlotsReturnedError(_core.SLOTS)
+    file.ring.wake()  # some may have died a moment ago
     raise TooManyProducersError(_core.SLOTS)
 
 
@@ -482,6 +489,10 @@ class Witnesses:
         except OSError:
             os.close(pidfd)
             raise
+
+    def pidfds(self) -> bytes:
+        """Return the pidfds of those seen alive, as C integers."""
+        return array.array("i", [pidfd for pidfd in self._pidfds.values() if pidfd >= 0]).tobytes()
 
     def kill(self, slot: Slot) -> bool:
         """Kill the process that owns the slot; True if there was one to kill.

@@ -86,6 +86,10 @@ class Troubles:
                 self.say(said)
                 self._show()
 
+    def are_there(self) -> bool:
+        """True if there is any now."""
+        return bool(self._met)
+
     def note(self, text: str) -> None:
         """Show what is no error but must be known, until there is trouble and its end."""
         with self._lock:

@@ -20,7 +20,7 @@ from disklog_mp._closer import Closer
 from disklog_mp._directory import Directory
 from disklog_mp._files import REAL, Files
 from disklog_mp._options import Options, group_id, parse_duration
-from disklog_mp._pace import Pace
+from disklog_mp._pace import Pace, Watched
 from disklog_mp._page_format import POSITION_MAX
 from disklog_mp._page_writer import NO_LIMIT, PageWriter, Recovered
 from disklog_mp._syncer import Syncer
@@ -29,6 +29,7 @@ from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiv
 
 SEGMENT = 4 << 20  # bytes written with one call at the most
 GATHER = 100e-6  # seconds for others who want a sync, too, to say so: one serves all
+CROWD = 5  # so many producers that there may be such others
 CHORES = 0.05
 LOOK = 1.0  # between two looks at what others may have done to directory and ring
 REAP = 0.1  # between two looks at who left, and who is alive; that longer with many producers
@@ -415,15 +416,16 @@ class Writer:
     def _wake(self) -> None:
         self.ring.wake()
 
-    def _sync_if_wanted(self) -> None:
-        if min(self.ring.sync_wanted, self.pages.position) <= self.ring.durable:
-            self._gathering = False
-        elif self._gathering or self._attached < 2 or self._syncer.is_busy():
-            self._gathering = False
-            self._syncer.start(self.pages.sync_job)
-        else:
+    def _sync_if_wanted(self, gather: float = GATHER) -> None:
+        wanted = min(self.ring.sync_wanted, self.pages.position) > self.ring.durable
+        alone = self._attached < CROWD or self._syncer.is_busy()
+        if wanted and gather and not (self._gathering or alone):
             self._gathering = True  # what is written until the next look is in it, too
-            time.sleep(GATHER)
+            time.sleep(gather)
+            return
+        self._gathering = False
+        if wanted:
+            self._syncer.start(self.pages.sync_job)
 
     def _drain(self) -> bool:
         """Write one segment; False if there is nothing to do at once.  Raises OSError, and then the same can
@@ -533,18 +535,31 @@ class Writer:
         if self._back_off:
             time.sleep(min(self._back_off, LONGEST_WAIT))
         else:
-            at_most = max(CHORES, min(self._sign_of_life, self._to_next_roll()))
-            self._pace.rest(self.ring, self.pages.position, bell, at_most, self._has_something_due())
+            self._pace.rest(
+                self.ring,
+                self.pages.position,
+                bell,
+                at_most=max(CHORES, min(self._sign_of_life, self._to_next_roll())),
+                is_due=self._has_something_due(),
+                watched=self._watched,
+            )
+
+    def _watched(self) -> Watched:
+        places = self._directory.place(), _ring.place(self._file_(), self.name, self.ring_dir)
+        return Watched(places, self._witnesses.pidfds())
 
     def _to_next_roll(self) -> float:
-        """Return seconds until the page being written is old enough to be sealed."""
+        """Return seconds until the page being written is old enough to be sealed, or that is tried again."""
         age, pages = self.options.page_age, self.pages
-        return math.inf if age is None or pages.is_empty() else age - pages.age()
+        if age is None or pages.is_empty():
+            return math.inf
+        left = age - pages.age()
+        return left if left > -LOOK else LOOK
 
     def _has_something_due(self) -> bool:
         """True if a sync is to come, or another attempt at what failed, or room for more, or the end."""
         to_sync = self._interval is not None and self.ring.durable < self.pages.position
-        again = self._syncer.has_failed() or self.pages.retire_error is not None
+        again = self._syncer.has_failed() or self.troubles.are_there()
         return to_sync or again or bool(self.ring.halted) or not self._is_wanted()
 
     def _is_wanted(self) -> bool:
@@ -584,17 +599,17 @@ class Writer:
         if due and ring.durable < pages.position:
             self._last_sync = now
             self._syncer.start(pages.sync_job)
-        self._sync_if_wanted()  # here too: under full load there is no rest
+        self._sync_if_wanted(gather=0)  # here too: under full load there is no rest
         again = pages.retire_error is not None and now >= self._next_look
         if (again or options.keep_age is not None) and self._retire():
             self._publish_books()
         ring.page_bytes = pages.total_bytes()
         self._halt()  # retention may have made room
         if now >= self._next_reap:
-            self._attached = attached = self._reap()
+            before, self._attached = self._attached, self._reap()
             self._next_free = now + REAP
-            self._next_reap = now + max(REAP, attached * 0.0005)
-            if attached:
+            self._next_reap = now + max(REAP, self._attached * 0.0005)
+            if before or self._attached:
                 self._last_used = now
         elif now >= self._next_free:
             self._next_free = now + REAP

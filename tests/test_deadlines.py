@@ -57,7 +57,8 @@ class Asked:
         self._patch = pytest.MonkeyPatch()
         self._count(time, "sleep", lambda seconds: seconds)
         self._count(_core.Mapping, "wait", lambda ring, offset, seen, seconds: seconds)
-        self._count(_core.Ring, "park", lambda ring, position, seconds: seconds)
+        self._count(_core.Ring, "park", lambda ring, position, seconds, *_: seconds)
+        self._count(_core.Ring, "doze", lambda ring, seconds, *_: seconds)
         self._count(_writer_process, "_is_readable", lambda fd, deadline: deadline - time.monotonic())
         pause = asyncio.sleep
 

@@ -11,7 +11,7 @@ import pytest
 
 from disklog_mp import _core, _pace
 from disklog_mp._options import Options
-from disklog_mp._pace import LONGEST_NAP, LOOKS, MUCH, NAP, NAPS, PARKS, ROOM, Pace, Park
+from disklog_mp._pace import LONGEST_NAP, LOOKS, MUCH, NAP, NAPS, PARKS, ROOM, Pace, Park, Watched
 from disklog_mp.writer import StopSignals, Writer
 
 CAPACITY = 1 << 20
@@ -28,7 +28,7 @@ class Asked:
     def doze(self, seconds: float, bell: int) -> None:
         self.naps.append(seconds)
 
-    def park(self, position: int, seconds: float, look: float, bell: int) -> bool:
+    def park(self, position: int, seconds: float, look: float, bell: int, *watched: object) -> bool:
         self.parks.append((seconds, look))
         return not self.rung
 
@@ -39,7 +39,8 @@ def asked() -> Asked:
 
 
 def rest(pace: Pace, asked: Asked, *, at_most: float = 1e9, is_due: bool = False) -> None:
-    pace.rest(cast("_core.Ring", asked), 0, 7, at_most, is_due)
+    ring = cast("_core.Ring", asked)
+    pace.rest(ring, 0, 7, at_most=at_most, is_due=is_due, watched=lambda: Watched((), b""))
 
 
 def naps(pace: Pace, asked: Asked, length: int, times: int) -> list[float]:

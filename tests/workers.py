@@ -6,7 +6,7 @@ import time
 from multiprocessing.synchronize import Barrier
 
 import disklog_mp
-from disklog_mp import _core, _ring, writer
+from disklog_mp import _core, _pace, _ring, writer
 from disklog_mp._options import Options
 
 MAP_OFFSET = 8192 + 4096 * 64
@@ -65,6 +65,12 @@ def log_five_and_wait(name: str, logged: Barrier, leave: Barrier) -> None:
         log.log(b"theirs")
         logged.wait(60)
         leave.wait(60)
+
+
+def write_log_asleep(name: str, path: str, options: Options) -> None:
+    """Be a writer that soon does its chores only when it is woken, by a bell or by what it watches."""
+    _pace.NAPS, _pace.PARKS = 0, (_pace.Park(3, 3600.0, 0.05), _pace.Park(0, 0.1, 0.1))
+    write_log(name, path, options)
 
 
 def write_log(name: str, path: str, options: Options) -> None:

@@ -7,10 +7,12 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -563,17 +565,71 @@ static PyObject *ring_is_closed(PyObject *self, PyObject *unused)
     return PyBool_FromLong(dl_is_closed(ring, atomic_load(&ring->control->released)));
 }
 
-/* Sleep until a producer rings (False) or the time is over (True).  `bell` is what it was before the caller
- * looked whether there is anything to do, or is read before `parked` is set: one rung since then is not slept
- * through.  A producer killed between taking `parked` and ringing is noticed at the end of a slice; as long as nobody
- * took it there is nothing to look at, but for a signal that came just before the sleep. */
+/* What a sleeping writer looks at besides: paths that lead to files it has open, and processes. */
+#define WATCHED 2
+struct watched {
+    int count;
+    struct {
+        const char *path;
+        unsigned long long device, inode;
+    } places[WATCHED];
+    struct pollfd *processes;
+    nfds_t process_count;
+};
+
+static int parse_watched(PyObject *places, const char *pidfds, Py_ssize_t length, struct watched *watched)
+{
+    watched->count = (int)PyTuple_Size(places);
+    watched->process_count = (nfds_t)length / sizeof(int);
+    if (watched->count > WATCHED) {
+        PyErr_Format(PyExc_ValueError, "%d places to watch are more than %d", watched->count, WATCHED);
+        return -1;
+    }
+    for (int i = 0; i < watched->count; i++)
+        if (!PyArg_ParseTuple(PyTuple_GetItem(places, i), "yKK", &watched->places[i].path,
+                              &watched->places[i].device, &watched->places[i].inode))
+            return -1;
+    watched->processes = calloc(watched->process_count + 1, sizeof *watched->processes);
+    if (watched->processes == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (nfds_t i = 0; i < watched->process_count; i++) {
+        memcpy(&watched->processes[i].fd, pidfds + i * sizeof(int), sizeof(int));
+        watched->processes[i].events = POLLIN;
+    }
+    return 0;
+}
+
+/* Does a path lead elsewhere now, or has a process ended? */
+static bool has_changed(struct watched *watched)
+{
+    for (int i = 0; i < watched->count; i++) {
+        struct stat now;
+        if (lstat(watched->places[i].path, &now) != 0 || now.st_dev != watched->places[i].device
+            || now.st_ino != watched->places[i].inode)
+            return true;
+    }
+    return watched->process_count != 0 && poll(watched->processes, watched->process_count, 0) > 0;
+}
+
+/* Sleep until a producer rings, or what is watched changes (False), or the time is over (True).  `bell` is
+ * what it was before the caller looked whether there is anything to do, or is read before `parked` is set: one
+ * rung since then is not slept through.  A producer killed between taking `parked` and ringing is noticed at
+ * the end of a slice, as what is watched is, and a signal that came just before the sleep. */
 static PyObject *ring_park(PyObject *self, PyObject *args)
 {
     unsigned long long position;
     double seconds, slice = 0.1;
     struct dl_ring *ring = ring_of(self);
     unsigned int bell = atomic_load(&ring->control->bell);
-    if (!PyArg_ParseTuple(args, "Kd|dI", &position, &seconds, &slice, &bell))
+    PyObject *places = NULL;
+    const char *pidfds = NULL;
+    Py_ssize_t length = 0;
+    struct watched watched = {.processes = NULL};
+    if (!PyArg_ParseTuple(args, "Kd|dIO!y#", &position, &seconds, &slice, &bell, &PyTuple_Type, &places, &pidfds,
+                          &length)
+        || (places != NULL && parse_watched(places, pidfds, length, &watched) != 0))
         return NULL;
     bool over = false;
     dl_park(ring);
@@ -584,19 +640,19 @@ static PyObject *ring_park(PyObject *self, PyObject *args)
         for (bool again = true; again && !over;) {
             Py_BEGIN_ALLOW_THREADS
             again = futex_wait(&ring->control->bell, bell, seconds < slice ? seconds : slice) != 0
-                    && errno == ETIMEDOUT && dl_is_parked(ring);
+                    && errno == ETIMEDOUT && dl_is_parked(ring) && !has_changed(&watched);
             if (again && slice >= 0.1) /* in a test's shorter sleep it counts the rounds of chores */
                 atomic_store_explicit(&ring->control->heartbeat, wall_read(), memory_order_relaxed);
             Py_END_ALLOW_THREADS
-            if (PyErr_CheckSignals() != 0) {
-                dl_unpark(ring);
-                return NULL;
-            }
             seconds -= slice;
             over = again && seconds <= 0;
+            again = again && PyErr_CheckSignals() == 0;
         }
         dl_unpark(ring);
     }
+    free(watched.processes);
+    if (PyErr_Occurred() != NULL || PyErr_CheckSignals() != 0)
+        return NULL;
     return PyBool_FromLong(over);
 }
 

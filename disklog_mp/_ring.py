@@ -62,7 +62,12 @@ def start_ticks(pid: int) -> int | None:
 def _is_running(pid: int, start: int) -> bool:
     """True if the process of that pid and start is there, and not a zombie."""
     told = _process_status(pid)
-    return bool(told) and int(told[19]) == start and told[0] not in (b"Z", b"X")
+    return not _is_over(told) and int(told[19]) == start
+
+
+def _is_over(told: list[bytes]) -> bool:
+    """True if there is no process, or only what nobody has reaped of it."""
+    return told[:1] in ([], [b"Z"], [b"X"])
 
 
 def is_stopped(pid: int) -> bool:
@@ -192,7 +197,7 @@ def tidy(name: str, ring_dir: str | None) -> None:
         stem, _, pid = entry.rpartition(".")
         if stem != "." + base or not (pid.isascii() and pid.isdigit()):
             continue
-        if int(pid) == os.getpid() or start_ticks(int(pid)) is None:
+        if int(pid) == os.getpid() or _is_over(_process_status(int(pid))):
             with contextlib.suppress(OSError):  # gone, or another user's, who put it there
                 os.unlink(os.path.join(place, entry))
 

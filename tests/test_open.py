@@ -477,3 +477,18 @@ def try_attach(name: str) -> disklog_mp.Session | None:
         return disklog_mp.attach(name)
     except disklog_mp.LogNotFoundError:
         return None
+
+
+def test_what_a_killed_creator_left_goes_before_anybody_has_reaped_it(name: str, path: Path) -> None:
+    """A ring under its temporary name; one whose creator lives is left alone."""
+    with subprocess.Popen(["true"]) as ended, subprocess.Popen(["sleep", "60"]) as living:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        left, kept = (f"/dev/shm/.disklog-{name}.{process.pid}" for process in (ended, living))
+        Path(left).touch()
+        Path(kept).touch()
+        with disklog_mp.open(name, path, linger=0.0):
+            pass
+
+        assert [os.path.exists(left), os.path.exists(kept)] == [False, True]
+        os.unlink(kept)
+        living.kill()

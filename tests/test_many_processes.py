@@ -1,12 +1,14 @@
 """The main promise at full size: many processes, every start method, readers that follow."""
 
 import multiprocessing
+import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 from many import END, produce, read_all
+from workers import faults_of_logging
 
 import disklog_mp
 
@@ -46,3 +48,20 @@ def test_sixteen_processes_and_three_readers_agree(
     assert WORKERS * COUNT + 1 == stats.records == stats.logged
     assert stats.dropped == stats.abandoned == 0
     assert len(list(disklog_mp.Reader(path).pages())) > 5
+
+
+@pytest.mark.skipif(
+    tuple(map(int, os.uname().release.split(".")[:2])) < (5, 14), reason="the kernel maps nothing ahead"
+)
+def test_a_process_does_not_meet_a_fault_for_each_page_of_the_ring(
+    open_log: Callable[..., disklog_mp.Session], name: str
+) -> None:
+    """Over most of its first lap, where another has been: they are mapped many at a time, ahead of it."""
+    log = open_log(ring_bytes=4 << 20, page_bytes=8 << 20, keep_pages=2, sync="never")
+    record, count = bytes(4000), 700
+    for _ in range(2 * count):
+        log.log(record)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as one:
+        faults = one.submit(faults_of_logging, name, count, record).result()
+
+    assert faults < count / 2

@@ -1,6 +1,7 @@
 """What child processes of the tests do; importable, so that spawn and forkserver find it."""
 
 import os
+import resource
 import signal
 import time
 from multiprocessing.synchronize import Barrier
@@ -55,6 +56,15 @@ def open_and_log(name: str, path: str, worker: int, count: int) -> int:
             log.log(b"%d %d" % (worker, sequence))
         log.flush()
         return log.stats().writer_pid
+
+
+def faults_of_logging(name: str, count: int, data: bytes) -> int:
+    """Log so many; return how many page faults this process had meanwhile."""
+    with disklog_mp.attach(name, timeout=30) as log:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(count):
+            log.log(data)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 def log_five_and_wait(name: str, logged: Barrier, leave: Barrier) -> None:

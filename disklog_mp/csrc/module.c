@@ -901,11 +901,15 @@ typedef struct {
     uint64_t token; /* of the process that may use the slot */
     _Atomic uint64_t end; /* position behind all this object logged: what flush waits for */
     uint64_t looked; /* when a silent writer was last looked at */
+    uint64_t window; /* of the ring's bytes, where this object last logged */
+    uint64_t windows; /* that may still have to be mapped */
     int watch; /* look at the writer's heartbeat */
     int attention; /* session.py wants to be asked first: drops to report */
     _Atomic int inside; /* appends under way without the GIL: detach waits for them */
     PyObject *former; /* free-threaded: rings another thread may still be in */
 } Producer;
+
+#define WINDOW (256u << 10) /* bytes of the ring, see enter_window() */
 
 enum { NEEDS_ATTACH = -16, NEEDS_ATTENTION = -17, HALTED = -18 };
 
@@ -952,6 +956,8 @@ static PyObject *producer_bind(PyObject *self, PyObject *args)
     producer->claimant.light = membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
     atomic_store(&producer->claimant.last, 0);
     producer->slot = &ring_of(ring)->slots[slot];
+    producer->window = UINT64_MAX;
+    producer->windows = ring_of(ring)->capacity / WINDOW;
     producer->ring = ring;
     forget_parent(producer);
     producer->token = fork_token();
@@ -996,6 +1002,32 @@ static void count(_Atomic uint64_t *counter, uint64_t by)
 #endif
 }
 
+/* The ring's pages are there, but in each process the first touch of each is a fault, several in a hundred
+ * calls, as long as it has not gone round once.  So a process that logs more than a little has the kernel map
+ * them a window ahead, sixteen pages at a fault. */
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
+
+static bool map_ahead(const void *memory, uint64_t length)
+{
+    uintptr_t start = (uintptr_t)memory & ~(uintptr_t)(DL_OS_PAGE - 1u);
+    return madvise((void *)start, length, MADV_POPULATE_READ) == 0;
+}
+
+static void enter_window(Producer *producer, const struct dl_ring *ring, uint64_t window)
+{
+    bool first = producer->window == UINT64_MAX;
+    producer->window = window;
+    if (first)
+        return;
+    uint64_t next = dl_index(ring, (window + 1u) * WINDOW);
+    producer->windows--;
+    if (!map_ahead(ring->data + next, WINDOW)
+        || !map_ahead(&ring->map[next / DL_GRANULE], WINDOW / DL_GRANULE * sizeof *ring->map))
+        producer->windows = 0; /* a kernel before 5.14: then it is one fault for each */
+}
+
 static void appended(Producer *producer, PyObject *held, uint64_t end, uint64_t records)
 {
     struct dl_ring *ring = ring_of(held);
@@ -1004,6 +1036,8 @@ static void appended(Producer *producer, PyObject *held, uint64_t end, uint64_t 
     DL_POINT("committed");
     count(&producer->slot->logged, records);
     DL_POINT("counted");
+    if (producer->windows != 0 && end / WINDOW != producer->window && producer->ring == held)
+        enter_window(producer, ring, end / WINDOW);
     if (dl_take_bell(ring)) {
         DL_POINT("bell taken");
         wake_writer(ring);

@@ -903,13 +903,14 @@ typedef struct {
     uint64_t looked; /* when a silent writer was last looked at */
     uint64_t window; /* of the ring's bytes, where this object last logged */
     uint64_t windows; /* that may still have to be mapped */
+    uint64_t here; /* bytes logged since it came there */
     int watch; /* look at the writer's heartbeat */
     int attention; /* session.py wants to be asked first: drops to report */
     _Atomic int inside; /* appends under way without the GIL: detach waits for them */
     PyObject *former; /* free-threaded: rings another thread may still be in */
 } Producer;
 
-#define WINDOW (256u << 10) /* bytes of the ring, see enter_window() */
+#define WINDOW (64u << 10) /* bytes of the ring, see enter_window() */
 
 enum { NEEDS_ATTACH = -16, NEEDS_ATTENTION = -17, HALTED = -18 };
 
@@ -956,7 +957,7 @@ static PyObject *producer_bind(PyObject *self, PyObject *args)
     producer->claimant.light = membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
     atomic_store(&producer->claimant.last, 0);
     producer->slot = &ring_of(ring)->slots[slot];
-    producer->window = UINT64_MAX;
+    producer->window = producer->here = 0;
     producer->windows = ring_of(ring)->capacity / WINDOW;
     producer->ring = ring;
     forget_parent(producer);
@@ -1003,8 +1004,8 @@ static void count(_Atomic uint64_t *counter, uint64_t by)
 }
 
 /* The ring's pages are there, but in each process the first touch of each is a fault, several in a hundred
- * calls, as long as it has not gone round once.  So a process that logs more than a little has the kernel map
- * them a window ahead, sixteen pages at a fault. */
+ * calls, as long as it has not gone round once.  So a process that fills a good part of a window has the kernel
+ * map the next one, sixteen pages at a fault; to one that logs little the faults come cheaper. */
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #endif
@@ -1017,9 +1018,10 @@ static bool map_ahead(const void *memory, uint64_t length)
 
 static void enter_window(Producer *producer, const struct dl_ring *ring, uint64_t window)
 {
-    bool first = producer->window == UINT64_MAX;
+    bool little = producer->here < WINDOW / 16u; /* others have filled it */
     producer->window = window;
-    if (first)
+    producer->here = 0;
+    if (little)
         return;
     uint64_t next = dl_index(ring, (window + 1u) * WINDOW);
     producer->windows--;
@@ -1028,7 +1030,7 @@ static void enter_window(Producer *producer, const struct dl_ring *ring, uint64_
         producer->windows = 0; /* a kernel before 5.14: then it is one fault for each */
 }
 
-static void appended(Producer *producer, PyObject *held, uint64_t end, uint64_t records)
+static void appended(Producer *producer, PyObject *held, uint64_t bytes, uint64_t end, uint64_t records)
 {
     struct dl_ring *ring = ring_of(held);
     if (producer->ring == held && atomic_load_explicit(&producer->end, memory_order_relaxed) < end)
@@ -1036,8 +1038,11 @@ static void appended(Producer *producer, PyObject *held, uint64_t end, uint64_t 
     DL_POINT("committed");
     count(&producer->slot->logged, records);
     DL_POINT("counted");
-    if (producer->windows != 0 && end / WINDOW != producer->window && producer->ring == held)
-        enter_window(producer, ring, end / WINDOW);
+    if (producer->windows != 0) {
+        producer->here += bytes;
+        if (end / WINDOW != producer->window && producer->ring == held)
+            enter_window(producer, ring, end / WINDOW);
+    }
     if (dl_take_bell(ring)) {
         DL_POINT("bell taken");
         wake_writer(ring);
@@ -1072,7 +1077,7 @@ static int append(Producer *producer, const void *bytes, size_t length, const st
         Py_END_ALLOW_THREADS
     }
     if (status == DL_OK)
-        appended(producer, held, end, 1);
+        appended(producer, held, end - *position, end, 1);
     if (aside) {
         atomic_fetch_sub(&producer->inside, 1); /* counted: now the slot may go */
         Py_DecRef(held);
@@ -1271,7 +1276,7 @@ static int append_group(Producer *producer, PyObject *records, struct dl_frame_h
         status = dl_append_group(ring_of(held), &producer->claimant, &header, items, (uint32_t)number,
                                  position, &end);
         if (status == DL_OK)
-            appended(producer, held, end, (uint64_t)number);
+            appended(producer, held, end - *position, end, (uint64_t)number);
         if (status == DL_OK && header.pid != 0 && header.pid != producer->claimant.pid)
             producer->slot->again += (uint32_t)number;
         atomic_fetch_sub(&producer->inside, 1);

@@ -151,7 +151,8 @@ def test_workers_killed_each_second_lose_nothing(
         check_access(path, lanes)
     said = error_log(path)
     assert any("Hang up" in text for text in said)
-    assert sum("was sent SIGKILL" in text for text in said) == len(lanes.killed)
+    # One or another may have been ending by itself just then, recycled or reloaded.
+    assert 0 <= len(lanes.killed) - sum("was sent SIGKILL" in text for text in said) <= 2
     assert server.said() == ""
     balance(name, path)
 

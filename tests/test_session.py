@@ -9,28 +9,16 @@ import signal
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import wait_until
+from conftest import stopped_writer, wait_until
 
 import disklog_mp
 from disklog_mp import _core, _ring
 
 OpenLog = Callable[..., disklog_mp.Session]
-
-
-@contextmanager
-def stopped_writer(log: disklog_mp.Session) -> Iterator[None]:
-    """Freeze the log's writer, as a machine under pressure may."""
-    pid = log.stats().writer_pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def fill(log: disklog_mp.Session) -> int:
@@ -181,7 +169,7 @@ class TestFull:
     def test_raise_says_how_much_room_there_was(self, open_log: OpenLog) -> None:
         """on_full="raise": RingFullError at once, with length and free bytes."""
         log = open_log(on_full="raise")
-        with stopped_writer(log):
+        with stopped_writer(log.name):
             fill(log)
             with pytest.raises(disklog_mp.RingFullError) as caught:
                 log.log(b"x" * 2000)
@@ -192,7 +180,7 @@ class TestFull:
     def test_block_waits_for_as_long_as_it_was_told(self, open_log: OpenLog) -> None:
         """on_full="block": RingFullError after the timeout, which it reports."""
         log = open_log(timeout=0.2)
-        with stopped_writer(log), pytest.raises(disklog_mp.RingFullError) as caught:
+        with stopped_writer(log.name), pytest.raises(disklog_mp.RingFullError) as caught:
             while True:
                 log.log(b"x" * 1000)
 
@@ -202,7 +190,7 @@ class TestFull:
         """A producer that waits is woken when the writer drains, and loses nothing."""
         log = open_log(timeout=60)
         timer = threading.Timer(0.3, os.kill, (log.stats().writer_pid, signal.SIGCONT))
-        with stopped_writer(log):
+        with stopped_writer(log.name):
             timer.start()
             for i in range(3000):
                 log.log(b"%d" % i + b"x" * 1000)
@@ -214,7 +202,7 @@ class TestFull:
     def test_drop_counts_and_the_log_says_so(self, open_log: OpenLog) -> None:
         """on_full="drop": -1, counted, and one gap record tells when there is room again."""
         log = open_log(on_full="drop")
-        with stopped_writer(log):
+        with stopped_writer(log.name):
             positions = [log.log(b"x" * 1000) for _ in range(2000)]
         dropped = positions.count(-1)
         log.flush()
@@ -231,7 +219,7 @@ class TestFull:
     def test_drops_are_told_at_the_latest_when_the_session_ends(self, open_log: OpenLog, path: Path) -> None:
         """close() puts the gap record into the log if there is room."""
         log = open_log(on_full="drop")
-        with stopped_writer(log):
+        with stopped_writer(log.name):
             while log.log(b"x" * 1000) >= 0:
                 pass
         log.flush()
@@ -242,7 +230,7 @@ class TestFull:
     def test_a_group_is_dropped_whole(self, open_log: OpenLog) -> None:
         """log_many under "drop": -1, and all its records are counted."""
         log = open_log(on_full="drop")
-        with stopped_writer(log):
+        with stopped_writer(log.name):
             while log.log_many([b"x" * 1000] * 10) >= 0:
                 pass
             assert log.stats().dropped == 10
@@ -257,7 +245,7 @@ class TestFull:
 class TestWaiting:
     def test_flush_and_sync_keep_their_timeouts(self, log: disklog_mp.Session) -> None:
         """A writer that does not answer: WaitTimeoutError with the position wanted and reached."""
-        with stopped_writer(log):
+        with stopped_writer(log.name):
             position = log.log(b"x")
             for wait, goal in [(log.flush, "written"), (log.sync, "durable")]:
                 with pytest.raises(disklog_mp.WaitTimeoutError) as caught:
@@ -266,7 +254,7 @@ class TestWaiting:
 
     def test_flush_without_records_is_immediate(self, log: disklog_mp.Session) -> None:
         """A session that logged nothing has nothing to wait for, whatever the writer does."""
-        with stopped_writer(log):
+        with stopped_writer(log.name):
             log.flush(0)
             log.sync(0)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from many import END, produce, read_all
-from workers import faults_of_logging
+from workers import faults_of_logging, sync_together
 
 import disklog_mp
+from disklog_mp.writer import CROWD
 
 WORKERS = 16
 COUNT = 50_000
@@ -65,3 +66,23 @@ def test_a_process_does_not_meet_a_fault_for_each_page_of_the_ring(
         faults = one.submit(faults_of_logging, name, count, record).result()
 
     assert faults < count / 2
+
+
+def test_many_that_sync_at_once_are_all_served(
+    open_log: Callable[..., disklog_mp.Session], name: str
+) -> None:
+    """More of them than there must be for the writer to wait for others: nobody is forgotten."""
+    log = open_log(sync="1h")
+    workers, times = 2 * CROWD, 20
+    spawn = multiprocessing.get_context("spawn")
+    start = spawn.Barrier(workers)
+    processes = [spawn.Process(target=sync_together, args=(name, times, start)) for _ in range(workers)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+
+    assert [0] * workers == [process.exitcode for process in processes]
+    assert log.stats().records == workers * times
+    for process in processes:
+        process.close()

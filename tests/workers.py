@@ -67,6 +67,16 @@ def faults_of_logging(name: str, count: int, data: bytes) -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
+def sync_together(name: str, times: int, start: Barrier) -> None:
+    """Log and sync so often, each time when all others do."""
+    with disklog_mp.attach(name, timeout=30) as log:
+        for _ in range(times):
+            position = log.log(b"to be kept")
+            start.wait(60)
+            log.sync(60)
+            assert log._ready_ring().durable > position
+
+
 def log_five_and_wait(name: str, logged: Barrier, leave: Barrier) -> None:
     """Log five records, and stay attached until told to leave."""
     with disklog_mp.attach(name, timeout=30) as log:

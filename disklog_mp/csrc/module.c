@@ -8,7 +8,9 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -898,6 +900,8 @@ typedef struct {
     PyObject *ring; /* a Ring, or NULL: not attached */
     struct dl_slot *slot;
     struct dl_claimant claimant;
+    _Atomic uint64_t logged_at; /* wall clock, ns: its last record */
+    _Atomic uint32_t losses; /* of the frontier, in a row, each right behind a record of its own */
     uint64_t token; /* of the process that may use the slot */
     _Atomic uint64_t end; /* position behind all this object logged: what flush waits for */
     uint64_t looked; /* when a silent writer was last looked at */
@@ -909,6 +913,37 @@ typedef struct {
     _Atomic int inside; /* appends under way without the GIL: detach waits for them */
     PyObject *former; /* free-threaded: rings another thread may still be in */
 } Producer;
+
+/* Who loses the frontier to another waits some microseconds before the next attempt: meanwhile that one logs
+ * dozens of records out of its own cache, then has its turn at losing.  Without it each record of both waits
+ * several times for lines from the other's cache, and two processes together log a third of what one does.
+ *   Two that log without a pause gain nothing by running side by side, and the writer, which could run instead,
+ * falls behind: they give way, and have their turns less often. */
+#define BACK_OFF 256 /* times the processor's own short pause: some microseconds */
+#define INCESSANT_GAP 512u /* ns between two records of one that does nothing else */
+#define INCESSANT 2u /* so many losses in a row right behind a record of its own */
+
+static void back_off(struct dl_claimant *claimant, uint64_t time)
+{
+    Producer *producer = (Producer *)((char *)claimant - offsetof(Producer, claimant));
+    int times = BACK_OFF;
+    uint32_t losses = 0;
+    if (time - atomic_load_explicit(&producer->logged_at, memory_order_relaxed) < INCESSANT_GAP)
+        losses = atomic_load_explicit(&producer->losses, memory_order_relaxed) + 1;
+    atomic_store_explicit(&producer->losses, losses, memory_order_relaxed);
+    if (losses >= INCESSANT) {
+        sched_yield();
+        times *= 2;
+    }
+    for (int i = 0; i < times; i++)
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("isb" ::: "memory"); /* `yield` takes no time on most of these */
+#else
+        __asm__ volatile("" ::: "memory");
+#endif
+}
 
 #define WINDOW (64u << 10) /* bytes of the ring, see enter_window() */
 
@@ -953,6 +988,7 @@ static PyObject *producer_bind(PyObject *self, PyObject *args)
 #endif
     Py_IncRef(ring);
     producer->claimant.slot = slot;
+    producer->claimant.lost = back_off;
     producer->claimant.pid = pid;
     producer->claimant.light = membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
     atomic_store(&producer->claimant.last, 0);
@@ -1030,9 +1066,11 @@ static void enter_window(Producer *producer, const struct dl_ring *ring, uint64_
         producer->windows = 0; /* a kernel before 5.14: then it is one fault for each */
 }
 
-static void appended(Producer *producer, PyObject *held, uint64_t bytes, uint64_t end, uint64_t records)
+static void appended(Producer *producer, PyObject *held, uint64_t time, uint64_t bytes, uint64_t end,
+                     uint64_t records)
 {
     struct dl_ring *ring = ring_of(held);
+    atomic_store_explicit(&producer->logged_at, time, memory_order_relaxed);
     if (producer->ring == held && atomic_load_explicit(&producer->end, memory_order_relaxed) < end)
         atomic_store_explicit(&producer->end, end, memory_order_relaxed);
     DL_POINT("committed");
@@ -1077,7 +1115,7 @@ static int append(Producer *producer, const void *bytes, size_t length, const st
         Py_END_ALLOW_THREADS
     }
     if (status == DL_OK)
-        appended(producer, held, end - *position, end, 1);
+        appended(producer, held, header->time, end - *position, end, 1);
     if (aside) {
         atomic_fetch_sub(&producer->inside, 1); /* counted: now the slot may go */
         Py_DecRef(held);
@@ -1276,7 +1314,7 @@ static int append_group(Producer *producer, PyObject *records, struct dl_frame_h
         status = dl_append_group(ring_of(held), &producer->claimant, &header, items, (uint32_t)number,
                                  position, &end);
         if (status == DL_OK)
-            appended(producer, held, end - *position, end, (uint64_t)number);
+            appended(producer, held, header.time, end - *position, end, (uint64_t)number);
         if (status == DL_OK && header.pid != 0 && header.pid != producer->claimant.pid)
             producer->slot->again += (uint32_t)number;
         atomic_fetch_sub(&producer->inside, 1);

@@ -95,28 +95,9 @@ static void advance_hint(struct dl_ring *ring, uint64_t end)
             return;
 }
 
-/* Who loses the frontier to another waits some microseconds before the next attempt: meanwhile that one logs
- * dozens of records out of its own cache, then has its turn at losing.  Without it each record of both waits
- * several times for lines from the other's cache, and two processes together log a third of what one does. */
-#ifndef DL_BACK_OFF /* a test that wants them to meet has none */
-#define DL_BACK_OFF 256
-#endif
-
-static __attribute__((noinline, cold)) void back_off(void)
-{
-    for (int i = 0; i < DL_BACK_OFF; i++)
-#if defined(__x86_64__)
-        __builtin_ia32_pause();
-#elif defined(__aarch64__)
-        __asm__ volatile("isb" ::: "memory"); /* `yield` takes no time on most of these */
-#else
-        __asm__ volatile("" ::: "memory");
-#endif
-}
-
 /* Take `granules` at the frontier, for that slot. */
 static int claim(struct dl_ring *ring, struct dl_claimant *claimant, uint32_t slot, uint32_t granules,
-                 uint64_t *position)
+                 uint64_t time, uint64_t *position)
 {
     const uint64_t capacity = ring->capacity, length = (uint64_t)granules * DL_GRANULE;
     uint64_t own = DL_ATOMIC(own:A, LOAD(claimant->last, acquire));
@@ -181,7 +162,11 @@ static int claim(struct dl_ring *ring, struct dl_claimant *claimant, uint32_t sl
         uint64_t claimed = dl_word(dl_tag(t, capacity), DL_CLAIMED, slot, granules);
         if (DL_ATOMIC(claim:E, SWAP(ring->map[dl_granule(ring, t)], &word, claimed, acq_rel)))
             break;
-        back_off();
+        if (claimant->lost != NULL)
+            claimant->lost(claimant, time);
+        uint64_t hint = DL_ATOMIC(claim:A, LOAD(ring->control->hint, acquire));
+        if (hint - t <= capacity)
+            t = hint; /* or the walk would be over all that was logged meanwhile */
     }
     DL_ATOMIC(own:B, STORE(claimant->last, t + length, release));
     if ((t ^ (t + length)) / DL_HINT_STRIDE != 0)
@@ -227,7 +212,7 @@ int dl_append(struct dl_ring *ring, struct dl_claimant *claimant, const struct d
         return DL_TOO_LARGE;
     const uint32_t granules = dl_frame_granules(length), slot = claimant->slot;
     uint64_t at;
-    int status = claim(ring, claimant, slot, granules, &at);
+    int status = claim(ring, claimant, slot, granules, header->time, &at);
     if (status != DL_OK)
         return status;
     DL_POINT("claimed");
@@ -263,7 +248,7 @@ int dl_append_group(struct dl_ring *ring, struct dl_claimant *claimant, const st
     }
     const uint32_t granules = dl_frame_granules(length), slot = claimant->slot;
     uint64_t at;
-    int status = claim(ring, claimant, slot, granules, &at);
+    int status = claim(ring, claimant, slot, granules, wanted->time, &at);
     if (status != DL_OK)
         return status;
     DL_POINT("group claimed");
@@ -332,6 +317,8 @@ static bool hint_is_astray(const struct dl_ring *ring, uint64_t frontier)
     return dl_laps_ahead(word, dl_tag(frontier, ring->capacity)) < 0;
 }
 
+#define AHEAD_WORDS 128u /* bytes: the claim words of four short records */
+
 void dl_drain(struct dl_ring *ring, uint64_t from, uint64_t max_bytes, uint64_t max_records,
               struct dl_segment *segment)
 {
@@ -363,6 +350,7 @@ void dl_drain(struct dl_ring *ring, uint64_t from, uint64_t max_bytes, uint64_t 
         /* The bytes are summed and written next: fetch them out of the producer's cache meanwhile. */
         __builtin_prefetch(dl_at(ring, h));
         __builtin_prefetch(dl_at(ring, h) + 64);
+        __builtin_prefetch((const uint8_t *)&ring->map[dl_granule(ring, h)] + AHEAD_WORDS);
         state = dl_word_state(word);
         if (state == DL_CLAIMED || state == DL_CLOSED) {
             segment->stop = state == DL_CLAIMED ? DL_STOP_CLAIMED : DL_STOP_CLOSED;

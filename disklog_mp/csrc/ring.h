@@ -28,7 +28,7 @@
  * stalled producer would leave it behind for good; it is moved once per DL_HINT_STRIDE bytes, because a
  * short walk over words in the cache costs less than a line every producer writes.  Who waits in vain for
  * the writer moves it too, to the end of a claim of its own: a writer that a damaged word led astray sees
- * by the hint that it is not at the frontier.
+ * by the hint that it is not at the frontier.  Who lost the frontier and waited starts at it, too.
  *
  * TAGS WRAP after 2^28 laps and are compared as signed differences.  A granule at which no frame ever
  * starts keeps an old tag, which would come to look later than the lap: once in DL_REFRESH_LAPS laps the
@@ -55,7 +55,8 @@
  *
  *   own:A      load last (acquire)             with own:B      a claim of another thread, what it saw
  *   own:B      store last (release)            with own:A
- *   claim:A    load hint (acquire)             with hint:B     a boundary, and the words up to it
+ *   claim:A    load hint (acquire)             with hint:B     a boundary, and the words up to it; again
+ *                                                              after a lost swap
  *   claim:B    load released (acquire)         with release:A  the writer is done with what is below
  *   claim:C    load word (acquire)             with claim:E, close:A, refresh:A   the walk sees lengths
  *   claim:D    swap word -> PADDING (acq_rel)  with claim:C, drain:A   complete in itself
@@ -133,6 +134,9 @@ struct dl_claimant {
     uint32_t pid;
     bool light; /* registered for the writer's barrier, see PARKING */
     _Atomic uint64_t last; /* end of a late claim: a boundary to start from, only ever too low */
+    /* How to wait when another took the frontier, before the next attempt to log a record of that time; or
+     * NULL.  Called with nothing claimed. */
+    void (*lost)(struct dl_claimant *claimant, uint64_t time);
 };
 
 struct dl_item {

@@ -109,7 +109,7 @@ static void with_all_kinds(uint64_t base)
     begin(base, CAPACITY - 1024);
     append(BYSTANDER, 100);
     uint64_t position;
-    CHECK(claim(&ring, &claimants[VICTIM], VICTIM, 4, &position) == DL_OK, "no room");
+    CHECK(claim(&ring, &claimants[VICTIM], VICTIM, 4, 0, &position) == DL_OK, "no room");
     append_group(BYSTANDER, 3, 30);
     append(BYSTANDER, 800); /* behind padding */
     append(BYSTANDER, 0);

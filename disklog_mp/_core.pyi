@@ -88,6 +88,9 @@ class Mapping:
     def ring_bell(self, offset: int, /) -> int:
         """Count the 32-bit word up and wake who sleeps on it; how many that were."""
 
+    def collapse(self, offset: int, length: int, /) -> bool:
+        """Have the kernel put that part of the file into huge pages, now; False where it does not."""
+
 @final
 class Ring(Mapping):
     """A ring, of which every process sees the same.  ValueError: that is none.

@@ -4,6 +4,7 @@ import array
 import ctypes
 import mmap
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -353,6 +354,68 @@ def test_a_mapping_that_cannot_be_is_an_error() -> None:
         Mapping(0, 0)
     with pytest.raises(OSError, match="descriptor"):
         Mapping(-1, 4096)
+
+
+def mappings() -> int:
+    """How many mappings this process has."""
+    with open("/proc/self/maps", encoding="ascii") as file:
+        return sum(1 for _ in file)
+
+
+def mapped_at(name: str) -> tuple[int, dict[str, int]]:
+    """Where memory of that name is mapped, and what the kernel tells of it, KiB."""
+    with open("/proc/self/smaps", encoding="ascii") as file:
+        parts = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", file.read(), flags=re.M)
+    [told] = [part for part in parts if name in part.partition("\n")[0]]
+    return int(told.partition("-")[0], 16), {
+        key: int(value) for key, value in re.findall(r"^(\w+): +(\d+) kB", told, re.M)
+    }
+
+
+@pytest.mark.parametrize("length", [2 << 20, (4 << 20) + 4096, (4 << 20) + 1, (6 << 20) - 4096])
+def test_a_large_mapping_begins_where_a_huge_page_does(length: int) -> None:
+    """And nothing is left mapped around it."""
+    fd = os.memfd_create("aligned")
+    os.ftruncate(fd, length)
+    before = mappings()
+    mapping = Mapping(fd, length, writable=True)
+    os.close(fd)
+    at, told = mapped_at("aligned")
+    mapping.store64((length - 8) & ~7, 1)
+
+    assert at % (2 << 20) == 0
+    assert told["Size"] == -(-length // 4096) * 4
+    assert mappings() <= before + 1
+    del mapping
+    assert mappings() <= before
+
+
+def test_a_ring_is_in_huge_pages_where_the_kernel_has_them() -> None:
+    """Its creator moves it there, with what is in it; everybody else needs to do nothing for it."""
+    length = 4 << 20
+    fd = os.memfd_create("huge")
+    os.ftruncate(fd, length)
+    os.posix_fallocate(fd, 0, length)
+    mapping = Mapping(fd, length, writable=True)
+    mapping.store64(length - 8, 7)
+    if not mapping.collapse(0, length):
+        pytest.skip("no huge pages of shared memory on this machine")
+    assert mapping.load64(length - 8) == 7
+    del mapping
+    again = Mapping(fd, length, writable=True)
+    os.close(fd)
+    assert again.load64(length - 8) == 7
+    assert mapped_at("huge")[1]["ShmemPmdMapped"] == 2048  # by the one look
+
+
+@pytest.mark.parametrize(("offset", "length"), [(-1, 1), (0, -1), (4096, 4097), (8193, 0), (1, 2**63 - 1)])
+def test_only_what_is_mapped_is_put_into_huge_pages(offset: int, length: int) -> None:
+    fd = memory(8192)
+    mapping = Mapping(fd, 8192, writable=True)
+    os.close(fd)
+
+    with pytest.raises(IndexError, match="are not in 8192"):
+        mapping.collapse(offset, length)
 
 
 def test_a_wait_ends_when_the_bell_rings() -> None:

@@ -141,7 +141,6 @@ static int guard(const void *memory, size_t size, int access)
 {
     static atomic_flag installed = ATOMIC_FLAG_INIT;
     if (!atomic_flag_test_and_set(&installed)) {
-        os_page = (uintptr_t)sysconf(_SC_PAGESIZE);
         struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK};
         (void)sigaction(SIGBUS, NULL, &former_sigbus);
         (void)sigaction(SIGBUS, &action, NULL);
@@ -169,6 +168,29 @@ typedef struct {
     int guarded; /* 1 + its place among those; 0: none */
 } Mapping;
 
+#define HUGE_PAGE ((size_t)2 << 20)
+
+/* As mmap() anywhere, but so that huge pages of the file can be huge pages of the process. */
+static void *map_aligned(size_t length, int access, int fd)
+{
+    length = (length + os_page - 1) & ~(os_page - 1);
+    char *room = mmap(NULL, length + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED)
+        return MAP_FAILED;
+    const size_t before = -(uintptr_t)room & (HUGE_PAGE - 1);
+    char *memory = room + before;
+    if (mmap(memory, length, access, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
+        int problem = errno;
+        munmap(room, length + HUGE_PAGE);
+        errno = problem;
+        return MAP_FAILED;
+    }
+    if (before != 0)
+        munmap(room, before);
+    munmap(memory + length, HUGE_PAGE - before);
+    return memory;
+}
+
 static int mapping_map(Mapping *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"fd", "length", "writable", NULL};
@@ -181,8 +203,10 @@ static int mapping_map(Mapping *self, PyObject *args, PyObject *kwargs)
         return -1;
     }
     /* No descriptor is kept: a daemon that closes all of them does not reach the mapping. */
-    void *memory = mmap(NULL, (size_t)length, PROT_READ | (self->writable ? PROT_WRITE : 0), MAP_SHARED,
-                        fd, 0);
+    const int access = PROT_READ | (self->writable ? PROT_WRITE : 0);
+    void *memory = self->writable && (size_t)length >= HUGE_PAGE
+                       ? map_aligned((size_t)length, access, fd)
+                       : mmap(NULL, (size_t)length, access, MAP_SHARED, fd, 0);
     if (memory == MAP_FAILED) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
@@ -354,6 +378,27 @@ static PyObject *mapping_ring_bell(PyObject *self, PyObject *args)
     return PyLong_FromLong(futex_wake(word, INT32_MAX));
 }
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+static PyObject *mapping_collapse(PyObject *self, PyObject *args)
+{
+    Mapping *mapping = (Mapping *)self;
+    Py_ssize_t offset, length;
+    if (!PyArg_ParseTuple(args, "nn", &offset, &length))
+        return NULL;
+    if (offset < 0 || length < 0 || (size_t)offset > mapping->size
+        || (size_t)length > mapping->size - (size_t)offset)
+        return PyErr_Format(PyExc_IndexError, "%zd bytes at %zd are not in %zu", length, offset,
+                            mapping->size);
+    int status;
+    Py_BEGIN_ALLOW_THREADS
+    status = madvise(mapping->memory + offset, (size_t)length, MADV_COLLAPSE);
+    Py_END_ALLOW_THREADS
+    return PyBool_FromLong(status == 0);
+}
+
 static PyMethodDef mapping_methods[] = {
     {"load32", mapping_load32, METH_VARARGS, NULL},
     {"load64", mapping_load64, METH_VARARGS, NULL},
@@ -363,6 +408,7 @@ static PyMethodDef mapping_methods[] = {
     {"add64", mapping_add64, METH_VARARGS, NULL},
     {"wait", mapping_wait, METH_VARARGS, NULL},
     {"ring_bell", mapping_ring_bell, METH_VARARGS, NULL},
+    {"collapse", mapping_collapse, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL}};
 
 static PyType_Slot mapping_slots[] = {{Py_tp_new, mapping_new},
@@ -2113,6 +2159,7 @@ static int core_exec(PyObject *module)
     dl_crc32c_init();
     /* Here, where a process has one thread as a rule: with more it takes the kernel milliseconds. */
     membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
+    os_page = (uintptr_t)sysconf(_SC_PAGESIZE);
     wall_begin();
     if (make_fork_page() != 0) {
         PyErr_SetFromErrno(PyExc_OSError);

@@ -146,7 +146,7 @@ def test_c_and_python_make_the_same_bytes(
 ) -> None:
     """Whatever the message, the names and the values; and they are valid JSON in valid UTF-8."""
     sink = Sink()
-    log = logger_to(sink, **bound)
+    log = logger_to(sink).bind(**bound)
     log.warning(message, **fields)
 
     data = sink.taken[0][0]

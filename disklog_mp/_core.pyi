@@ -3,9 +3,11 @@ this file what with.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, Self, final
+from typing import Any, Final, Self, TypeVar, final
 
 from typing_extensions import Buffer, disjoint_base
+
+_Type = TypeVar("_Type", bound=type)
 
 # Answers of Producer._try and _try_many: a position, or one of these.
 FULL: Final = -1  # no room now
@@ -437,3 +439,6 @@ def crc32c_update(data: Buffer, register: int, /) -> int:
 
 def crc32c_name() -> str:
     """The implementation in use: sse4.2, armv8 or portable."""
+
+def with_own_methods(type: _Type, /) -> _Type:
+    """Give a subclass of one of these types the inherited methods as its own: they are called faster."""

@@ -180,6 +180,7 @@ def get_logger(
 # -- loggers -------------------------------------------------------------------------------------------
 
 
+@_core.with_own_methods
 class Logger(_core.EventLogger):
     """Logs structured events: get one from disklog_mp.get_logger().
 

@@ -11,7 +11,7 @@ import logging
 import os
 from typing import Any
 
-from disklog_mp import _structured
+from disklog_mp import _core, _structured
 from disklog_mp._delivery import Delivery
 
 __all__ = ["DiskLogHandler"]
@@ -21,6 +21,7 @@ _PLAIN = logging.Formatter()
 _NO_FORMATTER = object()
 
 
+@_core.with_own_methods
 class DiskLogHandler(Delivery, logging.Handler):
     """Logs records, with their level as the tag.
 

@@ -253,6 +253,7 @@ def _detach_unused() -> None:
     _busy = False
 
 
+@_core.with_own_methods
 class Session(_core.Producer):
     """A handle on a log, for all threads of a process and, after a fork, for the child as well.
 

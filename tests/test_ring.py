@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 from ring_model import ABANDONED, CLAIMED, GAP, GROUP, PADDING, RECORD, ModelRing, encode, encode_group
 
+import disklog_mp
 from disklog_mp import _core, _ring
 from disklog_mp._core import (
     DAMAGED,
@@ -303,6 +304,28 @@ def test_the_core_is_loaded_once() -> None:
 
 
 # -- mappings ----------------------------------------------------------------------------------------
+
+
+def test_a_subclass_can_have_methods_of_its_own() -> None:
+    """The same functions, but those that a class in between has written anew."""
+
+    class Between(Producer):
+        def _count(self, *_: Any) -> None:
+            raise NotImplementedError
+
+    @_core.with_own_methods
+    class Last(Between):
+        pass
+
+    assert Last.__dict__["log"].__objclass__ is Last
+    assert Last.__dict__["log_many"].__doc__ == Producer.log_many.__doc__
+    assert "_count" not in Last.__dict__
+    assert disklog_mp.Session.__dict__["log"].__objclass__ is disklog_mp.Session
+    assert Last()._try(b"x", 0) == NEEDS_ATTACH
+    with pytest.raises(TypeError, match=r"descriptor 'log' for 'Last' objects doesn't apply"):
+        Last.log(Producer(), b"x")
+    with pytest.raises(TypeError, match="7 is no type"):
+        _core.with_own_methods(7)  # type: ignore[type-var]
 
 
 def test_words_of_a_mapping_are_loaded_stored_raised_and_added_to() -> None:

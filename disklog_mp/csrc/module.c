@@ -2076,6 +2076,37 @@ static PyObject *core_crc32c_name(PyObject *module, PyObject *unused)
 
 /* ---- module ----------------------------------------------------------------------------------------- */
 
+/* The interpreter calls a method at once if the method's type is the object's; else it looks first whether that
+ * is among the bases, which takes as long as half of an append.  So a subclass of one of our types gets methods of
+ * its own: the same functions, unless a class in between has others. */
+static PyObject *core_with_own_methods(PyObject *module, PyObject *given)
+{
+    (void)module;
+    if (!PyType_Check(given)) {
+        PyErr_Format(PyExc_TypeError, "%R is no type", given);
+        return NULL;
+    }
+    PyTypeObject *type = (PyTypeObject *)given, *base = type;
+    PyMethodDef *method = NULL;
+    while (base != NULL && (method = PyType_GetSlot(base, Py_tp_methods)) == NULL)
+        base = PyType_GetSlot(base, Py_tp_base);
+    for (; method != NULL && method->ml_name != NULL; method++) {
+        PyObject *found = PyObject_GetAttrString(given, method->ml_name);
+        PyObject *inherited = PyObject_GetAttrString((PyObject *)base, method->ml_name);
+        PyObject *own = found != NULL && found == inherited ? PyDescr_NewMethod(type, method) : NULL;
+        int failed = found == NULL || inherited == NULL
+                     || (found == inherited
+                         && (own == NULL || PyObject_SetAttrString(given, method->ml_name, own) != 0));
+        Py_DecRef(found);
+        Py_DecRef(inherited);
+        Py_DecRef(own);
+        if (failed)
+            return NULL;
+    }
+    Py_IncRef(given);
+    return given;
+}
+
 static PyMethodDef core_methods[] = {
     {"ring_size", core_ring_size, METH_VARARGS, NULL},
     {"format_ring", core_format_ring, METH_VARARGS, NULL},
@@ -2086,6 +2117,7 @@ static PyMethodDef core_methods[] = {
     {"crc32c", core_crc32c, METH_VARARGS, NULL},
     {"crc32c_update", core_crc32c_update, METH_VARARGS, NULL},
     {"crc32c_name", core_crc32c_name, METH_NOARGS, NULL},
+    {"with_own_methods", core_with_own_methods, METH_O, NULL},
     {NULL, NULL, 0, NULL}};
 
 static const struct {

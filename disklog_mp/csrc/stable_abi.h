@@ -65,6 +65,7 @@ int PyObject_IsTrue(PyObject *object);
 PyObject *PyObject_GetItem(PyObject *object, PyObject *key);
 PyObject *PyObject_GetAttr(PyObject *object, PyObject *name);
 PyObject *PyObject_GetAttrString(PyObject *object, const char *name);
+int PyObject_SetAttrString(PyObject *object, const char *name, PyObject *value);
 PyObject *PyObject_GenericGetDict(PyObject *object, void *closure);
 PyObject *PyObject_Str(PyObject *object);
 PyObject *PyObject_CallNoArgs(PyObject *callable);
@@ -114,10 +115,12 @@ typedef struct {
 #define Py_TPFLAGS_DEFAULT 0ul
 #define Py_TPFLAGS_BASETYPE (1ul << 10)
 #define Py_TPFLAGS_UNICODE_SUBCLASS (1ul << 28)
+#define Py_TPFLAGS_TYPE_SUBCLASS (1ul << 31)
 
 #define Py_bf_getbuffer 1
 #define Py_mp_length 4
 #define Py_tp_alloc 47
+#define Py_tp_base 48
 #define Py_tp_dealloc 52
 #define Py_tp_doc 56
 #define Py_tp_hash 59
@@ -134,6 +137,7 @@ PyObject *PyType_FromModuleAndSpec(PyObject *module, PyType_Spec *spec, PyObject
 void *PyType_GetSlot(PyTypeObject *type, int slot);
 unsigned long PyType_GetFlags(PyTypeObject *type);
 int PyType_IsSubtype(PyTypeObject *type, PyTypeObject *base);
+PyObject *PyDescr_NewMethod(PyTypeObject *type, PyMethodDef *method);
 
 typedef struct {
     int slot;
@@ -203,6 +207,7 @@ double PyFloat_AsDouble(PyObject *number);
 char *PyOS_double_to_string(double number, char format, int precision, int flags, int *kind);
 void PyMem_Free(void *memory);
 
+#define PyType_Check(object) ((PyType_GetFlags(Py_TYPE(object)) & Py_TPFLAGS_TYPE_SUBCLASS) != 0)
 #define PyUnicode_Check(object) ((PyType_GetFlags(Py_TYPE(object)) & Py_TPFLAGS_UNICODE_SUBCLASS) != 0)
 PyObject *PyUnicode_FromString(const char *text);
 PyObject *PyUnicode_FromFormat(const char *format, ...);

@@ -34,9 +34,10 @@ class Watched(NamedTuple):
     pidfds: bytes
 
 
-# On a processor that had gone to sleep, too, a round of chores takes milliseconds, a look a tenth of that.
-# It renews the heartbeat: the longest is half the age of that at which a producer looks closer.
-PARKS = (Park(19, 10.0, 0.5), Park(16, 1.0, 0.1), Park(NAPS, 0.1, 0.1))
+# Who comes back after a while finds nothing of its own in the caches: a round of chores then takes ten
+# milliseconds, a hundred times as long as right after another, and a look, which is in C and renews the
+# heartbeat, half of one.
+PARKS = (Park(19, 60.0, 2.0), Park(16, 1.0, 0.1), Park(NAPS, 0.1, 0.1))
 # Seconds between two looks at a claim that is not committed, and so many times each.  Most often its owner
 # has lost the processor to others that log: a bell would ring at once, for one of their records, and parking
 # costs more than a look.

@@ -542,6 +542,7 @@ class Session(_core.Producer):
         """
         file = self._whole_attachment(0.0).file
         if _ring.writer_alive(file):
+            file.ring.wake()  # who took the bell from it may have died before ringing
             return
         if _ring.is_replaced(file, self.name, self._ring_dir):
             self._attach(0.0)

@@ -781,10 +781,10 @@ class TestDeaths:
 
         succeeds(scene.begin(write))
 
-    @pytest.mark.parametrize("kind", ["session", "aio"])
+    @pytest.mark.parametrize("kind", ["session", "aio", "logs on"])
     def test_of_one_that_was_to_ring_for_the_writer(self, scene: Scene, kind: str) -> None:
-        """Killed between taking the bell and ringing it: who waits rings.  The writer's sleep is lengthened
-        here, so that nothing else wakes it.
+        """Killed between taking the bell and ringing it: who waits rings, and who logs, a second after the
+        writer's last sign of life.  The writer's sleep is lengthened here, so that nothing else wakes it.
         """
 
         def write() -> None:
@@ -799,6 +799,15 @@ class TestDeaths:
             log.log(RECORD)
             if kind == "session":
                 log.flush(60)
+            elif kind == "logs on":
+                position = log.log(b"")
+                for _ in range(100):  # fewer than there is room for: who waits for room rings, too
+                    time.sleep(0.1)
+                    log.log(b"")
+                    if file.ring.written > position:
+                        break
+                else:
+                    raise AssertionError("the writer sleeps on")
             else:
                 other = aio._make(scene.name, None, "block", 60)
                 other._inner.log(RECORD)

@@ -726,6 +726,31 @@ def test_a_silent_writer_is_looked_at_once_in_a_while(ring: Ring, producer: Raw)
     assert producer.looked == 1
 
 
+@pytest.mark.parametrize("sleeps", [True, False])
+def test_a_writer_that_was_asleep_is_not_looked_at(ring: Ring, producer: Raw, sleeps: bool) -> None:
+    """Its heartbeat is old for that; one that says it sleeps and does not hear the bell is looked at."""
+    thread = threading.Thread(target=ring.park, args=(0, 3600.0))
+    if sleeps:
+        thread.start()
+        while not ring.parked or state_of(thread) != "S":
+            pass
+    else:
+        ring.parked = 1
+    ring.heartbeat = 1
+    producer._watch = True
+    producer.log(b"a")
+    if sleeps:
+        thread.join()
+
+    assert producer.looked == (not sleeps)
+
+
+def state_of(thread: threading.Thread) -> str:
+    """What the kernel says a thread is at."""
+    with open(f"/proc/self/task/{thread.native_id}/stat", encoding="ascii") as file:
+        return file.read().rpartition(")")[2].split()[0]
+
+
 def test_what_a_process_did_stands_in_its_slot(ring: Ring, producer: Raw) -> None:
     """Records are counted one by one, drops and waits as told, and how many were another's, logged again for
     him; a refused record is not.

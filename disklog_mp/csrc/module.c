@@ -720,10 +720,11 @@ static PyObject *ring_doze(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-static void wake_writer(struct dl_ring *ring)
+/* True if it slept. */
+static bool wake_writer(struct dl_ring *ring)
 {
     atomic_fetch_add_explicit(&ring->control->bell, 1, memory_order_relaxed);
-    futex_wake(&ring->control->bell, 1);
+    return futex_wake(&ring->control->bell, 1) > 0;
 }
 
 static PyObject *ring_wake(PyObject *self, PyObject *unused)
@@ -1129,7 +1130,8 @@ static void appended(Producer *producer, PyObject *held, uint64_t time, uint64_t
     }
     if (dl_take_bell(ring)) {
         DL_POINT("bell taken");
-        wake_writer(ring);
+        if (wake_writer(ring))
+            producer->looked = time; /* it is alive: its heartbeat is old because it slept */
     }
 }
 

@@ -87,6 +87,13 @@ class Mapping:
     def wait(self, offset: int, expected: int, seconds: float, /) -> bool:
         """Sleep while the 32-bit word is `expected`, until the bell rings: False if the time ran out."""
 
+    def wait_watching(
+        self, offset: int, expected: int, seconds: float, look: float, word: int, seen: int, path: bytes, /
+    ) -> bool:
+        """As wait(), and look every so many seconds: True, too, if the 64-bit word at that offset is not what
+        was seen, or if the path is there.
+        """
+
     def ring_bell(self, offset: int, /) -> int:
         """Count the 32-bit word up and wake who sleeps on it; how many that were."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import operator
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, overload
 
@@ -365,6 +366,18 @@ class Page:
     def wait(self, bell: int, seconds: float) -> bool:
         """Sleep until the page changes (True), or the time is over; `bell` is what it was before looking."""
         return self._mapping.wait(BELL, bell, seconds)
+
+    def _wait_watching(self, bell: int, watermark: int, following: str, seconds: float, look: float) -> bool:
+        """The same, also for what rings no bell, a writer having been killed before it could.
+
+        Every `look` seconds: is the watermark what it was, and is the page of that path not there?
+        """
+        path = os.fsencode(following)
+        return self._mapping.wait_watching(BELL, bell, seconds, look, WATERMARK, watermark, path)
+
+    def _watermark(self) -> int:
+        """What stands there, unchecked."""
+        return self._mapping.load64(WATERMARK)
 
     def close(self) -> None:
         """Close the file; records that are held keep the bytes they show."""

@@ -18,7 +18,8 @@ from disklog_mp.errors import CorruptPageError, PageNotFoundError, PageRetiredEr
 from disklog_mp.page import Damage, Page, report
 
 CLOCK_SLACK = 60 * 10**9  # ns that the clocks of producers and writer may differ by
-LOOK, LONGEST_LOOK = 0.1, 0.5  # seconds to another look without a bell: at first, and when it is quiet
+LOOK, LONGEST_LOOK = 0.1, 12.8  # seconds to another look at everything: at first, and when it is quiet
+GLANCE = 0.5  # seconds to one at what there most likely is, which costs little
 FIRST_PAGE_POLL = 0.02
 LIST_POLL = (0.1, 3.2)  # looks for a page other than the next one: at first, and when it is quiet
 
@@ -314,7 +315,7 @@ class Stream:
         self._page: Page | None = None
         self._frames: Frames | None = None
         self._given_back: Record | None = None
-        self._bell = 0
+        self._bell = self._watermark = 0
         self._look = LOOK
         self._next_list, self._list_poll = 0.0, LIST_POLL[0]
 
@@ -328,7 +329,7 @@ class Stream:
             assert self._page is not None
             assert self._frames is not None
             # The bell first, then whether this page is the last, then its end: what comes in between shows.
-            self._bell = self._page.bell()
+            self._bell, self._watermark = self._page.bell(), self._page._watermark()
             problem = following = None
             try:
                 following = self._following(self._page)
@@ -439,4 +440,5 @@ class Stream:
         if self._page is None:
             time.sleep(min(seconds, FIRST_PAGE_POLL))
         else:
-            self._page.wait(self._bell, seconds)
+            following = self._reader._directory.page_path(self._page.number + 1)
+            self._page._wait_watching(self._bell, self._watermark, following, seconds, GLANCE)

@@ -13,7 +13,7 @@ import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from disklog_mp import _core, _files, _orphan, _repair, _ring, _salvage
 from disklog_mp._closer import Closer
@@ -545,8 +545,12 @@ class Writer:
             )
 
     def _watched(self) -> Watched:
-        places = self._directory.place(), _ring.place(self._file_(), self.name, self.ring_dir)
-        return Watched(places, self._witnesses.pidfds())
+        places: list[_files.Place] = []
+        with suppress(OSError):  # it says nothing now: the chores look, too
+            places.append(self._directory.place())
+        with suppress(OSError):
+            places.append(_ring.place(self._file_(), self.name, self.ring_dir))
+        return Watched(tuple(places), self._witnesses.pidfds())
 
     def _to_next_roll(self) -> float:
         """Return seconds until the page being written is old enough to be sealed, or that is tried again."""

@@ -690,14 +690,38 @@ class TestFollow:
         stream = Stream(Reader(path), None)
         slept: list[float] = []
         monkeypatch.setattr(stream, "wait", slept.append)
-        for count in (1, 0, 0, 0, 0, 0, 1, 0, 3, 0):
+        for count in (1, *[0] * 9, 1, 0, 3, 0):
             live.log(count)
             list(stream)
             stream.rest()
         stream.rest(0.01)
 
         low, high = LOOK, LONGEST_LOOK
-        assert [low, 2 * low, 4 * low, high, high, high, low, 2 * low, low, 2 * low, 0.01] == slept
+        growing = [low * 2**i for i in range(7)]
+        assert [*growing, high, high, high, low, 2 * low, low, 2 * low, 0.01] == slept
+
+    @pytest.mark.parametrize("what", ["a record", "a page", "nothing"])
+    def test_a_follower_sees_what_a_killed_writer_did_not_ring_for(
+        self, path: Path, live: "Live", monkeypatch: pytest.MonkeyPatch, what: str
+    ) -> None:
+        """It would sleep for much longer than this test may take."""
+        live.log(3 if what == "a page" else 1)
+        stream = Stream(Reader(path), None)
+        list(stream)
+        monkeypatch.setattr("disklog_mp.reader.GLANCE", 0.01)
+        bell = stream._bell
+        if what != "nothing":
+            live.log(1)
+        page = stream._page
+        assert page is not None
+        stream._bell = page.bell()  # as if nobody had rung
+        began = time.monotonic()
+        stream.wait(0.05 if what == "nothing" else 3600)
+
+        if what == "nothing":
+            assert stream._bell == bell
+            assert time.monotonic() - began >= 0.05
+        assert len(list(stream)) == (what != "nothing")
 
 
 class Live:

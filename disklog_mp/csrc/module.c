@@ -364,6 +364,35 @@ static PyObject *mapping_wait(PyObject *self, PyObject *args)
 }
 
 /* Count the futex word up and wake all who sleep on it. */
+static PyObject *mapping_wait_watching(PyObject *self, PyObject *args)
+{
+    Py_ssize_t offset, word_offset;
+    unsigned int expected;
+    unsigned long long seen;
+    double seconds, look;
+    const char *path;
+    if (!PyArg_ParseTuple(args, "nIddnKy", &offset, &expected, &seconds, &look, &word_offset, &seen, &path))
+        return NULL;
+    void *bell = word_at((Mapping *)self, offset, 4, 0);
+    _Atomic uint64_t *word = bell == NULL ? NULL : word_at((Mapping *)self, word_offset, 8, 0);
+    if (word == NULL)
+        return NULL;
+    bool woken = false;
+    Py_BEGIN_ALLOW_THREADS
+    for (; !woken && seconds > 0; seconds -= look) {
+        if (futex_wait(bell, expected, seconds < look ? seconds : look) == 0 || errno == EAGAIN)
+            woken = true;
+        else if (errno != ETIMEDOUT)
+            break;
+        else
+            woken = atomic_load_explicit(word, memory_order_acquire) != seen || access(path, F_OK) == 0;
+    }
+    Py_END_ALLOW_THREADS
+    if (PyErr_CheckSignals() != 0)
+        return NULL;
+    return PyBool_FromLong(woken);
+}
+
 static PyObject *mapping_ring_bell(PyObject *self, PyObject *args)
 {
     Py_ssize_t offset;
@@ -407,6 +436,7 @@ static PyMethodDef mapping_methods[] = {
     {"maximize64", mapping_maximize64, METH_VARARGS, NULL},
     {"add64", mapping_add64, METH_VARARGS, NULL},
     {"wait", mapping_wait, METH_VARARGS, NULL},
+    {"wait_watching", mapping_wait_watching, METH_VARARGS, NULL},
     {"ring_bell", mapping_ring_bell, METH_VARARGS, NULL},
     {"collapse", mapping_collapse, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL}};

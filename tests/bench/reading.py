@@ -15,13 +15,15 @@ import disklog_mp
 from bench.calls import histogram, percentiles
 from bench.logs import a_directory, a_log, cpu_of, settle
 from bench.measure import OURS, Benchmark, Limit, Row, Setting, Value
-from bench.standing import ROUND, TO_REST
+from disklog_mp import reader
 from disklog_mp.cli import _bench_work
 from disklog_mp.cli._bench_work import Gate
 
 RECORDS = 400_000  # in the page that is read: 50 MiB
 PAUSE = 0.004  # seconds between records that a follower waits for
 END = b"the end"
+QUIET = 2 * reader.LONGEST_LOOK  # seconds until a follower sleeps as long as it ever does
+LOOKS = 2  # that it takes while it is watched
 
 
 def fill(log: disklog_mp.Session, data: bytes, count: int) -> None:
@@ -144,21 +146,16 @@ def follow_latency(setting: Setting) -> Value:
     return Value(told["p50"] / 1000, {**told, "histogram": histogram(seen)})
 
 
-def follow_at_rest(setting: Setting) -> Value:
-    """Processor time of writer and follower together while nothing is logged, in percent of one core."""
+def follow_at_rest(setting: Setting) -> float:
+    """Processor time of a follower while nothing is logged, in percent of one core."""
     with a_log(setting) as log, a_follower(log) as (follower, pipe):
-        writer = log.stats().writer_pid
-        time.sleep(TO_REST)
-        before, began = (cpu_of(follower.pid), cpu_of(writer)), time.monotonic()
-        time.sleep(ROUND * setting.seconds)
-        passed = time.monotonic() - began
-        reading, writing = cpu_of(follower.pid) - before[0], cpu_of(writer) - before[1]
+        time.sleep(QUIET)
+        before, began = cpu_of(follower.pid), time.monotonic()
+        time.sleep(LOOKS * reader.LONGEST_LOOK * setting.seconds)
+        spent = (cpu_of(follower.pid) - before) / (time.monotonic() - began)
         log.log(END)
         pipe.recv()
-    return Value(
-        100 * (reading + writing) / passed,
-        {"follower %": 100 * reading / passed, "writer %": 100 * writing / passed},
-    )
+    return 100 * spent
 
 
 BENCHMARKS = [

@@ -34,7 +34,7 @@ def idle_writer(setting: Setting) -> float:
     with a_log(setting) as log:
         log.log(b"something")
         log.flush()
-        return _at_rest(log.stats().writer_pid, setting)
+        return _at_rest(log.stats().writer_pid, setting, TO_REST, ROUND)
 
 
 def sleeper(setting: Setting) -> float:
@@ -42,15 +42,15 @@ def sleeper(setting: Setting) -> float:
     program = f"import time\nwhile True: time.sleep({_pace.PARKS[0].look})"
     with subprocess.Popen([sys.executable, "-c", program]) as process:
         try:
-            return _at_rest(process.pid, setting)
+            return _at_rest(process.pid, setting, 0.5, ROUND / 3)
         finally:
             process.kill()
 
 
-def _at_rest(pid: int, setting: Setting) -> float:
-    time.sleep(TO_REST)
+def _at_rest(pid: int, setting: Setting, first: float, seconds: float) -> float:
+    time.sleep(first)
     before, began = cpu_of(pid), time.monotonic()
-    time.sleep(ROUND * setting.seconds)
+    time.sleep(seconds * setting.seconds)
     return 100 * (cpu_of(pid) - before) / (time.monotonic() - began)
 
 

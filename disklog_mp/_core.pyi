@@ -1,4 +1,4 @@
-"""The C core: rings, producers, records, frames, checksums, events.  csrc/module.c and csrc/events.c say how;
+"""The C core: rings, producers, records, frames, checksums, events.  the files of csrc say how;
 this file what with.
 """
 

@@ -123,7 +123,7 @@ def test_this_interpreter_has_every_name() -> None:
 
 def test_the_core_uses_what_is_declared_and_nothing_is_declared_for_nobody() -> None:
     """The header is as long as it must be."""
-    source = "".join((CSRC / name).read_text() for name in ("module.c", "events.c"))
+    source = "".join(file.read_text() for file in CSRC.glob("*.[ch]") if file != HEADER)
     used = set(re.findall(r"\b_?(?:Py\w+|METH_\w+)\b", source))
     text = HEADER.read_text()
     declared = names_of(prototypes()) - {"PyType_GetFlags", "PyEval_SaveThread", "PyEval_RestoreThread"}

@@ -1,4 +1,4 @@
-/* CPython's stable ABI, as much of it as module.c and events.c use, declared by ourselves for machines without Python.h.
+/* CPython's stable ABI, as much of it as we use, declared by ourselves for machines without Python.h.
  *
  * Why: so that `pip install` from source needs a C compiler and nothing else.  Debian and its kin ship
  * python3 without headers; they are a package of their own, which takes an administrator to install.
@@ -168,6 +168,7 @@ typedef struct PyModuleDef {
 #define PyMODINIT_FUNC __attribute__((visibility("default"))) PyObject *
 
 PyObject *PyModuleDef_Init(PyModuleDef *definition);
+int PyModule_AddFunctions(PyObject *module, PyMethodDef *functions);
 int PyModule_AddIntConstant(PyObject *module, const char *name, long value);
 int PyModule_AddObjectRef(PyObject *module, const char *name, PyObject *value);
 PyObject *PyImport_ImportModule(const char *name);

@@ -37,7 +37,7 @@ static struct {
 } wall;
 
 /* Once, before the first reading. */
-static void wall_begin(void)
+static inline void wall_begin(void)
 {
     char name[16] = "";
     FILE *file = fopen("/sys/devices/system/clocksource/clocksource0/current_clocksource", "re");

@@ -1,0 +1,362 @@
+/* Mapping: shared memory as a Python object, with atomic words, bells to sleep on, and a guard for files that are
+ * cut under who reads them.
+ */
+#include "objects.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+PyTypeObject *dl_mapping_type;
+
+/* ---- files cut under a reader ----------------------------------------------------------------------- */
+
+/* A page file that somebody else cuts, or that the disk cannot read, takes memory away from under whoever
+ * looks into it: SIGBUS.  There it gets zeros, which no frame is made of: they are passed over, and
+ * reported, like any damage.  What its writer stores there is lost with the rest of the page, which it
+ * sees to before it writes more.  Rings are left to the signal: a record must not vanish. */
+#define GUARDED 4096 /* mappings; what is mapped beyond them is as it was */
+static struct {
+    _Atomic uintptr_t start, end; /* start 0: free */
+    _Atomic int access;
+} guarded[GUARDED];
+static struct sigaction former_sigbus;
+static uintptr_t os_page;
+
+static void on_sigbus(int number, siginfo_t *info, void *context)
+{
+    uintptr_t at = (uintptr_t)info->si_addr;
+    for (int i = 0; i < GUARDED && info->si_code > 0; i++) {
+        uintptr_t start = atomic_load_explicit(&guarded[i].start, memory_order_acquire);
+        if (start == 0 || at < start || at >= atomic_load_explicit(&guarded[i].end, memory_order_relaxed))
+            continue;
+        int before = errno;
+        void *zeros = mmap((void *)(at & ~(os_page - 1)), os_page,
+                           atomic_load_explicit(&guarded[i].access, memory_order_relaxed),
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        errno = before;
+        if (zeros != MAP_FAILED)
+            return;
+    }
+    if (former_sigbus.sa_flags & SA_SIGINFO) {
+        former_sigbus.sa_sigaction(number, info, context);
+    } else if (former_sigbus.sa_handler != SIG_DFL && former_sigbus.sa_handler != SIG_IGN) {
+        former_sigbus.sa_handler(number);
+    } else {
+        signal(number, SIG_DFL);
+        raise(number);
+    }
+}
+
+/* Return 1 + the mapping's place among the guarded, 0 if there is none. */
+static int guard(const void *memory, size_t size, int access)
+{
+    static atomic_flag installed = ATOMIC_FLAG_INIT;
+    if (!atomic_flag_test_and_set(&installed)) {
+        struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+        (void)sigaction(SIGBUS, NULL, &former_sigbus);
+        (void)sigaction(SIGBUS, &action, NULL);
+    }
+    for (int place = 0; place < GUARDED; place++) {
+        uintptr_t none = 0;
+        /* No address is at or behind this start until the rest is told. */
+        if (!atomic_compare_exchange_strong(&guarded[place].start, &none, UINTPTR_MAX))
+            continue;
+        atomic_store_explicit(&guarded[place].access, access, memory_order_relaxed);
+        atomic_store_explicit(&guarded[place].end, (uintptr_t)memory + size, memory_order_relaxed);
+        atomic_store_explicit(&guarded[place].start, (uintptr_t)memory, memory_order_release);
+        return place + 1;
+    }
+    return 0;
+}
+
+/* ---- Mapping ---------------------------------------------------------------------------------------- */
+
+#define HUGE_PAGE ((size_t)2 << 20)
+
+/* As mmap() anywhere, but so that huge pages of the file can be huge pages of the process. */
+static void *map_aligned(size_t length, int access, int fd)
+{
+    length = (length + os_page - 1) & ~(os_page - 1);
+    char *room = mmap(NULL, length + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED)
+        return MAP_FAILED;
+    const size_t before = -(uintptr_t)room & (HUGE_PAGE - 1);
+    char *memory = room + before;
+    if (mmap(memory, length, access, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
+        int problem = errno;
+        munmap(room, length + HUGE_PAGE);
+        errno = problem;
+        return MAP_FAILED;
+    }
+    if (before != 0)
+        munmap(room, before);
+    munmap(memory + length, HUGE_PAGE - before);
+    return memory;
+}
+
+static int mapping_map(Mapping *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"fd", "length", "writable", NULL};
+    int fd;
+    Py_ssize_t length;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "in|p", names, &fd, &length, &self->writable))
+        return -1;
+    if (length <= 0) {
+        PyErr_SetString(PyExc_ValueError, "length of a mapping must be positive");
+        return -1;
+    }
+    /* No descriptor is kept: a daemon that closes all of them does not reach the mapping. */
+    const int access = PROT_READ | (self->writable ? PROT_WRITE : 0);
+    void *memory = self->writable && (size_t)length >= HUGE_PAGE
+                       ? map_aligned((size_t)length, access, fd)
+                       : mmap(NULL, (size_t)length, access, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    self->memory = memory;
+    self->size = (size_t)length;
+    return 0;
+}
+
+PyObject *dl_map_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *self = dl_new_object(type);
+    if (self != NULL && mapping_map((Mapping *)self, args, kwargs) != 0) {
+        Py_DecRef(self);
+        return NULL;
+    }
+    return self;
+}
+
+static PyObject *mapping_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *self = dl_map_new(type, args, kwargs);
+    Mapping *mapping = (Mapping *)self;
+    if (self != NULL)
+        mapping->guarded = guard(mapping->memory, mapping->size,
+                                 PROT_READ | (mapping->writable ? PROT_WRITE : 0));
+    return self;
+}
+
+void dl_mapping_dealloc(PyObject *self)
+{
+    Mapping *mapping = (Mapping *)self;
+    if (mapping->memory != NULL) {
+        if (mapping->guarded != 0)
+            atomic_store_explicit(&guarded[mapping->guarded - 1].start, 0, memory_order_release);
+        munmap(mapping->memory, mapping->size);
+    }
+    dl_free_object(self);
+}
+
+static int mapping_buffer(PyObject *self, Py_buffer *view, int flags)
+{
+    Mapping *mapping = (Mapping *)self;
+    return PyBuffer_FillInfo(view, self, mapping->memory, (Py_ssize_t)mapping->size, !mapping->writable,
+                             flags);
+}
+
+static Py_ssize_t mapping_length(PyObject *self) { return (Py_ssize_t)((Mapping *)self)->size; }
+
+static void *word_at(Mapping *self, Py_ssize_t offset, size_t width, int write)
+{
+    if (write && !self->writable) {
+        PyErr_SetString(PyExc_TypeError, "the mapping is read-only");
+        return NULL;
+    }
+    if (offset < 0 || (size_t)offset % width != 0 || (size_t)offset + width > self->size) {
+        PyErr_Format(PyExc_IndexError, "offset %zd is not a word of a mapping of %zu bytes", offset,
+                     self->size);
+        return NULL;
+    }
+    return self->memory + offset;
+}
+
+static PyObject *mapping_load32(PyObject *self, PyObject *args)
+{
+    Py_ssize_t offset;
+    if (!PyArg_ParseTuple(args, "n", &offset))
+        return NULL;
+    _Atomic uint32_t *word = word_at((Mapping *)self, offset, 4, 0);
+    return word == NULL ? NULL : PyLong_FromUnsignedLong(atomic_load(word));
+}
+
+static PyObject *mapping_load64(PyObject *self, PyObject *args)
+{
+    Py_ssize_t offset;
+    if (!PyArg_ParseTuple(args, "n", &offset))
+        return NULL;
+    _Atomic uint64_t *word = word_at((Mapping *)self, offset, 8, 0);
+    return word == NULL ? NULL : PyLong_FromUnsignedLongLong(atomic_load(word));
+}
+
+static PyObject *mapping_store32(PyObject *self, PyObject *args)
+{
+    Py_ssize_t offset;
+    unsigned int value;
+    if (!PyArg_ParseTuple(args, "nI", &offset, &value))
+        return NULL;
+    _Atomic uint32_t *word = word_at((Mapping *)self, offset, 4, 1);
+    if (word == NULL)
+        return NULL;
+    DL_POINT("store");
+    atomic_store(word, value);
+    Py_RETURN_NONE;
+}
+
+static PyObject *mapping_store64(PyObject *self, PyObject *args)
+{
+    Py_ssize_t offset;
+    unsigned long long value;
+    if (!PyArg_ParseTuple(args, "nK", &offset, &value))
+        return NULL;
+    _Atomic uint64_t *word = word_at((Mapping *)self, offset, 8, 1);
+    if (word == NULL)
+        return NULL;
+    DL_POINT("store");
+    atomic_store(word, value);
+    Py_RETURN_NONE;
+}
+
+static PyObject *mapping_maximize64(PyObject *self, PyObject *args)
+{
+    Py_ssize_t offset;
+    unsigned long long value;
+    if (!PyArg_ParseTuple(args, "nK", &offset, &value))
+        return NULL;
+    _Atomic uint64_t *word = word_at((Mapping *)self, offset, 8, 1);
+    if (word == NULL)
+        return NULL;
+    DL_POINT("store");
+    uint64_t found = atomic_load(word);
+    while (found < value && !atomic_compare_exchange_weak(word, &found, value)) {
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *mapping_add64(PyObject *self, PyObject *args)
+{
+    Py_ssize_t offset;
+    unsigned long long value;
+    if (!PyArg_ParseTuple(args, "nK", &offset, &value))
+        return NULL;
+    _Atomic uint64_t *word = word_at((Mapping *)self, offset, 8, 1);
+    return word == NULL ? NULL : PyLong_FromUnsignedLongLong(atomic_fetch_add(word, value));
+}
+
+static PyObject *mapping_wait(PyObject *self, PyObject *args)
+{
+    Py_ssize_t offset;
+    unsigned int expected;
+    double seconds;
+    if (!PyArg_ParseTuple(args, "nId", &offset, &expected, &seconds))
+        return NULL;
+    void *word = word_at((Mapping *)self, offset, 4, 0);
+    if (word == NULL)
+        return NULL;
+    int woken = 0;
+    if (seconds > 0) {
+        Py_BEGIN_ALLOW_THREADS
+        woken = futex_wait(word, expected, seconds) == 0 || errno == EAGAIN;
+        Py_END_ALLOW_THREADS
+    }
+    if (PyErr_CheckSignals() != 0)
+        return NULL;
+    return PyBool_FromLong(woken);
+}
+
+/* Count the futex word up and wake all who sleep on it. */
+static PyObject *mapping_wait_watching(PyObject *self, PyObject *args)
+{
+    Py_ssize_t offset, word_offset;
+    unsigned int expected;
+    unsigned long long seen;
+    double seconds, look;
+    const char *path;
+    if (!PyArg_ParseTuple(args, "nIddnKy", &offset, &expected, &seconds, &look, &word_offset, &seen, &path))
+        return NULL;
+    void *bell = word_at((Mapping *)self, offset, 4, 0);
+    _Atomic uint64_t *word = bell == NULL ? NULL : word_at((Mapping *)self, word_offset, 8, 0);
+    if (word == NULL)
+        return NULL;
+    bool woken = false;
+    Py_BEGIN_ALLOW_THREADS
+    for (; !woken && seconds > 0; seconds -= look) {
+        if (futex_wait(bell, expected, seconds < look ? seconds : look) == 0 || errno == EAGAIN)
+            woken = true;
+        else if (errno != ETIMEDOUT)
+            break;
+        else
+            woken = atomic_load_explicit(word, memory_order_acquire) != seen || access(path, F_OK) == 0;
+    }
+    Py_END_ALLOW_THREADS
+    if (PyErr_CheckSignals() != 0)
+        return NULL;
+    return PyBool_FromLong(woken);
+}
+
+static PyObject *mapping_ring_bell(PyObject *self, PyObject *args)
+{
+    Py_ssize_t offset;
+    if (!PyArg_ParseTuple(args, "n", &offset))
+        return NULL;
+    _Atomic uint32_t *word = word_at((Mapping *)self, offset, 4, 1);
+    if (word == NULL)
+        return NULL;
+    DL_POINT("bell");
+    atomic_fetch_add(word, 1);
+    DL_POINT("bell rung");
+    return PyLong_FromLong(futex_wake(word, INT32_MAX));
+}
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+static PyObject *mapping_collapse(PyObject *self, PyObject *args)
+{
+    Mapping *mapping = (Mapping *)self;
+    Py_ssize_t offset, length;
+    if (!PyArg_ParseTuple(args, "nn", &offset, &length))
+        return NULL;
+    if (offset < 0 || length < 0 || (size_t)offset > mapping->size
+        || (size_t)length > mapping->size - (size_t)offset)
+        return PyErr_Format(PyExc_IndexError, "%zd bytes at %zd are not in %zu", length, offset,
+                            mapping->size);
+    int status;
+    Py_BEGIN_ALLOW_THREADS
+    status = madvise(mapping->memory + offset, (size_t)length, MADV_COLLAPSE);
+    Py_END_ALLOW_THREADS
+    return PyBool_FromLong(status == 0);
+}
+
+static PyMethodDef mapping_methods[] = {
+    {"load32", mapping_load32, METH_VARARGS, NULL},
+    {"load64", mapping_load64, METH_VARARGS, NULL},
+    {"store32", mapping_store32, METH_VARARGS, NULL},
+    {"store64", mapping_store64, METH_VARARGS, NULL},
+    {"maximize64", mapping_maximize64, METH_VARARGS, NULL},
+    {"add64", mapping_add64, METH_VARARGS, NULL},
+    {"wait", mapping_wait, METH_VARARGS, NULL},
+    {"wait_watching", mapping_wait_watching, METH_VARARGS, NULL},
+    {"ring_bell", mapping_ring_bell, METH_VARARGS, NULL},
+    {"collapse", mapping_collapse, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL}};
+
+static PyType_Slot mapping_slots[] = {{Py_tp_new, mapping_new},
+                                      {Py_tp_dealloc, dl_mapping_dealloc},
+                                      {Py_tp_methods, mapping_methods},
+                                      {Py_mp_length, mapping_length},
+                                      {Py_bf_getbuffer, mapping_buffer},
+                                      {0, NULL}};
+static PyType_Spec mapping_spec = {"disklog_mp._core.Mapping", sizeof(Mapping), 0,
+                                   Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, mapping_slots};
+
+int dl_add_mapping_type(PyObject *module)
+{
+    os_page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    dl_mapping_type = dl_add_type(module, "Mapping", &mapping_spec, NULL);
+    return dl_mapping_type == NULL ? -1 : 0;
+}

@@ -7,9 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-REQUIREMENTS = Path(__file__).parent / "requirements.txt"
+HERE = Path(__file__).parent
+REQUIREMENTS = HERE / "requirements.txt"
+SEED = Path(sys.prefix) / "bin" / "disklog-bench-seed"  # the peer in Rust, see seed/
 PACKAGES = ("erlang-base", "lttng-tools", "liblttng-ust-dev", "babeltrace2", "gcc", "valgrind")
 
 
@@ -34,9 +37,21 @@ def install_packages() -> list[str]:
     return _missing()
 
 
-def _try(command: list[str]) -> bool:
+def install_seed() -> bool:
+    """Build the peer in Rust, where there is a cargo that reaches crates.io; True if it is there."""
+    if not SEED.exists() and shutil.which("cargo"):
+        with tempfile.TemporaryDirectory() as place:  # cargo writes beside what it builds
+            shutil.copytree(HERE / "seed", place, dirs_exist_ok=True)
+            command = ["cargo", "build", "--quiet", "--release", "--manifest-path", f"{place}/Cargo.toml"]
+            if _try([*command, "--target-dir", f"{place}/target"], CARGO_NET_RETRY="0"):
+                shutil.copy(f"{place}/target/release/seed", SEED)
+    return SEED.exists()
+
+
+def _try(command: list[str], **environment: str) -> bool:
     quiet = subprocess.DEVNULL
-    return subprocess.run(command, stdout=quiet, stderr=quiet, check=False).returncode == 0
+    done = subprocess.run(command, stdout=quiet, stderr=quiet, check=False, env={**os.environ, **environment})
+    return done.returncode == 0
 
 
 def _missing() -> list[str]:
@@ -55,6 +70,8 @@ def _missing() -> list[str]:
 def main() -> None:
     for what in install_python_peers():
         print(f"bench: {what} cannot be installed on this Python: its lines will say so")
+    if not install_seed():
+        print("bench: the crate disk_log cannot be built without cargo and crates.io: its line will say so")
     if missing := install_packages():
         print(f"bench: not installed, and their lines will say so: {' '.join(missing)}")
         print(f"bench: on Debian: sudo apt-get install {' '.join(missing)}")

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import lttng, queues
+from bench import install, lttng, queues
 from bench.logs import a_directory, a_log, counted
 from bench.measure import OURS, Benchmark, Limit, NotMeasured, Row, Setting, Value
 from disklog_mp.cli import _bench_work
@@ -16,6 +16,7 @@ from disklog_mp.cli import _bench_work
 ERLANG = "Erlang disk_log:balog"
 SEED = "disk_log (Rust)"
 RECORDS = 150_000  # of each Erlang process for each second of measuring: its mailbox has no limit
+SEED_RECORDS = 50_000  # of each task for each second of measuring
 LINES = 1 << 30  # bytes of lines that os.write may leave
 
 
@@ -81,8 +82,19 @@ def erlang(setting: Setting) -> Value:
 
 
 def seed(setting: Setting) -> Value:
-    """The crate whose ideas this began with."""
-    raise NotMeasured("not measured here")
+    """log() from as many tasks of one process, until a page is had."""
+    if not install.SEED.exists():
+        raise NotMeasured("the crate could not be built")
+    with a_directory(setting) as place:
+        records = str(int(SEED_RECORDS * setting.seconds))
+        done = subprocess.run(
+            [install.SEED, place, str(setting.producers), records, str(setting.length)],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+    written, microseconds = map(int, done.stdout.splitlines()[-1].split())  # it prints paths, too
+    return Value(written / microseconds * 1e6)
 
 
 BENCHMARKS = [

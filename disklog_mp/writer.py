@@ -20,6 +20,7 @@ from disklog_mp._closer import Closer
 from disklog_mp._directory import Directory
 from disklog_mp._files import REAL, Files
 from disklog_mp._options import Options, group_id, parse_duration
+from disklog_mp._own_words import OwnWords
 from disklog_mp._pace import Pace, Watched
 from disklog_mp._page_format import POSITION_MAX
 from disklog_mp._page_writer import NO_LIMIT, PageWriter, Recovered
@@ -37,10 +38,6 @@ BACK_OFF = (0.02, 1.0)
 LONGEST_WAIT = 0.1  # after that it looks what else there is to do
 IN_FLIGHT = 0.02  # for records that are being copied into a ring that is given up
 WORD = 2**64 - 1
-BOOKS = _core.TOTALS - 16  # retired_count, retiring, totals, base_records
-BOOKS_LENGTH = 72
-SLOT_LENGTH = 64
-SLOT_COUNTS = 40  # logged, dropped, waited
 ATTEMPTS = 5  # at being told whether anybody is attached
 GRACE = 1.0  # for whoever started this writer to attach
 
@@ -328,7 +325,7 @@ class Writer:
         memory[_core.OPTIONS : _core.OPTIONS + len(options) + 1] = options + b"\0"
         ring.writer_start, ring.writer_namespace = self._who.start, self._who.namespace
         ring.writer_pid = self._who.pid
-        ring.writer_count = self._count = ring.writer_count + 1 & WORD
+        ring.writer_count = ring.writer_count + 1 & WORD
         ring.parked = 0
         ring.barrier = self._barrier
         ring.heartbeat = time.time_ns()
@@ -340,21 +337,7 @@ class Writer:
         ring.written = self.pages.position
         self.durable = ring.durable
         self._abandoned = ring.abandoned
-        self._keepsakes: dict[int, bytes] = {}
-        self._remember(0, _files.OS_PAGE)
-        self._remember(_core.OPTIONS, _core.OPTIONS_LENGTH)
-        self._remember(BOOKS, BOOKS_LENGTH)
-        self._suspects: set[tuple[int, int]] = set()
-        self._freed: dict[int, int] = {}  # slots, and their words then
-
-    def _remember(self, start: int, length: int) -> None:
-        """Keep what is the writer's own and stands there now, to put it right if somebody scribbles."""
-        self._keepsakes[start] = bytes(memoryview(self.ring)[start : start + length])
-
-    def _retire_slot(self, index: int) -> None:
-        self.ring.retire(index)
-        self._freed[index] = self.ring.load64(_core.SLOTS_OFFSET + SLOT_LENGTH * index)
-        self._remember(BOOKS, BOOKS_LENGTH)
+        self._own = OwnWords(self._file_())
 
     def _file_(self) -> _ring.RingFile:
         assert self._file is not None
@@ -634,7 +617,7 @@ class Writer:
         ring = self.ring
         for index in ring.slots(_core.SLOT_DETACHED):
             self._witnesses.forget(_ring.Slot(*ring.slot(index)))
-            self._retire_slot(index)
+            self._own.retire(index)
 
     def _reap(self) -> int:
         """Retire the slots of those who left or died; return how many are still taken."""
@@ -650,7 +633,7 @@ class Writer:
             if position >= self._marks[slot.index]:
                 del self._marks[slot.index]
                 self._witnesses.forget(slot)
-                self._retire_slot(slot.index)
+                self._own.retire(slot.index)
                 taken -= 1
         for file, witnesses in list(self._former):
             left = [s for s in _ring.slots(file.ring, _core.SLOT_ATTACHED) if not witnesses.is_dead(s)]
@@ -663,33 +646,10 @@ class Writer:
 
     def _heal(self) -> None:
         """Put back what is the writer's own, where somebody scribbled over it."""
-        ring, position = self.ring, self.pages.position
-        memory = memoryview(ring)
-        damaged = False
-        for start, kept in self._keepsakes.items():
-            if memory[start : start + len(kept)] != kept:
-                memory[start : start + len(kept)] = kept
-                damaged = True
-        own = {
-            "writer_pid": self._who.pid,
-            "writer_start": self._who.start,
-            "writer_namespace": self._who.namespace,
-            "writer_count": self._count,
-            "abandoned": self._abandoned,
-            "written": position,
-            "barrier": self._barrier,
-        }
-        for field, value in own.items():
-            if getattr(ring, field) != value:
-                setattr(ring, field, value)
-                damaged = True
-        if ring.durable > self.durable:  # in this order: the sync thread raises our copy first
-            ring.durable = self.durable
+        damaged = self._own.heal(self.pages.position, self._abandoned)
+        if self.ring.durable > self.durable:  # in this order: the sync thread raises our copy first
+            self.ring.durable = self.durable
             damaged = True
-        if ring.sync_wanted > position + ring.capacity:  # nobody logged that far
-            ring.sync_wanted = 0
-            damaged = True
-        damaged |= self._heal_slots()
         self._publish_books()
         if damaged:
             self.troubles.say("somebody wrote over the ring's control block: put right")
@@ -707,31 +667,6 @@ class Writer:
             self.troubles.meet("directory", error, said)
         else:
             self.troubles.over("directory", "the log's directory is there")
-
-    def _heal_slots(self) -> bool:
-        """Whoever holds the lock on a slot is attached, whatever its word says: counts of his that were added
-        up when it was freed begin anew, for he may also be stopped between giving it back and dropping the
-        lock.  And a word that says nothing that can be would keep the slot for ever.
-        """
-        ring, damaged, suspects = self.ring, False, set()
-        taken = _files.locked_bytes(self._file_().fd, 0, _core.SLOTS)
-        for index in taken.difference(ring.slots(_core.SLOT_ATTACHED)):
-            at = _core.SLOTS_OFFSET + SLOT_LENGTH * index
-            word = ring.load64(at)
-            state = word & 0xFFFFFFFF
-            if (index, word) not in self._suspects:  # it may be coming or going just now
-                suspects.add((index, word))
-            elif state != _core.SLOT_ATTACHED:
-                if word == self._freed.get(index):
-                    for count in range(SLOT_COUNTS, SLOT_LENGTH, 8):
-                        ring.store64(at + count, 0)
-                ring.store64(at, word - state + _core.SLOT_ATTACHED)
-                damaged = True
-        for index in set(ring.odd_slots()) - taken:
-            self._retire_slot(index)
-            damaged = True
-        self._suspects = suspects
-        return damaged
 
     def _look_at_ring(self) -> None:
         """Somebody may have removed the ring's name (logind does, when a user leaves): go on in a new one."""

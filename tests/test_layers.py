@@ -17,7 +17,7 @@ LAYERS = [
     {"errors"},
     {"_core", "_files", "_options", "_structured", "_systemd"},
     {"_ring", "_closer", "_directory", "_pace", "_page_format", "_repair", "_salvage", "_trouble"},
-    {"_page_file", "_page_writer", "page", "_orphan", "_syncer"},
+    {"_page_file", "_page_writer", "page", "_orphan", "_own_words", "_syncer"},
     {"writer", "reader", "_stats", "_writer_process"},
     {"session"},
     {"_open", "aio"},

@@ -91,6 +91,8 @@ class _Attachment:
                 ring.detach(self.slot, self._incarnation)
             # The writer closed it before it could see us: there is a successor, or soon no log.
             alive = _ring.writer_alive(self.file)
+            if alive:
+                ring.wake()  # a writer at rest sees by this that it is not so, if it is not
             raise _RingClosedError(name, alive or _ring.is_replaced(self.file, name, ring_dir))
         except BaseException:
             os.close(self.file.fd)  # of which nobody knows yet
@@ -458,6 +460,7 @@ class Session(_core.Producer):
                 limit = self._ready_ring().record_limit
                 raise RecordTooLargeError(length(), limit)
             elif status == HALTED:
+                self._glance()  # a writer at rest sees by this that it is not so, if it is not
                 raise LogFullError(self._option("max_bytes"))
             if self._attention and status != FULL:
                 self._rescue()

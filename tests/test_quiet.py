@@ -3,6 +3,7 @@
 It is in a process of its own, and does its chores only when it is woken.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -55,6 +56,24 @@ def log(name: str, path: Path) -> Iterator[disklog_mp.Session]:
 
 def texts(path: Path) -> list[bytes]:
     return [record.data for record in disklog_mp.Reader(path)]
+
+
+@pytest.mark.parametrize("halted", [_core.LOG_FULL, _core.REPLACED])
+def test_who_is_kept_out_for_no_reason_wakes_it(log: disklog_mp.Session, path: Path, halted: int) -> None:
+    """Somebody scribbled over the word that says so; its writer would not look at it for an hour."""
+
+    def logs_on() -> bool:
+        with contextlib.suppress(DiskLogError):
+            log.log(b"second")
+            log.flush()
+            return True
+        return False
+
+    log.timeout = 0.5
+    log._ready_ring().halted = halted
+    wait_until(logs_on, 30)
+
+    assert texts(path) == [b"first", b"second"]
 
 
 def test_a_ring_that_was_removed_is_replaced(log: disklog_mp.Session, name: str, path: Path) -> None:

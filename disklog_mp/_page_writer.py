@@ -6,6 +6,7 @@ per log, used by the one process that holds the directory's lock.
 
 import contextlib
 import errno
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -408,6 +409,14 @@ class PageWriter:
                 self._unsynced.remove(page)
                 self._close(page.file)
         return gone
+
+    def oldest_since(self) -> float:
+        """Return when the last record of the oldest page was logged, of those that retention may remove, in
+        seconds after the epoch; infinite if there is none.
+        """
+        if len(self._kept) + (self._page is not None) <= 1:
+            return math.inf
+        return self._kept[0][2] / 1e9
 
     def _unlink(self, path: str) -> None:
         """Remove a name; if that is all there is of the file, it ends when it is closed."""

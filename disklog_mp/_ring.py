@@ -377,6 +377,7 @@ def take_slot(file: RingFile, who: Identity, since: int) -> int:
             if not _files.lock_byte(file.fd, index):
                 continue
             if file.ring.attach(index, who.pid, who.start, who.namespace, since):
+                file.ring.wake()  # a writer at rest has to know who may die
                 return index
             _files.unlock_byte(file.fd, index)
     if file.ring.slots(_core.SLOT_DETACHED, 1):
@@ -450,9 +451,12 @@ class Witnesses:
     that has no ring mapped.
     """
 
-    def __init__(self, file: RingFile, who: Identity) -> None:
-        """Asks nobody, so that it cannot fail; `who` is this process."""
+    def __init__(
+        self, file: RingFile, who: Identity, watch: Callable[[int], None] = lambda pidfd: None
+    ) -> None:
+        """Asks nobody, so that it cannot fail; `who` is this process, `watch` is given each new pidfd."""
         self._file = file
+        self._watch = watch
         self._namespace = who.namespace
         self._pidfds: dict[tuple[int, int], int] = {}  # (slot, incarnation) -> pidfd, -1: gone at first sight
         self._most = max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS)
@@ -501,6 +505,8 @@ class Witnesses:
                 os.close(pidfd)
                 pidfd = -1
         self._pidfds[key] = pidfd
+        if pidfd >= 0:
+            self._watch(pidfd)
         return pidfd
 
     def _is_of(self, slot: Slot, pidfd: int) -> bool:
@@ -509,6 +515,10 @@ class Witnesses:
         except OSError:
             os.close(pidfd)
             raise
+
+    def are_all_seen(self, slots: int) -> bool:
+        """True if so many processes, all there are, are known by their pidfds."""
+        return sum(pidfd >= 0 for pidfd in self._pidfds.values()) >= slots
 
     def pidfds(self) -> bytes:
         """Return the pidfds of those seen alive, as C integers."""

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 
 from disklog_mp import _core, _files, _orphan, _repair, _ring, _salvage
 from disklog_mp._closer import Closer
+from disklog_mp._death_watch import DeathWatch
 from disklog_mp._directory import Directory
 from disklog_mp._files import REAL, Files
 from disklog_mp._options import Options, group_id, parse_duration
@@ -39,6 +40,7 @@ LONGEST_WAIT = 0.1  # after that it looks what else there is to do
 IN_FLIGHT = 0.02  # for records that are being copied into a ring that is given up
 WORD = 2**64 - 1
 ATTEMPTS = 5  # at being told whether anybody is attached
+UNSEEN = 10.0  # to a look at producers of which no pidfd tells
 GRACE = 1.0  # for whoever started this writer to attach
 
 
@@ -72,6 +74,7 @@ class Writer:
         self._file: _ring.RingFile | None = None
         self.troubles = Troubles(self.name)
         self._closer = Closer()
+        self._deaths = DeathWatch(self._wake)
         self._left = 0  # what stands in the ring below was left by a writer that died
         try:
             self.pages = PageWriter(self._directory, name, options, self._gid, self._closer)
@@ -329,7 +332,7 @@ class Writer:
         ring.parked = 0
         ring.barrier = self._barrier
         ring.heartbeat = time.time_ns()
-        self._witnesses = _ring.Witnesses(self._file_(), self._who)
+        self._witnesses = _ring.Witnesses(self._file_(), self._who, self._deaths.add)
         self.troubles.show_in(ring)
         self._data = memory[ring.data_offset :]
         self._mask = ring.capacity - 1
@@ -522,7 +525,7 @@ class Writer:
                 self.ring,
                 self.pages.position,
                 bell,
-                at_most=max(CHORES, min(self._sign_of_life, self._to_next_roll())),
+                at_most=max(CHORES, min(self._sign_of_life, self._to_next_roll(), self._to_next_look())),
                 is_due=self._has_something_due(),
                 watched=self._watched,
             )
@@ -542,6 +545,15 @@ class Writer:
             return math.inf
         left = age - pages.age()
         return left if left > -LOOK else LOOK
+
+    def _to_next_look(self) -> float:
+        """Return seconds until a page is too old to be kept, or to a look at those that cannot be watched."""
+        known = not self._former and self._witnesses.are_all_seen(self._attached)
+        left = math.inf if known else UNSEEN
+        if self.options.keep_age is not None:
+            age = self.pages.oldest_since() + self.options.keep_age - time.time()
+            left = min(left, age if age > -LOOK else LOOK)  # it cannot be removed
+        return left
 
     def _has_something_due(self) -> bool:
         """True if a sync is to come, or another attempt at what failed, or room for more, or the end."""
@@ -814,6 +826,7 @@ class Writer:
         self.ring.writer_pid = 0
         self.pages.close()
         self._closer.close()
+        self._deaths.close()
         for file, witnesses in [*self._former, (self._file_(), self._witnesses)]:
             witnesses.close()
             os.close(file.fd)

@@ -16,7 +16,17 @@ PACKAGE = Path(disklog_mp.__file__).parent
 LAYERS = [
     {"errors"},
     {"_core", "_files", "_options", "_structured", "_systemd"},
-    {"_ring", "_closer", "_directory", "_pace", "_page_format", "_repair", "_salvage", "_trouble"},
+    {
+        "_ring",
+        "_closer",
+        "_death_watch",
+        "_directory",
+        "_pace",
+        "_page_format",
+        "_repair",
+        "_salvage",
+        "_trouble",
+    },
     {"_page_file", "_page_writer", "page", "_orphan", "_own_words", "_syncer"},
     {"writer", "reader", "_stats", "_writer_process"},
     {"session"},

@@ -4,6 +4,8 @@ It is in a process of its own, and does its chores only when it is woken.
 """
 
 import contextlib
+import errno
+import math
 import multiprocessing
 import os
 import signal
@@ -18,7 +20,7 @@ from workers import log_five_and_wait, write_log_asleep
 import disklog_mp
 from disklog_mp import DiskLogError, _core, _ring
 from disklog_mp._options import Options
-from disklog_mp.writer import LOOK, Writer
+from disklog_mp.writer import LOOK, UNSEEN, Writer
 
 OPTIONS = Options(ring_bytes=1 << 14, linger=None, sync="never")
 spawn = multiprocessing.get_context("spawn")
@@ -39,9 +41,15 @@ def attached(name: str) -> disklog_mp.Session | None:
 
 
 @pytest.fixture
-def log(name: str, path: Path) -> Iterator[disklog_mp.Session]:
+def look() -> float:
+    """Seconds from one look of the sleeping writer at what it watches to the next."""
+    return 0.05
+
+
+@pytest.fixture
+def log(name: str, path: Path, look: float) -> Iterator[disklog_mp.Session]:
     """A session of the log that a sleeping writer has; there is one record in it."""
-    process = spawn.Process(target=write_log_asleep, args=(name, str(path), OPTIONS))
+    process = spawn.Process(target=write_log_asleep, args=(name, str(path), OPTIONS, look))
     process.start()
     session = wait_until(lambda: attached(name), 30)
     session.log(b"first")
@@ -99,7 +107,22 @@ def test_another_directory_in_the_place_of_its_own_is_taken(
     assert texts(path) == [b"second"]
 
 
-def test_a_producer_that_was_killed_is_noticed(log: disklog_mp.Session, name: str) -> None:
+def test_a_record_is_found_without_a_bell(log: disklog_mp.Session, path: Path) -> None:
+    """Whoever logged it was killed before it could ring, or is stopped."""
+    ring = log._ready_ring()
+    producer = _core.Producer()
+    producer._bind(ring, ring.slots(_core.SLOT_ATTACHED)[0], os.getpid())
+    ring.parked = 0  # so that it does not ring
+    position = producer._try(b"second", 0)
+    ring.parked = 1  # as if it had not come there
+    wait_until(lambda: ring.written > position, 30)
+
+    assert texts(path) == [b"first", b"second"]
+
+
+@pytest.mark.parametrize("look", [0.05, 3600.0])
+def test_a_producer_that_was_killed_is_noticed(log: disklog_mp.Session, name: str, look: float) -> None:
+    """By a look, and long before it."""
     logged, leave = spawn.Barrier(2), spawn.Barrier(2)
     process = spawn.Process(target=log_five_and_wait, args=(name, logged, leave))
     process.start()
@@ -142,6 +165,46 @@ def test_it_lingers_from_when_the_last_one_has_left(name: str, path: Path) -> No
 
     assert not writer._is_over(now + 3600.0 + 9.0)
     assert writer._is_over(now + 3600.0 + 11.0)
+    writer.run(lambda: True)
+
+
+def test_it_does_not_sleep_past_the_age_of_a_page(name: str, path: Path) -> None:
+    """From a page's last record on; the newest page stays."""
+    kept = Options(ring_bytes=1 << 14, linger=None, sync="never", keep_age=100.0, page_records=1)
+    writer = Writer(name, path, kept)
+    with disklog_mp.attach(name) as log:
+        log.log(b"first")
+        writer._drain()
+        writer._chores(1e6)
+        assert writer._to_next_look() == math.inf
+        log.log(b"second")
+        while writer._drain():
+            pass
+        assert 90 < writer._to_next_look() <= 100
+        oldest = writer.pages._kept[0]
+        writer.pages._kept[0] = (*oldest[:2], oldest[2] - 10**12)
+        assert writer._to_next_look() == LOOK  # it is long over: as often as at what cannot be removed
+        writer._chores(2e6)
+        assert writer._to_next_look() == math.inf
+    writer.run(lambda: True)
+
+
+def test_it_does_not_sleep_long_while_a_producer_cannot_be_watched(
+    name: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another pid namespace, say; here no pidfd can be had."""
+    writer = Writer(name, path, OPTIONS)
+
+    def refuse(pid: int) -> int:
+        raise OSError(errno.EMFILE, "too many")
+
+    with monkeypatch.context() as patch, disklog_mp.attach(name):
+        patch.setattr(os, "pidfd_open", refuse)
+        writer._chores(1e6)
+        assert writer._to_next_look() == UNSEEN
+        patch.undo()
+        writer._chores(2e6)
+        assert writer._to_next_look() == math.inf
     writer.run(lambda: True)
 
 

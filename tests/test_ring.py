@@ -1,16 +1,19 @@
 """The ring, through the core: claim, commit, drain, release, abandon, close; slots; sleep; damage."""
 
+import _thread
 import array
 import ctypes
 import mmap
 import os
 import re
+import resource
 import struct
 import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -327,6 +330,15 @@ def test_a_subclass_can_have_methods_of_its_own() -> None:
     with pytest.raises(TypeError, match="7 is no type"):
         _core.with_own_methods(7)  # type: ignore[type-var]
 
+    class Meta(type):
+        def __getattribute__(cls, name: str) -> Any:
+            if name == "log":
+                raise LookupError(name)
+            return super().__getattribute__(name)
+
+    with pytest.raises(LookupError, match="log"):
+        _core.with_own_methods(Meta("Odd", (Producer,), {}))
+
 
 def test_words_of_a_mapping_are_loaded_stored_raised_and_added_to() -> None:
     """Each width has its own calls; maximize64 never lowers."""
@@ -413,6 +425,24 @@ def test_a_large_mapping_begins_where_a_huge_page_does(length: int) -> None:
     assert mappings() <= before
 
 
+def test_where_there_is_no_room_to_align_a_mapping_is_made_anyhow() -> None:
+    """A limit of address space may leave room for a ring, and for no more."""
+    length = 16 << 20
+    fd = memory(length)
+    pid = os.fork()
+    if pid == 0:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            now = int(file.read().split()[0]) * 4096
+        resource.setrlimit(resource.RLIMIT_AS, (now + length + (1 << 20),) * 2)
+        try:
+            Mapping(fd, length, writable=True).store64(0, 1)
+        finally:
+            os._exit(sys.exc_info()[0] is not None)
+    os.close(fd)
+
+    assert os.waitpid(pid, 0)[1] == 0
+
+
 def test_a_ring_is_in_huge_pages_where_the_kernel_has_them() -> None:
     """Its creator moves it there, with what is in it; everybody else needs to do nothing for it."""
     length = 4 << 20
@@ -439,6 +469,40 @@ def test_only_what_is_mapped_is_put_into_huge_pages(offset: int, length: int) ->
 
     with pytest.raises(IndexError, match="are not in 8192"):
         mapping.collapse(offset, length)
+
+
+@pytest.mark.parametrize("kind", ["real", "effective"])
+def test_a_path_is_looked_for_by_the_rights_that_open_has(tmp_path: Path, kind: str) -> None:
+    """Those of the effective user."""
+    if os.geteuid() != 0:
+        pytest.skip("takes root")
+    place = tmp_path / "mine"
+    place.mkdir(mode=0o700)
+    (place / "page").touch()
+    fd = memory(4096)
+    mapping = Mapping(fd, 4096)
+    os.close(fd)
+    pid = os.fork()
+    if pid == 0:
+        os.setresuid(*((1, 0, 0) if kind == "real" else (0, 1, 0)))
+        found = mapping.wait_watching(0, 0, 0.02, 0.01, 8, 0, os.fsencode(place / "page"))
+        os._exit(found)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == (kind == "real")
+
+
+def test_a_wait_that_looks_hears_of_signals_at_each_look() -> None:
+    """Also of one that another thread got, or that came too early to end the sleep."""
+    fd = memory(4096)
+    mapping = Mapping(fd, 4096)
+    os.close(fd)
+    timer = threading.Timer(0.1, _thread.interrupt_main)
+    timer.start()
+
+    with pytest.raises(KeyboardInterrupt):
+        mapping.wait_watching(0, 0, 3600, 0.05, 8, 0, b"/there/is/none")
+    timer.join()
+    assert not mapping.wait_watching(0, 0, 3600, 0, 8, 0, b"/there/is/none")
 
 
 def test_a_wait_ends_when_the_bell_rings() -> None:

@@ -87,9 +87,9 @@ def log_five_and_wait(name: str, logged: Barrier, leave: Barrier) -> None:
         leave.wait(60)
 
 
-def write_log_asleep(name: str, path: str, options: Options) -> None:
+def write_log_asleep(name: str, path: str, options: Options, look: float = 0.05) -> None:
     """Be a writer that soon does its chores only when it is woken, by a bell or by what it watches."""
-    _pace.NAPS, _pace.PARKS = 0, (_pace.Park(3, 3600.0, 0.05), _pace.Park(0, 0.1, 0.1))
+    _pace.NAPS, _pace.PARKS = 0, (_pace.Park(3, 3600.0, look), _pace.Park(0, 0.1, 0.1))
     write_log(name, path, options)
 
 

@@ -4,6 +4,7 @@
 #include "objects.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
 
@@ -79,15 +80,13 @@ static void *map_aligned(size_t length, int access, int fd)
 {
     length = (length + os_page - 1) & ~(os_page - 1);
     char *room = mmap(NULL, length + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (room == MAP_FAILED)
-        return MAP_FAILED;
+    if (room == MAP_FAILED) /* a limit, perhaps, that leaves room for the file */
+        return mmap(NULL, length, access, MAP_SHARED, fd, 0);
     const size_t before = -(uintptr_t)room & (HUGE_PAGE - 1);
     char *memory = room + before;
     if (mmap(memory, length, access, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
-        int problem = errno;
         munmap(room, length + HUGE_PAGE);
-        errno = problem;
-        return MAP_FAILED;
+        return mmap(NULL, length, access, MAP_SHARED, fd, 0);
     }
     if (before != 0)
         munmap(room, before);
@@ -281,19 +280,20 @@ static PyObject *mapping_wait_watching(PyObject *self, PyObject *args)
     _Atomic uint64_t *word = bell == NULL ? NULL : word_at((Mapping *)self, word_offset, 8, 0);
     if (word == NULL)
         return NULL;
-    bool woken = false;
-    Py_BEGIN_ALLOW_THREADS
-    for (; !woken && seconds > 0; seconds -= look) {
+    bool woken = false, again = look > 0;
+    for (; again && !woken && seconds > 0; seconds -= look) {
+        Py_BEGIN_ALLOW_THREADS
         if (futex_wait(bell, expected, seconds < look ? seconds : look) == 0 || errno == EAGAIN)
             woken = true;
         else if (errno != ETIMEDOUT)
-            break;
-        else
-            woken = atomic_load_explicit(word, memory_order_acquire) != seen || access(path, F_OK) == 0;
+            again = false;
+        else /* by the rights that open() has, too */
+            woken = atomic_load_explicit(word, memory_order_acquire) != seen
+                    || faccessat(AT_FDCWD, path, F_OK, AT_EACCESS) == 0;
+        Py_END_ALLOW_THREADS
+        if (PyErr_CheckSignals() != 0)
+            return NULL;
     }
-    Py_END_ALLOW_THREADS
-    if (PyErr_CheckSignals() != 0)
-        return NULL;
     return PyBool_FromLong(woken);
 }
 

@@ -66,12 +66,13 @@ static PyObject *core_with_own_methods(PyObject *module, PyObject *given)
     while (base != NULL && (method = PyType_GetSlot(base, Py_tp_methods)) == NULL)
         base = PyType_GetSlot(base, Py_tp_base);
     for (; method != NULL && method->ml_name != NULL; method++) {
-        PyObject *found = PyObject_GetAttrString(given, method->ml_name);
-        PyObject *inherited = PyObject_GetAttrString((PyObject *)base, method->ml_name);
-        PyObject *own = found != NULL && found == inherited ? PyDescr_NewMethod(type, method) : NULL;
-        int failed = found == NULL || inherited == NULL
-                     || (found == inherited
-                         && (own == NULL || PyObject_SetAttrString(given, method->ml_name, own) != 0));
+        PyObject *found = PyObject_GetAttrString(given, method->ml_name), *own = NULL;
+        PyObject *inherited = found == NULL ? NULL : PyObject_GetAttrString((PyObject *)base, method->ml_name);
+        int failed = inherited == NULL;
+        if (!failed && found == inherited) {
+            own = PyDescr_NewMethod(type, method);
+            failed = own == NULL || PyObject_SetAttrString(given, method->ml_name, own) != 0;
+        }
         Py_DecRef(found);
         Py_DecRef(inherited);
         Py_DecRef(own);

@@ -271,7 +271,8 @@ static PyObject *ring_park(PyObject *self, PyObject *args)
         for (bool again = true; again && !over;) {
             Py_BEGIN_ALLOW_THREADS
             again = futex_wait(&ring->control->bell, bell, seconds < slice ? seconds : slice) != 0
-                    && errno == ETIMEDOUT && dl_is_parked(ring) && !has_changed(&watched);
+                    && errno == ETIMEDOUT && dl_is_parked(ring) && dl_frontier(ring, position) == position
+                    && !has_changed(&watched);
             if (again && slice >= 0.1) /* in a test's shorter sleep it counts the rounds of chores */
                 atomic_store_explicit(&ring->control->heartbeat, wall_read(), memory_order_relaxed);
             Py_END_ALLOW_THREADS

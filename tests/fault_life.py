@@ -212,7 +212,7 @@ class Life:
             except OSError:
                 os._exit(REFUSED)
             if not self.barrier:
-                work._barrier = work.ring.barrier = 0
+                work._barrier = work.ring.barrier = work._own._fields["barrier"] = 0
             work.run(stopping)
 
     def insist(self, call: Callable[[], Any]) -> Any:

@@ -10,10 +10,10 @@ import resource
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -472,23 +472,23 @@ def test_only_what_is_mapped_is_put_into_huge_pages(offset: int, length: int) ->
 
 
 @pytest.mark.parametrize("kind", ["real", "effective"])
-def test_a_path_is_looked_for_by_the_rights_that_open_has(tmp_path: Path, kind: str) -> None:
+def test_a_path_is_looked_for_by_the_rights_that_open_has(kind: str) -> None:
     """Those of the effective user."""
     if os.geteuid() != 0:
         pytest.skip("takes root")
-    place = tmp_path / "mine"
-    place.mkdir(mode=0o700)
-    (place / "page").touch()
     fd = memory(4096)
     mapping = Mapping(fd, 4096)
     os.close(fd)
-    pid = os.fork()
-    if pid == 0:
-        os.setresuid(*((1, 0, 0) if kind == "real" else (0, 1, 0)))
-        found = mapping.wait_watching(0, 0, 0.02, 0.01, 8, 0, os.fsencode(place / "page"))
-        os._exit(found)
+    with tempfile.TemporaryDirectory() as place:  # nobody else's
+        path = os.path.join(place, "page")
+        os.mkdir(path)
+        pid = os.fork()
+        if pid == 0:
+            os.setresuid(*((1, 0, 0) if kind == "real" else (0, 1, 0)))
+            os._exit(mapping.wait_watching(0, 0, 0.02, 0.01, 8, 0, os.fsencode(path)))
+        status = os.waitpid(pid, 0)[1]
 
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == (kind == "real")
+    assert os.waitstatus_to_exitcode(status) == (kind == "real")
 
 
 def test_a_wait_that_looks_hears_of_signals_at_each_look() -> None:

@@ -205,6 +205,7 @@ class Life:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 2)  # it says what it meets
         writer.LOOK = self.looks
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # end() may send a second one when it is over
         with writer.stop_on_signals() as stopping:
             options = Options(**{"linger": None, "ring_bytes": RING, "sync": "never", **self.options})
             try:

@@ -37,7 +37,7 @@ class Watched(NamedTuple):
 # Who comes back after a while finds nothing of its own in the caches: a round of chores then takes ten
 # milliseconds, a hundred times as long as right after another, and a look, which is in C and renews the
 # heartbeat, half of one.
-PARKS = (Park(19, 60.0, 2.0), Park(16, 1.0, 0.1), Park(NAPS, 0.1, 0.1))
+PARKS = (Park(19, 60.0, 5.0), Park(16, 1.0, 0.1), Park(NAPS, 0.1, 0.1))
 # Seconds between two looks at a claim that is not committed, and so many times each.  Most often its owner
 # has lost the processor to others that log: a bell would ring at once, for one of their records, and parking
 # costs more than a look.

@@ -487,7 +487,7 @@ class Writer:
         if self._back_off:
             self._back_off = 0.0
             self.troubles.over("write", "writing again")
-            self._look_at_directory()  # it may have been that
+            self._look_at_directory(time.monotonic())  # it may have been that
 
     def _is_abandoned(self, owner: int) -> bool:
         """The claim at the head is its owner's for as long as that lives, and padding when it is dead."""
@@ -605,11 +605,9 @@ class Writer:
         ring.page_bytes = pages.total_bytes()
         self._halt()  # retention may have made room
         if now >= self._next_reap:
-            before, self._attached = self._attached, self._reap()
+            self._see_who_is_there(now)
             self._next_free = now + REAP
             self._next_reap = now + max(REAP, self._attached * 0.0005)
-            if before or self._attached:
-                self._last_used = now
         elif now >= self._next_free:
             self._next_free = now + REAP
             self._free_slots()
@@ -617,12 +615,17 @@ class Writer:
             self._next_look = now + max(LOOK, self._attached * 0.002)
             self._heal()
             if self._is_wanted():  # or it may be taken down just now, by who had it for a while
-                self._look_at_directory()
+                self._look_at_directory(now)
             self._look_at_ring()
         wanted = ring.roll_wanted
         if wanted != self._rolls or (options.page_age is not None and pages.age() >= options.page_age):
             self._roll()
             self._rolls = wanted
+
+    def _see_who_is_there(self, now: float) -> None:
+        before, self._attached = self._attached, self._reap()
+        if before or self._attached:
+            self._last_used = now
 
     def _free_slots(self) -> None:
         """Retire the slots of those who left."""
@@ -667,7 +670,7 @@ class Writer:
             self.troubles.say("somebody wrote over the ring's control block: put right")
             self.troubles.note("the ring's control block was damaged and put right")
 
-    def _look_at_directory(self) -> None:
+    def _look_at_directory(self, now: float) -> None:
         """Somebody may have renamed or removed the directory, or unmounted its file system, and made another:
         go on there.
         """
@@ -675,6 +678,9 @@ class Writer:
             if self.pages.follow_directory():
                 self._publish_books()
         except OSError as error:
+            self._see_who_is_there(now)
+            if not self._is_wanted():  # whoever took it down had just left
+                return
             said = f"the log's directory is not there: {error}"
             self.troubles.meet("directory", error, said)
         else:

@@ -40,8 +40,9 @@
  *
  * PARKING is Dekker's: the writer stores `parked`, then looks at the word at its position; a producer
  * stores the word, then looks at `parked`; each has a full barrier between its two steps, so one of them
- * sees the other.  The producer that swaps `parked` back rings the bell, once per park.  Every sleep has a
- * time limit, so a bell lost with a killed process costs that limit and no more.  A writer that has had
+ * sees the other.  The producer that swaps `parked` back rings the bell, once per park.  A bell lost with a
+ * killed process is made good by whoever hears of the death and rings, by the next producer that finds the
+ * writer silent, and by the look at `parked` and at the claim word that ends each slice of a sleep.  A writer that has had
  * something to do lately does not park: it dozes on the same bell, a tenth of a millisecond to two, with
  * `parked` unset, so that no producer pays for waking it; who waits for it (flush, sync, room) rings.
  *   The producer's barrier would stand in every append, and wait there for the record's bytes to reach the

@@ -41,6 +41,7 @@ KIND_GAP: Final = 4
 GRANULE: Final = 32
 FRAME_HEADER: Final = 24
 SLOTS: Final = 4096
+HUGE_PAGE: Final[int]  # bytes, on the machines that have them in a size of use here
 SLOTS_OFFSET: Final[int]
 WRITER_LOCK: Final = 4096  # the byte the writer locks; a producer locks the one of its slot's index
 RING_VERSION: Final = 1

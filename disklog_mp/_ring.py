@@ -26,7 +26,6 @@ from disklog_mp.errors import FormatVersionError, LogNotFoundError, TooManyProdu
 SHM = "/dev/shm"  # where Linux keeps POSIX shared memory
 PREFIX = "disklog-"
 SPARE_DESCRIPTORS = 64  # of the writer's, for pages and what comes and goes; the others watch producers
-HUGE_PAGE = 2 << 20  # bytes, on the machines that have them in a size of use here
 COLLAPSING = 0.25  # seconds at most that a ring is kept from use for them: enough for half a gigabyte
 TALLIES = 20  # looks, half a millisecond apart
 NO_NOTE = 2**64 - 1  # DL_NO_NOTE in layout.h
@@ -182,8 +181,9 @@ def _use_huge_pages(ring: _core.Ring) -> None:
     take fewer walks of page tables.
     """
     end = time.monotonic() + COLLAPSING
-    for offset in range(0, len(ring) - HUGE_PAGE + 1, HUGE_PAGE):
-        if not ring.collapse(offset, HUGE_PAGE) or time.monotonic() > end:
+    huge = _core.HUGE_PAGE
+    for offset in range(0, len(ring) - huge + 1, huge):
+        if not ring.collapse(offset, huge) or time.monotonic() > end:
             return
 
 

@@ -73,8 +73,6 @@ static int guard(const void *memory, size_t size, int access)
 
 /* ---- Mapping ---------------------------------------------------------------------------------------- */
 
-#define HUGE_PAGE ((size_t)2 << 20)
-
 /* As mmap() anywhere, but so that huge pages of the file can be huge pages of the process. */
 static void *map_aligned(size_t length, int access, int fd)
 {

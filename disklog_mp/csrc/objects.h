@@ -31,6 +31,8 @@ static inline bool wake_writer(struct dl_ring *ring)
     return futex_wake(&ring->control->bell, 1) > 0;
 }
 
+#define HUGE_PAGE ((size_t)2 << 20) /* bytes, on the machines that have them in a size of use here */
+
 /* What an append answers besides a status of ring.h. */
 enum { NEEDS_ATTACH = -16, NEEDS_ATTENTION = -17, HALTED = -18 };
 

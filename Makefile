@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BENCH_VENV ?= .venv-bench
 BIN := $(VENV)/bin
-CORE := $(wildcard disklog_mp/csrc/*.[ch]) pyproject.toml
+CORE := $(wildcard disklog_mp/csrc/*/*.[ch]) pyproject.toml
 TORTURE_MINUTES ?= 10
 FUZZ_SECONDS ?= 3600
 CLANG ?= clang
@@ -54,7 +54,7 @@ check: $(VENV)/installed-lint ## format, lint, types, stubs, layers
 	$(BIN)/python -m mypy
 	$(BIN)/python -m mypy.stubtest disklog_mp._core --mypy-config-file pyproject.toml \
 	  --allowlist tests/stubtest-allowlist.txt --ignore-unused-allowlist
-	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_labels.py
+	$(BIN)/python -m pytest -q tests/rules/test_layers.py tests/rules/test_labels.py
 
 format: $(VENV)/installed-lint ## put the code into shape
 	$(BIN)/python -m ruff format .
@@ -67,25 +67,25 @@ coverage: $(VENV)/installed-test ## all tests, and which lines of Python they re
 	$(BIN)/python -m coverage report --show-missing --skip-covered --fail-under=95
 
 sanitize: ## the C core under thread, address and undefined-behaviour sanitizers, and its mutants
-	bash tests/c/run
+	bash tests/native/run
 
 fuzz: ## the C core on what clang's fuzzer makes up, for FUZZ_SECONDS; what it finds is in build/fuzz
 	mkdir -p build/fuzz/corpus
 	$(CLANG) -std=gnu11 -g -O1 -DDL_REFRESH_LAPS=4 -DDL_LIBFUZZER -fsanitize=fuzzer,address,undefined \
-	  -fno-sanitize-recover=all -Idisklog_mp/csrc tests/c/fuzz_frames.c \
-	  $(addprefix disklog_mp/csrc/,ring.c frames.c crc32c.c) -o build/fuzz/frames
+	  -fno-sanitize-recover=all -Idisklog_mp/csrc/core tests/native/fuzz_frames.c \
+	  $(addprefix disklog_mp/csrc/core/,ring.c frames.c crc32c.c) -o build/fuzz/frames
 	build/fuzz/frames -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -artifact_prefix=build/fuzz/ \
-	  build/fuzz/corpus tests/c/corpus
+	  build/fuzz/corpus tests/native/corpus
 
 stress: ## what sanitize does, longer
-	SECONDS_EACH=60 bash tests/c/run
+	SECONDS_EACH=60 bash tests/native/run
 
 model: ## the protocol's model, explored exhaustively (needs spin and gcc)
 	tests/model/run
 
 faults: $(VENV)/installed-test ## a process killed, frozen or failed at every step there is, alone and in pairs
-	work=$$(mktemp -d) && trap 'rm -rf '$$work EXIT && core=$$($(BIN)/python tests/fault_core.py $$work) && \
-	$(BIN)/python tests/fault_walk.py --every --jobs $(JOBS) --core $$core --path $$work/logs
+	work=$$(mktemp -d) && trap 'rm -rf '$$work EXIT && core=$$(PYTHONPATH=tests $(BIN)/python -m deaths.faults.fault_core $$work) && \
+	PYTHONPATH=tests $(BIN)/python -m deaths.faults.fault_walk --every --jobs $(JOBS) --core $$core --path $$work/logs
 
 # The peers have an environment of their own, so that none of them is needed for anything else.
 $(BENCH_VENV)/installed: $(CORE) tests/bench/requirements.txt tests/bench/install.py
@@ -104,7 +104,7 @@ long: $(VENV)/installed-test ## 100,000 attached and detached again, 1,000 times
 	DISKLOG_MP_LONG=1 $(BIN)/python -m pytest -m long --timeout 3600 --durations 0
 
 torture: $(VENV)/installed ## processes killed over and over, for TORTURE_MINUTES
-	$(BIN)/python tests/torture.py $(TORTURE_MINUTES)
+	$(BIN)/python tests/deaths/torture.py $(TORTURE_MINUTES)
 
 dist: $(VENV)/installed-test ## wheel and source distribution, in dist/
 	$(BIN)/python -m pip install --quiet build

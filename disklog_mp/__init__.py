@@ -19,7 +19,10 @@ if sys.platform != "linux":
     )
 
 from disklog_mp._core import Record
-from disklog_mp._open import attach, open, serve
+from disklog_mp._reader.page import Damage, Page
+from disklog_mp._reader.reader import Cursor, Reader
+from disklog_mp._session.opening import attach, open, serve
+from disklog_mp._session.session import Session
 from disklog_mp.errors import (
     ConfigMismatchError,
     CorruptPageError,
@@ -37,12 +40,9 @@ from disklog_mp.errors import (
     WriterActiveError,
     WriterDiedError,
 )
-from disklog_mp.page import Damage, Page
-from disklog_mp.reader import Cursor, Reader
-from disklog_mp.session import Session
 
 if TYPE_CHECKING:
-    from disklog_mp._events import Logger, configure_loggers, get_logger
+    from disklog_mp._loggers.logger import Logger, configure_loggers, get_logger
 
 __all__ = [
     "ConfigMismatchError",
@@ -84,7 +84,7 @@ del _name
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from disklog_mp import _events
+    from disklog_mp._loggers import logger as _events
 
     for each in _LATER:
         globals()[each] = value = getattr(_events, each)

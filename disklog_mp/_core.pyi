@@ -130,7 +130,7 @@ class Ring(Mapping):
     @property
     def path(self) -> str: ...
 
-    # words of the control block: who writes them is in csrc/layout.h
+    # words of the control block: who writes them is in csrc/core/layout.h
     hint: int
     released: int
     written: int

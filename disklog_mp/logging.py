@@ -11,8 +11,9 @@ import logging
 import os
 from typing import Any
 
-from disklog_mp import _core, _structured
-from disklog_mp._delivery import Delivery
+from disklog_mp import _core
+from disklog_mp._loggers import structured as _structured
+from disklog_mp._loggers.delivery import Delivery
 
 __all__ = ["DiskLogHandler"]
 

@@ -11,8 +11,8 @@ import os
 import traceback
 from typing import Any
 
-from disklog_mp import _structured
-from disklog_mp._delivery import Delivery
+from disklog_mp._loggers import structured as _structured
+from disklog_mp._loggers.delivery import Delivery
 from disklog_mp.logging import ENCODINGS
 
 __all__ = ["Sink"]

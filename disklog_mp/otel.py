@@ -15,8 +15,8 @@ from typing import Any
 
 from opentelemetry.sdk._logs import export
 
-from disklog_mp import _structured
-from disklog_mp._delivery import Delivery
+from disklog_mp._loggers import structured as _structured
+from disklog_mp._loggers.delivery import Delivery
 from disklog_mp.errors import DiskLogError
 
 __all__ = ["LogRecordExporter"]

@@ -19,8 +19,8 @@ import traceback
 from collections.abc import MutableMapping
 from typing import Any
 
-from disklog_mp import _structured
-from disklog_mp._delivery import Delivery
+from disklog_mp._loggers import structured as _structured
+from disklog_mp._loggers.delivery import Delivery
 
 __all__ = ["Logger", "LoggerFactory", "render"]
 

@@ -18,17 +18,17 @@ from disklog_mp.cli import _text
 from disklog_mp.errors import DiskLogError
 
 COMMANDS = {
-    "demo": "demo",
-    "serve": "serve",
-    "append": "append",
-    "cat": "read",
-    "tail": "read",
-    "stat": "state",
-    "ls": "state",
-    "verify": "verify",
-    "rm": "rm",
-    "bench": "bench",
-    "crashtest": "crashtest",
+    "demo": "demo.command",
+    "serve": "control.serve",
+    "append": "records.append",
+    "cat": "records.read",
+    "tail": "records.read",
+    "stat": "state.state",
+    "ls": "state.state",
+    "verify": "state.verify",
+    "rm": "control.rm",
+    "bench": "bench.command",
+    "crashtest": "crashtest.command",
     "version": "version",
 }
 INTERRUPTED = 130

@@ -20,7 +20,7 @@ from typing import Any
 
 from bench import calls, crowd, curves, disk, loggers, reading, report, standing, throughput
 from bench.measure import OURS, Benchmark, Measured, Setting, run
-from disklog_mp.cli import bench as command
+from disklog_mp.cli.bench import command
 
 MODULES = (calls, throughput, loggers, reading, disk, standing, crowd)
 BENCHMARKS: dict[str, Benchmark] = {b.name: b for module in MODULES for b in module.BENCHMARKS}

@@ -11,7 +11,7 @@ from typing import Any
 from bench import lttng
 from bench.logs import a_directory, a_log
 from bench.measure import OURS, Benchmark, Limit, Row, Setting, Value
-from disklog_mp.cli import _bench_work
+from disklog_mp.cli.bench import work as _bench_work
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9, 99.99)
 BATCH = 20_000  # calls between two flushes, so that the ring is never full

@@ -17,8 +17,8 @@ import disklog_mp
 from bench.calls import histogram, percentiles
 from bench.logs import a_directory, a_log, counted
 from bench.measure import OURS, Benchmark, Row, Setting, Value
-from disklog_mp.cli import _bench_work
-from disklog_mp.cli._bench_work import Gate
+from disklog_mp.cli.bench import work as _bench_work
+from disklog_mp.cli.bench.work import Gate
 
 CROWD = 64
 PACE = 0.005  # seconds between the small bursts of each producer of a calm crowd

@@ -17,8 +17,8 @@ from bench.disk import timed_scan
 from bench.logs import a_directory, a_log, counted
 from bench.measure import Setting
 from bench.reading import END, a_follower, fill, log_times
-from disklog_mp.cli import _bench_work
-from disklog_mp.cli._bench_work import Gate, Rate
+from disklog_mp.cli.bench import work as _bench_work
+from disklog_mp.cli.bench.work import Gate, Rate
 
 MIB = 1 << 20
 READ = {False: 200_000, True: 20_000}  # records that are read, and as short as can be

@@ -11,9 +11,10 @@ import time
 import disklog_mp
 from bench.logs import a_directory, a_log, counted, drop_ring, settle
 from bench.measure import OURS, Benchmark, Limit, Row, Setting, Value
-from disklog_mp import _options, writer
-from disklog_mp.cli import _bench_work
-from disklog_mp.cli._bench_work import Gate
+from disklog_mp import _options
+from disklog_mp._writer import writer
+from disklog_mp.cli.bench import work as _bench_work
+from disklog_mp.cli.bench.work import Gate
 
 LONG = 8 << 10
 BLOCK = 1 << 20

@@ -111,8 +111,8 @@ def measure() -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="disklog-instructions-") as place:
         work = Path(place)
         program, core = work / "instructions", work / "_core.abi3.so"
-        sources = [str(source) for source in sorted(CSRC.glob("*.c"))]
-        include = [f"-I{CSRC}", str(HERE / "instructions.c")]
+        sources = [str(source) for source in sorted(CSRC.rglob("*.c"))]
+        include = [f"-I{CSRC / 'core'}", str(HERE / "instructions.c")]
         subprocess.run(["gcc", *FLAGS, *include, "-o", str(program)], check=True)
         subprocess.run(["gcc", *FLAGS, "-fPIC", "-shared", *sources, "-o", str(core)], check=True)
         script = [sys.executable, str(HERE / "instructions_calls.py"), str(core)]

@@ -56,7 +56,8 @@ def call_of(what: str, log: Any) -> tuple[Callable[[], object], Callable[[], obj
 def main(core: str, what: str) -> None:
     load_core(core)
     import disklog_mp
-    from disklog_mp import _options, writer
+    from disklog_mp import _options
+    from disklog_mp._writer import writer
 
     name = f"instructions-{os.getpid()}"
     with tempfile.TemporaryDirectory(prefix="disklog-instructions-") as path:

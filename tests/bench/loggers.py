@@ -22,8 +22,8 @@ from typing import Any
 from bench.calls import histogram, percentiles
 from bench.logs import a_directory, a_log
 from bench.measure import OURS, Benchmark, Limit, NotMeasured, Row, Setting, Value
-from disklog_mp.cli import _bench_work
-from disklog_mp.cli._bench_work import Gate
+from disklog_mp.cli.bench import work as _bench_work
+from disklog_mp.cli.bench.work import Gate
 
 MESSAGE = "user %d logged in from %s; " + "0123456789" * 6
 ARGUMENTS = (1234567, "192.0.2.17")

@@ -12,9 +12,9 @@ from typing import Any
 
 import disklog_mp
 from bench.measure import Setting
-from disklog_mp import _ring
-from disklog_mp.cli import _bench_work
-from disklog_mp.cli._bench_work import Rate
+from disklog_mp._ring import file as _ring
+from disklog_mp.cli.bench import work as _bench_work
+from disklog_mp.cli.bench.work import Rate
 
 KEPT = 512 << 20  # bytes of pages at any time
 _numbers = itertools.count(1)

@@ -9,8 +9,8 @@ from typing import Any
 
 from bench.logs import a_directory
 from bench.measure import NotMeasured, Setting, Value
-from disklog_mp.cli import _bench_work
-from disklog_mp.cli._bench_work import Gate
+from disklog_mp.cli.bench import work as _bench_work
+from disklog_mp.cli.bench.work import Gate
 
 STEP = 100
 MOST = 100_000  # records of a producer for each second of measuring: a queue may be endless, memory is not

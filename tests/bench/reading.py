@@ -15,9 +15,9 @@ import disklog_mp
 from bench.calls import histogram, percentiles
 from bench.logs import a_directory, a_log, cpu_of, settle
 from bench.measure import OURS, Benchmark, Limit, Row, Setting, Value
-from disklog_mp import reader
-from disklog_mp.cli import _bench_work
-from disklog_mp.cli._bench_work import Gate
+from disklog_mp._reader import reader
+from disklog_mp.cli.bench import work as _bench_work
+from disklog_mp.cli.bench.work import Gate
 
 RECORDS = 400_000  # in the page that is read: 50 MiB
 PAUSE = 0.004  # seconds between records that a follower waits for

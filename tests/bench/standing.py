@@ -15,9 +15,9 @@ from typing import Any
 import disklog_mp
 from bench.logs import a_log, counted, cpu_of
 from bench.measure import OURS, Benchmark, Limit, Row, Setting, Value
-from disklog_mp import _pace
-from disklog_mp.cli import _bench_work
-from disklog_mp.cli._bench_work import Gate
+from disklog_mp._writer import pace as _pace
+from disklog_mp.cli.bench import work as _bench_work
+from disklog_mp.cli.bench.work import Gate
 
 ATTACHES = 200
 SLEEPER = f"sleep({_pace.PARKS[0].look:g}) in a loop"

@@ -11,7 +11,7 @@ from pathlib import Path
 from bench import install, lttng, queues
 from bench.logs import a_directory, a_log, counted
 from bench.measure import OURS, Benchmark, Limit, NotMeasured, Row, Setting, Value
-from disklog_mp.cli import _bench_work
+from disklog_mp.cli.bench import work as _bench_work
 
 ERLANG = "Erlang disk_log:balog"
 SEED = "disk_log (Rust)"

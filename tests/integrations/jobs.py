@@ -8,9 +8,9 @@ import sys
 
 from celery import Celery
 from celery.utils.log import get_task_logger
-from integrations import work
 
 from disklog_mp.celery import install
+from integrations import work
 
 app = Celery("shop", broker=os.environ["BROKER"], set_as_current=True)
 app.conf.update(worker_prefetch_multiplier=1, broker_connection_retry_on_startup=True)

@@ -22,10 +22,10 @@ from typing import NamedTuple
 
 import psutil
 import pytest
-from conftest import stop_writer, wait_until
-from integrations import work
+from support.machine import stop_writer, wait_until
 
 import disklog_mp
+from integrations import work
 
 SECONDS = float(os.environ.get("INTEGRATION_SECONDS", "6"))  # of killing, a worker each second
 TASK = 0.4  # seconds, of an executor's task

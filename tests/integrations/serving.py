@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
-from conftest import wait_until
+from support.machine import wait_until
 
 TESTS = Path(__file__).parent.parent
 _numbers = itertools.count()

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import wait_until
-from integrations.killing import SECONDS, SMALL, Lanes, account, balance
-from integrations.serving import TESTS, Server, running
+from support.machine import wait_until
 
 import disklog_mp
-from disklog_mp import _structured
+from disklog_mp._loggers import structured as _structured
+from integrations.killing import SECONDS, SMALL, Lanes, account, balance
+from integrations.serving import TESTS, Server, running
 
 pytestmark = pytest.mark.usefixtures("writer_ends")
 TASK = 0.2  # seconds

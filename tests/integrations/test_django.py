@@ -9,12 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from conftest import wait_until
-from integrations.killing import SMALL, Lanes, Load, account, balance, lines
-from integrations.serving import TESTS, UnansweredError, asks, get, running, wait_for
+from support.machine import wait_until
 
 import disklog_mp
-from disklog_mp import _structured
+from disklog_mp._loggers import structured as _structured
+from integrations.killing import SMALL, Lanes, Load, account, balance, lines
+from integrations.serving import TESTS, UnansweredError, asks, get, running, wait_for
 
 pytestmark = pytest.mark.usefixtures("writer_ends")
 SETTINGS = "integrations.django_site.settings"

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import processes_of, shared_memory_of, wait_until
+from support.machine import processes_of, shared_memory_of, wait_until
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "integrations").glob("*.py"))
 TELLS = {

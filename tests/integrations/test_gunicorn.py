@@ -10,7 +10,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import processes_of, wait_until
+from support.machine import processes_of, wait_until
+
+import disklog_mp
+from disklog_mp._loggers import structured as _structured
 from integrations.killing import (
     ACCESS,
     SECONDS,
@@ -24,9 +27,6 @@ from integrations.killing import (
     writer_of,
 )
 from integrations.serving import Server, UnansweredError, asks, get, running, wait_for
-
-import disklog_mp
-from disklog_mp import _structured
 
 pytestmark = pytest.mark.usefixtures("writer_ends")
 UVICORN = "uvicorn_worker.UvicornWorker"

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from integrations.killing import SMALL, Lanes, account, balance, kill_pool
-from integrations.work import DIRECTORY
 from loguru import logger
 
 import disklog_mp
-from disklog_mp import _structured
+from disklog_mp._loggers import structured as _structured
 from disklog_mp.loguru import Sink
+from integrations.killing import SMALL, Lanes, account, balance, kill_pool
+from integrations.work import DIRECTORY
 
 pytestmark = pytest.mark.usefixtures("writer_ends")
 

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integrations.killing import SMALL, Lanes, account, balance, kill_pool
-from integrations.work import DIRECTORY
 from opentelemetry._logs import LogRecord, SeverityNumber, get_logger, set_logger_provider
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import LogRecordExportResult, SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
 
 import disklog_mp
-from disklog_mp import _structured
+from disklog_mp._loggers import structured as _structured
 from disklog_mp.otel import LogRecordExporter
+from integrations.killing import SMALL, Lanes, account, balance, kill_pool
+from integrations.work import DIRECTORY
 
 pytestmark = pytest.mark.usefixtures("writer_ends")
 

@@ -10,13 +10,14 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
-from conftest import wait_until
-from integrations.killing import SECONDS, SMALL, TASK, Lanes, account, balance, kill_pool, kill_writer
-from integrations.work import DIRECTORY, task
+from support.machine import wait_until
 
 import disklog_mp
-from disklog_mp import _structured, pools
+from disklog_mp import pools
+from disklog_mp._loggers import structured as _structured
 from disklog_mp.logging import DiskLogHandler
+from integrations.killing import SECONDS, SMALL, TASK, Lanes, account, balance, kill_pool, kill_writer
+from integrations.work import DIRECTORY, task
 
 METHODS = ["fork", "spawn", "forkserver"]
 

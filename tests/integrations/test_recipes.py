@@ -17,20 +17,20 @@ from typing import Any
 import concurrent_log_handler
 import pytest
 import structlog
-from conftest import stop_writer, wait_until
-from integrations.serving import get, running, wait_for
-from integrations.test_celery import redis
 from loguru import logger
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
+from support.machine import stop_writer, wait_until
 
 import disklog_mp
 import disklog_mp.loguru
 import disklog_mp.pools
 import disklog_mp.structlog
-from disklog_mp import _structured
+from disklog_mp._loggers import structured as _structured
 from disklog_mp.logging import DiskLogHandler
 from disklog_mp.otel import LogRecordExporter
+from integrations.serving import get, running, wait_for
+from integrations.test_celery import redis
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 BLOCKS = re.findall(r"^```(?:py|json)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)

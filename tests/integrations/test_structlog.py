@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import structlog
-from integrations.killing import SMALL, Lanes, account, balance, kill_pool
-from integrations.work import DIRECTORY
 
 import disklog_mp
-from disklog_mp import _structured
+from disklog_mp._loggers import structured as _structured
 from disklog_mp.structlog import LoggerFactory, render
+from integrations.killing import SMALL, Lanes, account, balance, kill_pool
+from integrations.work import DIRECTORY
 
 pytestmark = pytest.mark.usefixtures("writer_ends")
 

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from integrations.killing import SMALL, Lanes, Load, account, balance, lines
-from integrations.serving import asks, running, wait_for
 
 import disklog_mp
-from disklog_mp import _structured
+from disklog_mp._loggers import structured as _structured
+from integrations.killing import SMALL, Lanes, Load, account, balance, lines
+from integrations.serving import asks, running, wait_for
 
 pytestmark = pytest.mark.usefixtures("writer_ends")
 

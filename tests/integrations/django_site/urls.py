@@ -5,6 +5,7 @@ import logging
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
+
 from integrations.work import work
 
 

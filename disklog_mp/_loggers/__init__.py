@@ -1,0 +1,1 @@
+"""Structured records, and the loggers that make them."""

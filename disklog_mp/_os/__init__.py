@@ -1,0 +1,1 @@
+"""The operating system, as this package uses it: files, locks, processes, threads."""

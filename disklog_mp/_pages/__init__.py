@@ -1,0 +1,1 @@
+"""The pages: their format, their directory, how they are written and recovered."""

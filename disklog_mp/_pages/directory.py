@@ -1,0 +1,225 @@
+"""The directory of a log: the names in it, their listing, the writer's lock on it.
+
+It knows file names, not what is in the files.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import stat
+
+from disklog_mp._os import files as _files
+from disklog_mp._os.files import REAL, Files, RealFile
+
+PAGE_NAME = re.compile(r"page-([0-9]{10,19})\.dlog")
+ASIDE_NAME = re.compile(r"page-([0-9]{10,19})\.bad-([0-9]{1,19})")
+OUR_NAMES = re.compile(r"page-[0-9]{10,19}\.(dlog|bad-[0-9]+)|\.page-[0-9]{10,19}\.new|disklog\.lock")
+LOCK = "disklog.lock"
+UNSEEN = 64  # pages that can be made while a directory is listed
+
+
+def page_name(number: int) -> str:
+    """Return the file name of a page: page-0000000001.dlog"""
+    return f"page-{number:010d}.dlog"
+
+
+class Directory:
+    """A log's directory, for its writer and its readers."""
+
+    def __init__(self, path: str | os.PathLike[str], files: Files = REAL) -> None:
+        self.path = os.path.abspath(os.fspath(path))
+        self.files = files
+        self.rebooted = False  # since the last writer recovered the pages; known once the lock is taken
+        self._lock: RealFile | None = None
+        self._noted = self._rings = ""
+        self._boot = ""  # of the last writer that recovered the pages
+
+    def page_path(self, number: int) -> str:
+        """Return where the page of that number is, or would be."""
+        return os.path.join(self.path, page_name(number))
+
+    def new_path(self, number: int) -> str:
+        """Return where a page is made before it has its name."""
+        return os.path.join(self.path, f".page-{number:010d}.new")
+
+    def bad_path(self, number: int, offset: int) -> str:
+        """Return where bytes that could not be read are kept: from that offset of that page."""
+        return os.path.join(self.path, f"page-{number:010d}.bad-{offset}")
+
+    def pages(self) -> list[int]:
+        """Return the numbers of the page files there are, in order.  No directory: no pages."""
+        try:
+            names = _files.list_directory(self.path)
+        except FileNotFoundError:
+            return []
+        numbers = []
+        for match in filter(None, map(PAGE_NAME.fullmatch, names)):
+            number = int(match[1])
+            if number > 0 and match[0] == page_name(number):  # more zeros make another file, not a page
+                numbers.append(number)
+        return self._complete(sorted(numbers))
+
+    def _complete(self, numbers: list[int]) -> list[int]:
+        """Add what a listing left out: it is no picture of one moment, and a file renamed meanwhile may
+        appear under neither name, though one that got its name later does.
+        """
+        complete: list[int] = []
+        for number in numbers:
+            before = complete[-1] if complete else 0
+            if number > before + 1:
+                unseen = range(max(before + 1, number - UNSEEN), number)
+                complete += [other for other in unseen if os.path.lexists(self.page_path(other))]
+            complete.append(number)
+        return complete
+
+    def set_aside(self) -> list[tuple[int, int]]:
+        """Return page number and offset of the bytes kept aside; offset 0 is a whole page file."""
+        with os.scandir(self.path) as entries:
+            # What is no file was not put there by a repair, and holds nothing that one could count on.
+            names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+        matches = map(ASIDE_NAME.fullmatch, names)
+        return sorted((int(match[1]), int(match[2])) for match in matches if match)
+
+    def is_log(self) -> bool:
+        """True if a writer has been here."""
+        return os.path.lexists(os.path.join(self.path, LOCK)) or bool(self.pages())
+
+    def exists(self) -> bool:
+        """True if there is such a directory.
+
+        Raises NotADirectoryError for a file, and for a symbolic link: whoever put it there would choose
+        where the log is; PermissionError if this user may not know.
+        """
+        try:
+            mode = os.lstat(self.path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except PermissionError as problem:
+            raise _files.no_access(problem, self.path) from None
+        if stat.S_ISLNK(mode):
+            real = os.path.realpath(self.path)
+            text = f"a symbolic link is not followed to the directory of a log: give {real} itself"
+            raise NotADirectoryError(errno.ENOTDIR, text, self.path)
+        if not stat.S_ISDIR(mode):
+            raise NotADirectoryError(errno.ENOTDIR, "a log is a directory, but this is a file", self.path)
+        return True
+
+    def create(self, mode: int, gid: int) -> None:
+        """Make the directory if there is none.
+
+        Raises OSError: what exists() raises, ENOTEMPTY if it holds files that are no log's.
+        """
+        self.exists()
+        _files.make_directory(self.path, mode, gid)
+        if self.is_log():
+            return
+        names = set(os.listdir(self.path)) - {"lost+found"}  # the root of a file system of its own
+        foreign = sorted(name for name in names if OUR_NAMES.fullmatch(name) is None)
+        if foreign:
+            shown = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
+            raise OSError(
+                errno.ENOTEMPTY,
+                f"the directory holds {len(foreign)} files that are no log's ({shown}): "
+                f"give the log a directory of its own",
+                self.path,
+            )
+
+    def lock(self, mode: int, gid: int) -> bool:
+        """Become the directory's writer; False if it has one.  The kernel drops the lock with the process."""
+        path = os.path.join(self.path, LOCK)
+        try:
+            file = _files.REAL.create(path, mode, gid)
+        except FileExistsError:
+            file = _files.REAL.open(path, writable=True)
+        if not _files.lock_byte(file.fd, 0):
+            file.close()
+            return False
+        try:
+            file.renew_access(mode, gid)
+        except BaseException:
+            file.close()
+            raise
+        self.unlock()  # of a directory that is no longer ours
+        self._lock = file
+        self._boot = self._words()[2]
+        self.rebooted = self._boot != _files.boot_id()
+        return True
+
+    def is_held(self) -> bool:
+        """True if the directory that stands there now is the one that was locked.  Raises OSError if there
+        is none.
+        """
+        if self._lock is None or self._lock.is_at(os.path.join(self.path, LOCK)):
+            return True
+        os.stat(self.path)
+        return False
+
+    def place(self) -> _files.Place:
+        """Return where the locked directory's lock is to be found."""
+        assert self._lock is not None
+        return _files.place_of(self._lock.fd, os.path.join(self.path, LOCK))
+
+    def note(self, text: str, rings: str = "") -> None:
+        """Leave "pid name", and where the ring is, in the lock file, for people and error messages."""
+        assert self._lock is not None
+        self._noted, self._rings = text.strip(), rings
+        note = f"{self._noted} {self._boot} {rings}\n".encode("utf-8", "surrogateescape")
+        self._lock.write_at(note, 0)  # not cut first: a full disk has room for what it holds already
+        self._lock.truncate(len(note))
+
+    def note_recovered(self) -> None:
+        """The pages hold what they can: what is written from here on is lost by the next power loss only."""
+        if self._lock is not None:
+            self._boot, self.rebooted = _files.boot_id(), False
+            with contextlib.suppress(OSError):  # then the next writer takes more care than it must
+                self.note(self._noted, self._rings)
+
+    def _words(self) -> tuple[str, str, str, str]:
+        """The pid, the log's name, the boot and the ring's directory in the lock file; empty where there is
+        none.
+        """
+        try:
+            file = _files.REAL.open(os.path.join(self.path, LOCK), writable=False)
+        except OSError:
+            return "", "", "", ""
+        try:
+            line = file.read(4400).decode("utf-8", "surrogateescape").partition("\n")[0]
+        except OSError:
+            return "", "", "", ""
+        finally:
+            file.close()
+        pid, name, boot, rings, *_ = [*line.split(" ", 3), "", "", "", ""]
+        return pid, name, boot, rings
+
+    def read_note(self) -> tuple[int, str]:
+        """Return the pid and the log's name from the lock file, (0, "") if they cannot be read."""
+        pid, name, *_ = self._words()
+        return (int(pid), name) if pid.isascii() and pid.isdigit() else (0, "")
+
+    def rings(self) -> str:
+        """Return the directory of the ring, as the lock file has it; "" if it has not."""
+        return self._words()[3]
+
+    def is_locked(self) -> bool:
+        """True if a live process writes this directory."""
+        try:
+            file = _files.REAL.open(os.path.join(self.path, LOCK), writable=False)
+        except FileNotFoundError:
+            return False
+        try:
+            return _files.is_locked(file.fd, 0)
+        finally:
+            file.close()
+
+    def unlock(self) -> None:
+        """Give the lock back."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def tidy(self) -> None:
+        """Remove pages that were being made when their writer died: they never had a name."""
+        for name in os.listdir(self.path):
+            if name.startswith(".page-") and OUR_NAMES.fullmatch(name):
+                self.files.unlink(os.path.join(self.path, name))

@@ -1,0 +1,162 @@
+"""The header of a page file: bytes to values and back, no I/O.
+
+The table is in csrc/core/layout.h (struct dl_page_header); the offsets here are the same, and a test compares
+them with bytes the C core reads.
+"""
+
+import struct
+from typing import NamedTuple
+
+from disklog_mp._core import FRAME_HEADER, GRANULE, PAGE_VERSION, crc32c
+
+HEADER_LENGTH = 4096
+MAGIC = b"DLPAGE\r\n"
+PAGE_OPEN = 1
+PAGE_SEALED = 2
+
+# Far beyond what any log reaches: what a header says stays below, so that sums of it fit into 64 bits.
+POSITION_MAX = 3 << 62
+PAGE_BYTES_MAX = 1 << 61
+
+# offsets of the mutable line
+WATERMARK = 256
+RECORDS = 264
+LAST_TIME = 272
+STATE = 280
+BELL = 284
+DATA_CRC = 288
+SEAL_CRC = 292
+
+_FIXED = struct.Struct("<8sII16sQQQQQQQQII128s20x")
+_CRC = struct.Struct("<I")
+_LINE = struct.Struct("<QQQIIII")
+assert _FIXED.size == 252
+assert _LINE.size == SEAL_CRC + 4 - WATERMARK
+
+
+class PageHeader(NamedTuple):
+    """The part of a page header that never changes."""
+
+    log_id: bytes
+    number: int
+    first_position: int
+    first_number: int
+    salt: int
+    created: int
+    page_bytes: int
+    page_records: int
+    page_age: int
+    data_offset: int
+    head_length: int
+    name: str
+
+
+class PageLine(NamedTuple):
+    """The part that does: what can be read now, and whether more will come."""
+
+    watermark: int
+    records: int
+    last_time: int
+    state: int
+    bell: int
+    data_crc: int
+    seal_crc: int
+
+
+class HeaderError(ValueError):
+    """These bytes are not a page header: says what was found and what was expected, and where."""
+
+    def __init__(self, offset: int, found: object, expected: object) -> None:
+        super().__init__(offset, found, expected)
+        self.offset = offset
+        self.found = found
+        self.expected = expected
+
+
+def pack(header: PageHeader) -> bytes:
+    """Return the 4,096 bytes of a new page: open, nothing in it."""
+    fixed = _FIXED.pack(
+        MAGIC,
+        PAGE_VERSION,
+        HEADER_LENGTH,
+        header.log_id,
+        header.number,
+        header.first_position,
+        header.first_number,
+        header.salt,
+        header.created,
+        header.page_bytes,
+        header.page_records,
+        header.page_age,
+        header.data_offset,
+        header.head_length,
+        header.name.encode(),
+    )
+    line = _LINE.pack(header.data_offset, 0, 0, PAGE_OPEN, 0, 0, 0)
+    return (fixed + _CRC.pack(crc32c(fixed)) + line).ljust(HEADER_LENGTH, b"\0")
+
+
+def unpack(data: bytes | memoryview) -> PageHeader:
+    """Return the header.
+
+    Raises HeaderError; its offset is 8 if the version is one this code does not know.
+    """
+    if len(data) < HEADER_LENGTH:
+        raise HeaderError(len(data), f"{len(data)} bytes", f"a header of {HEADER_LENGTH} bytes")
+    magic, version, length, log_id, *numbers, name = _FIXED.unpack_from(data)
+    if magic != MAGIC:
+        raise HeaderError(0, f"{magic!r}", f"{MAGIC!r}")
+    (crc,) = _CRC.unpack_from(data, 252)
+    # As if it were ours: then a damaged version is told from another version.
+    expected = crc32c(bytes(data[:8]) + PAGE_VERSION.to_bytes(4, "little") + bytes(data[12:252]))
+    if version != PAGE_VERSION and crc != expected:
+        raise HeaderError(8, version, PAGE_VERSION)
+    if crc != expected or version != PAGE_VERSION:
+        raise HeaderError(252, f"crc {crc:#010x}", f"{crc32c(bytes(data[:252])):#010x}")
+    text = name.rstrip(b"\0").decode("utf-8", "backslashreplace")
+    header = PageHeader._make([log_id, *numbers, text])
+    # The checksum says that these were written, not that they make sense.
+    data_offset = HEADER_LENGTH + -(-header.head_length // GRANULE) * GRANULE
+    if length != HEADER_LENGTH:
+        raise HeaderError(12, length, HEADER_LENGTH)
+    if header.data_offset != data_offset:
+        raise HeaderError(96, header.data_offset, data_offset)
+    if header.first_position % GRANULE or header.first_position > POSITION_MAX:
+        raise HeaderError(40, header.first_position, f"a multiple of {GRANULE} up to {POSITION_MAX}")
+    if header.first_number >= 2**63:
+        raise HeaderError(48, header.first_number, "a number below 2**63")
+    if header.page_bytes > PAGE_BYTES_MAX:
+        raise HeaderError(72, header.page_bytes, f"bytes up to {PAGE_BYTES_MAX}")
+    return header
+
+
+def unpack_line(data: bytes | memoryview) -> PageLine:
+    """Return the mutable line as it is at this moment; nothing in it is checked."""
+    return PageLine(*_LINE.unpack_from(data, WATERMARK))
+
+
+def is_plausible(header: PageHeader, line: PageLine, size: int) -> bool:
+    """True if the line can be that of a page with this header in a file of that size, or in one that was
+    longer: a power loss may take the end of a file and leave its first bytes.
+    """
+    length = line.watermark - header.data_offset
+    longest = max(header.page_bytes, size - header.data_offset)
+    return 0 <= length <= longest and length % GRANULE == 0 and line.records * FRAME_HEADER <= length
+
+
+def seal_crc(data: bytes | bytearray | memoryview) -> int:
+    """Return the checksum that closes a sealed page's line."""
+    return crc32c(bytes(data[WATERMARK:BELL]) + bytes(data[DATA_CRC:SEAL_CRC]))
+
+
+def is_sealed(data: bytes | memoryview) -> bool:
+    """True if the line says so and its checksum agrees."""
+    line = unpack_line(data)
+    return line.state == PAGE_SEALED and line.seal_crc == seal_crc(data)
+
+
+def sealed_crc(data: bytes | memoryview) -> int:
+    """Return the seal_crc the line will have once it says that the page is sealed."""
+    line = bytearray(data[:SEAL_CRC])
+    line[STATE:BELL] = PAGE_SEALED.to_bytes(4, "little")
+    return seal_crc(line)

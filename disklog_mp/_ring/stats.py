@@ -1,0 +1,97 @@
+"""What stats() returns, and how it is read out of a ring.  Reading changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from disklog_mp import _core
+from disklog_mp._ring import file as _ring
+from disklog_mp._ring import repair as _repair
+from disklog_mp._ring.repair import Repair
+
+
+@dataclass(frozen=True)
+class ProducerStats:
+    """One attached process: what it logged, dropped, how often it found the ring full, since when (ns)."""
+
+    pid: int
+    logged: int
+    dropped: int
+    waited: int
+    since: int
+
+
+@dataclass(frozen=True)
+class Stats:
+    """A log in use.  Positions are bytes since the log began.
+
+    claimed ≥ written ≥ durable and claimed ≥ released.  `logged` counts records committed through this
+    ring by processes attached now or before, `records` those in page files since the log began.
+    """
+
+    name: str
+    path: str
+    claimed: int
+    released: int
+    written: int
+    durable: int
+    ring_used: int
+    ring_capacity: int
+    records: int
+    logged: int
+    dropped: int
+    abandoned: int
+    pages: int
+    first_page: int
+    last_page: int
+    page_bytes: int
+    writer_pid: int  # 0: none alive
+    writers: int  # that this ring has had
+    error: str | None  # the last one that is not over
+    repair: Repair | None  # the last one, by a writer of this ring
+    producers: tuple[ProducerStats, ...]
+
+
+def read(file: _ring.RingFile) -> Stats:
+    """Return the statistics of an attached ring."""
+    ring = file.ring
+    released = ring.released
+    claimed = ring.frontier(released)
+    (logged, dropped, _), slots = _ring.tallies(ring)
+    producers = []
+    for state, slot in slots:
+        logged += slot.logged
+        dropped += slot.dropped
+        if state == _core.SLOT_ATTACHED:
+            producers.append(ProducerStats(slot.pid, slot.logged, slot.dropped, slot.waited, slot.since))
+    first, last = ring.first_page, ring.page
+    return Stats(
+        name=ring.name,
+        path=ring.path,
+        claimed=claimed,
+        released=released,
+        written=ring.written,
+        durable=ring.durable,
+        ring_used=claimed - released,
+        ring_capacity=ring.capacity,
+        records=ring.records,
+        logged=logged,
+        dropped=dropped,
+        abandoned=ring.abandoned,
+        pages=last - first + 1 if first else 0,
+        first_page=first,
+        last_page=last,
+        page_bytes=ring.page_bytes,
+        writer_pid=ring.writer_pid if _ring.writer_alive(file) else 0,
+        writers=ring.writer_count,
+        error=error_text(ring) if ring.error_time else None,
+        repair=_repair.read(ring),
+        producers=tuple(producers),
+    )
+
+
+def error_text(ring: _core.Ring) -> str:
+    """Return the last trouble's text; what cannot be printed is escaped."""
+    data = bytes(memoryview(ring)[_core.ERROR_TEXT : _core.ERROR_TEXT + _core.ERROR_TEXT_LENGTH])
+    text = data.partition(b"\0")[0].decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)

@@ -1,0 +1,1 @@
+"""The session: one process's handle on a log."""

@@ -1,0 +1,95 @@
+"""A ring that lost its writer and then its name: what it holds is logged again, into the ring of the name.
+
+Nobody drains it any more and no writer finds it; but who is attached has it mapped, and can save it.  The
+lock of its writer says whose turn it is.  Each frame is given back when it has been logged again: whoever is
+killed on the way is followed by another, who may log the one frame that was under way a second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from disklog_mp import _core
+from disklog_mp._core import Record
+from disklog_mp._os import files as _files
+from disklog_mp._ring import file as _ring
+
+NO_LIMIT = 2**63
+
+Append = Callable[[Sequence[Record]], int]
+
+
+def append_to(producer: _core.Producer) -> Append:
+    """Return what logs the records of a frame again as they were: time, pid and tag, a group as a group."""
+
+    def append(records: Sequence[Record]) -> int:
+        first = records[0]
+        if len(records) > 1:
+            group = tuple(record.data for record in records)
+            return producer._try_many(group, first.tag, first.timestamp, first.pid)
+        kind = _core.KIND_GAP if first.gap else _core.KIND_RECORD
+        return producer._try(first.data, first.tag, kind, first.timestamp, first.pid)
+
+    return append
+
+
+def rescue(file: _ring.RingFile, append: Append) -> bool:
+    """Log again all that stands in the ring, in order; True if nothing is left there.
+
+    False: somebody else is at it, a live producer has not committed yet, or `append` returned a negative
+    status.  Then it is to be called again.
+    """
+    ring = file.ring
+    if _is_done(ring):
+        return True
+    if not _files.lock_byte(file.fd, _core.WRITER_LOCK):
+        return False
+    witnesses = _ring.Witnesses(file, _ring.identity())
+    try:
+        ring.halted = _core.REPLACED  # nobody begins another record in it
+        return _move(ring, witnesses, append)
+    finally:
+        witnesses.close()
+        _files.unlock_byte(file.fd, _core.WRITER_LOCK)
+
+
+def _is_done(ring: _core.Ring) -> bool:
+    """True if all is given back, and nothing can follow."""
+    return ring.is_closed() and ring.frontier(ring.released) == ring.released
+
+
+def _move(ring: _core.Ring, witnesses: _ring.Witnesses, append: Append) -> bool:
+    position = ring.released
+    while True:
+        stop, following = ring.drain(position, 0, NO_LIMIT)[4:]
+        if stop == _core.STOP_LIMIT:
+            end = ring.drain(position, following, NO_LIMIT)[0]
+            records = records_between(ring, position, end)
+            if records and append(records) < 0:
+                return False
+            ring.release(position, end)
+            position = end
+        elif stop == _core.STOP_CLAIMED:
+            if not witnesses.is_dead(_ring.Slot(*ring.slot(following))):
+                return False
+            ring.abandon(position)
+        elif stop != _core.STOP_EMPTY or ring.close(position):
+            if stop == _core.STOP_DAMAGED:
+                _warn(f"the claim map is damaged at position {position}: what follows is not saved")
+            return True
+
+
+def records_between(ring: _core.Ring, position: int, end: int) -> list[Record]:
+    """Return the records that stand in the ring between two positions."""
+    offset = ring.data_offset + (position & (ring.capacity - 1))
+    frames = _core.Frames(ring, offset, offset + end - position, position, 0, ring.salt)
+    records = list(frames)
+    if frames.damage:
+        _warn(f"the frame at position {position} is damaged: it is not saved")
+    return records
+
+
+def _warn(what: str) -> None:
+    import logging
+
+    logging.getLogger("disklog_mp").warning("a ring without writer and name: %s", what)

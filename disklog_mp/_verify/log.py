@@ -1,0 +1,119 @@
+"""A whole log, checked: every page, how the pages follow each other, and the books of its ring."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from disklog_mp._pages.directory import Directory
+from disklog_mp._ring import file as _ring
+from disklog_mp._verify.books import Books, close_books
+from disklog_mp._verify.pages import DAMAGE, NOTE, Finding, PageFacts, check_page
+
+
+@dataclass
+class Verification:
+    """What a check of a log found."""
+
+    path: str
+    name: str
+    live: bool
+    pages: list[PageFacts] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    books: Books | None = None
+
+    @property
+    def records(self) -> int:
+        """Records that were read and are as they were written."""
+        return sum(page.records for page in self.pages)
+
+    @property
+    def exit_code(self) -> int:
+        """0 clean, 1 notes that are worth knowing, 2 damage."""
+        kinds = {finding.kind for finding in self.findings}
+        return 2 if DAMAGE in kinds else 1 if NOTE in kinds else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as values for JSON."""
+        return {
+            "path": self.path,
+            "name": self.name,
+            "live": self.live,
+            "status": ("clean", "notes", "damage")[self.exit_code],
+            "pages": len(self.pages),
+            "sealed": sum(page.sealed for page in self.pages),
+            "records": self.records,
+            "abandoned": sum(page.abandoned for page in self.pages),
+            "bytes": sum(page.bytes for page in self.pages),
+            "findings": [finding._asdict() for finding in self.findings],
+            "books": None if self.books is None else {**asdict(self.books), "balance": self.books.balance},
+        }
+
+
+def verify(path: str, name: str, file: _ring.RingFile | None) -> Verification:
+    """Check the log in that directory, and the books of its ring if there is one.  Changes nothing."""
+    directory = Directory(path)
+    result = Verification(path, name, live=directory.is_locked())
+    aside = _set_aside(directory)
+    numbers = directory.pages()
+    for number in numbers:
+        live = result.live and number == numbers[-1]
+        try:
+            page = check_page(directory.page_path(number), number, live=live, set_aside=number in aside)
+        except FileNotFoundError:  # retired meanwhile
+            continue
+        result.pages.append(page)
+        result.findings.extend(page.findings)
+    for number, names in aside.items():
+        result.findings.extend(Finding(NOTE, number, text) for text in names)
+    readable = [page for page in result.pages if page.header is not None]
+    for before, after in itertools.pairwise(readable):
+        result.findings.extend(_seam(before, after, aside))
+    if file is not None:
+        result.books = close_books(path, file)
+        result.findings.extend(Finding(kind, 0, text) for kind, text in result.books.findings())
+    result.findings.sort(key=lambda finding: finding.page)
+    return result
+
+
+def _set_aside(directory: Directory) -> dict[int, list[str]]:
+    """What recovery kept aside, by page."""
+    found: dict[int, list[str]] = {}
+    for number, offset in directory.set_aside():
+        path = directory.bad_path(number, offset)
+        text = f"recovery set {os.lstat(path).st_size:,} bytes aside as {os.path.basename(path)}"
+        found.setdefault(number, []).append(text)
+    return found
+
+
+def _seam(before: PageFacts, after: PageFacts, aside: dict[int, list[str]]) -> list[Finding]:
+    """How one page follows another."""
+    assert before.header is not None
+    assert after.header is not None
+    found = []
+
+    def say(kind: str, text: str) -> None:
+        found.append(Finding(kind, after.number, text))
+
+    if (before.header.log_id, before.header.salt) != (after.header.log_id, after.header.salt):
+        say(DAMAGE, f"it is of another log than page {before.number}")
+        return found
+    if not before.sealed:
+        say(NOTE, f"page {before.number} before it was never sealed")
+    missing = [number for number in range(before.number + 1, after.number) if number not in aside]
+    if missing:
+        span = f"{missing[0]}" if len(missing) == 1 else f"{missing[0]} to {missing[-1]}"
+        say(DAMAGE, f"missing before it: page file {span}")
+    hole = after.header.first_position - before.end_position
+    if hole < 0:
+        say(DAMAGE, f"it begins {-hole:,} bytes before page {before.number} ends")
+    elif hole:
+        say(NOTE, f"a hole of {hole:,} positions before it, as a repair leaves it")
+    skipped = after.header.first_number - before.next_number
+    if skipped:
+        repaired = any(number in aside for number in range(before.number, after.number))
+        kind = NOTE if repaired and not missing else DAMAGE
+        say(kind, f"its first record is number {after.header.first_number:,}, not {before.next_number:,}")
+    return found

@@ -1,0 +1,217 @@
+"""One page file, checked from the first byte of its header to the last of its frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from disklog_mp._core import GRANULE, PAGE_VERSION, Mapping, all_zero, census
+from disklog_mp._os.files import REAL, RealFile
+from disklog_mp._pages import format as _page_format
+from disklog_mp._pages.format import (
+    HEADER_LENGTH,
+    PAGE_OPEN,
+    PAGE_SEALED,
+    SEAL_CRC,
+    HeaderError,
+    PageHeader,
+    PageLine,
+)
+from disklog_mp._reader.page import Damage, Page
+from disklog_mp.cli.records._selection import damage_text
+
+DAMAGE = "damage"
+NOTE = "note"
+
+
+class Finding(NamedTuple):
+    """Something to be said about a log: damage, or a note that is only worth knowing."""
+
+    kind: str
+    page: int  # 0: not about a page
+    text: str
+
+
+@dataclass
+class PageFacts:
+    """What one page file holds, counted from its frames and not taken from its header."""
+
+    number: int
+    path: str
+    header: PageHeader | None = None
+    sealed: bool = False
+    records: int = 0
+    lost: int = 0  # records the header counts and no valid frame holds
+    abandoned: int = 0
+    end_position: int = 0
+    bytes: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    def say(self, kind: str, text: str) -> None:
+        self.findings.append(Finding(kind, self.number, text))
+
+    @property
+    def next_number(self) -> int:
+        """The number the first record of the next page has."""
+        assert self.header is not None
+        return self.header.first_number + self.records + self.lost
+
+
+def check_page(path: str, number: int, *, live: bool, set_aside: bool) -> PageFacts:
+    """Check the page file of that number.
+
+    `live`: a writer may be adding to it.  `set_aside`: recovery kept unreadable bytes of it in a file of
+    their own, so its header may count records it no longer holds.  Raises FileNotFoundError.
+    """
+    facts = PageFacts(number, path)
+    file = REAL.open(path, writable=False)
+    try:
+        _check(file, facts, live, set_aside)
+    finally:
+        file.close()
+    return facts
+
+
+def count_abandoned(path: str, start: int, end: int) -> int:
+    """Count the abandoned frames of a page file between two positions; 0 if it cannot be read."""
+    try:
+        file = REAL.open(path, writable=False)
+    except FileNotFoundError:  # retired
+        return 0
+    try:
+        size = file.size()
+        if size < HEADER_LENGTH:
+            return 0
+        whole = file.map(size, writable=False)
+        header = _page_format.unpack(memoryview(whole)[:HEADER_LENGTH])
+    except HeaderError:
+        return 0
+    finally:
+        file.close()
+    shift = header.data_offset - header.first_position  # from a position to its offset
+    start = max(start, header.first_position)
+    stop = min(size // GRANULE * GRANULE, end + shift, _page_format.unpack_line(memoryview(whole)).watermark)
+    if start + shift >= stop:
+        return 0
+    return census(whole, start + shift, stop, start, header.salt)[2]
+
+
+def _check(file: RealFile, facts: PageFacts, live: bool, set_aside: bool) -> None:
+    # The line before the size: what it counts is in the file by then.
+    line = _check_header(file, facts, live)
+    header = facts.header
+    if line is None or header is None:
+        return
+    facts.bytes = file.size()
+    if facts.bytes < header.data_offset:
+        facts.say(DAMAGE, f"{facts.bytes:,} bytes end before its first frame, at {header.data_offset:,}")
+        facts.header = None
+        return
+    whole = file.map(facts.bytes, writable=False)
+    stop = _stop(facts, header, line)
+    facts.end_position = header.first_position + stop - header.data_offset
+    facts.records, _, facts.abandoned, corrupt, _, end, last_time, crc = census(
+        whole, header.data_offset, stop, header.first_position, header.salt
+    )
+    if corrupt or end < stop:
+        _describe_damage(facts)
+    if facts.sealed:
+        _check_seal(facts, line, set_aside, whole=not corrupt and end == stop, crc=crc, last_time=last_time)
+    elif not live:
+        _check_open(facts, line, whole, stop)
+    facts.bytes = stop  # what is behind is reserved, not used
+
+
+def _check_header(file: RealFile, facts: PageFacts, live: bool) -> PageLine | None:
+    """Check and keep the header; return the mutable line, None if there is no header."""
+    facts.bytes = file.size()
+    if facts.bytes < HEADER_LENGTH:
+        text = f"{facts.bytes} bytes are no page: the header alone has {HEADER_LENGTH}"
+        facts.say(DAMAGE if facts.bytes else NOTE, text)
+        return None
+    data = memoryview(file.map(HEADER_LENGTH, writable=False))
+    line = _settled_line(data)
+    try:
+        facts.header = _page_format.unpack(data)
+    except HeaderError as problem:
+        what = f"found {problem.found}, expected {problem.expected}"
+        if problem.offset == 8:
+            what = f"version {problem.found}, this program reads {PAGE_VERSION}"
+        facts.say(DAMAGE, f"page header at offset {problem.offset}: {what}")
+        return None
+    if facts.header.number != facts.number:
+        facts.say(DAMAGE, f"its header says it is page {facts.header.number}")
+    if line.state not in (PAGE_OPEN, PAGE_SEALED):
+        facts.say(DAMAGE, f"its state is {line.state}, neither open ({PAGE_OPEN}) nor sealed ({PAGE_SEALED})")
+    if not all_zero(data[SEAL_CRC + 4 : HEADER_LENGTH]):
+        facts.say(NOTE, f"its header is not zero behind byte {SEAL_CRC + 4}, where nothing is ever written")
+    facts.sealed = line.state == PAGE_SEALED
+    if facts.sealed and line.seal_crc != _page_format.seal_crc(data) and not live:
+        facts.say(DAMAGE, "the checksum of its seal is wrong")
+        facts.sealed = False
+    return line
+
+
+def _settled_line(data: memoryview) -> PageLine:
+    """The mutable line; its writer may be changing it, field by field."""
+    line = _page_format.unpack_line(data)
+    while (again := _page_format.unpack_line(data)) != line:
+        line = again
+    return line
+
+
+def _stop(facts: PageFacts, header: PageHeader, line: PageLine) -> int:
+    """The offset up to which there should be frames."""
+    start, watermark = header.data_offset, line.watermark
+    if not (start <= watermark <= facts.bytes and (watermark - start) % GRANULE == 0):
+        facts.say(DAMAGE, f"its watermark {watermark:,} is no frame's end in a file of {facts.bytes:,} bytes")
+    granules = (min(max(watermark, start), facts.bytes) - start) // GRANULE
+    return start + int(granules) * GRANULE
+
+
+def _describe_damage(facts: PageFacts) -> None:
+    """Where the bytes are that do not check, by a reader's walk over the page."""
+    ranges: list[Damage] = []
+    with Page(facts.path, on_damage=ranges.append) as page:
+        for _ in page.payloads():
+            pass
+    for damage in ranges:
+        facts.say(NOTE if damage.torn else DAMAGE, damage_text(damage).partition(": ")[2])
+
+
+def _check_seal(
+    facts: PageFacts, line: PageLine, set_aside: bool, *, whole: bool, crc: int, last_time: int
+) -> None:
+    """Compare what a sealed page's header says with what was counted."""
+    facts.lost = max(0, line.records - facts.records)
+    if line.records < facts.records:
+        facts.say(DAMAGE, f"its header counts {line.records:,} records, its frames {facts.records:,}")
+    if facts.lost:
+        kept = "; their bytes were set aside" if set_aside else ""
+        kind = NOTE if set_aside and whole else DAMAGE
+        facts.say(kind, f"{facts.lost:,} of the {line.records:,} records its header counts are lost{kept}")
+    if not whole:
+        return
+    if crc ^ 0xFFFFFFFF != line.data_crc:
+        found = f"checksum of the whole page {crc ^ 0xFFFFFFFF:#010x}, sealed with {line.data_crc:#010x}"
+        facts.say(DAMAGE, found)
+    if facts.records and last_time != line.last_time and not facts.lost:
+        facts.say(DAMAGE, f"its header says the last record is of {line.last_time}, it is of {last_time}")
+
+
+def _check_open(facts: PageFacts, line: PageLine, whole: Mapping, stop: int) -> None:
+    """What a writer left that did not end in good order."""
+    header = facts.header
+    assert header is not None
+    if line.records != facts.records:
+        facts.lost = max(0, line.records - facts.records)
+        facts.say(NOTE, f"its header counts {line.records:,} records, its frames {facts.records:,}")
+    if all_zero(memoryview(whole)[stop:]):
+        return
+    behind = census(whole, stop, facts.bytes // GRANULE * GRANULE, facts.end_position, header.salt)[0]
+    facts.say(
+        NOTE,
+        f"{behind:,} records behind its watermark were never published: the next writer takes them over"
+        if behind
+        else "bytes behind its watermark were never published: the next writer sets them aside",
+    )

@@ -1,0 +1,1 @@
+"""The command crashtest: processes killed at random, every record accounted for."""

@@ -1,0 +1,114 @@
+"""What a crash test found, for people and for programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from disklog_mp._verify.log import Verification
+from disklog_mp.cli import _text
+from disklog_mp.cli.crashtest.ledger import Balance
+from disklog_mp.cli.state.verify import books_lines
+
+KINDS = ("worker", "writer", "reader")
+
+
+@dataclass
+class Result:
+    """One run: what was done to whom, and what came of it."""
+
+    seed: int
+    seconds: float
+    workers: int
+    ring_bytes: int
+    length: int
+    started: dict[str, Counter[str]] = field(default_factory=dict)  # by kind, then by how
+    killed: Counter[str] = field(default_factory=Counter)  # by kind
+    frozen: Counter[str] = field(default_factory=Counter)
+    everybody: int = 0
+    balance: Balance = field(default_factory=Balance)
+    waited: int = 0
+    longest: int = 0  # ns
+    stalls: int = 0
+    leaks: dict[str, list[str]] = field(default_factory=dict)
+    verification: Verification | None = None
+    findings: list[str] = field(default_factory=list)
+    kept: str | None = None  # where to look, if anything is wrong
+
+    @property
+    def is_right(self) -> bool:
+        """True if there is nothing to complain about."""
+        return not self.findings
+
+    @property
+    def abandoned(self) -> int:
+        """Records of dead workers, claimed and never complete."""
+        books = self.verification.books if self.verification else None
+        return books.abandoned if books else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as values for JSON."""
+        balance = self.balance
+        return {
+            "seed": self.seed,
+            "seconds": self.seconds,
+            "workers": self.workers,
+            "ring_bytes": self.ring_bytes,
+            "length": self.length,
+            "records": balance.records,
+            "bytes": balance.bytes,
+            "accepted": balance.accepted,
+            "started": {kind: dict(self.started.get(kind, {})) for kind in KINDS},
+            "killed": {kind: self.killed[kind] for kind in KINDS},
+            "everybody": self.everybody,
+            "frozen": {kind: self.frozen[kind] for kind in KINDS},
+            "abandoned": self.abandoned,
+            "lost": balance.lost,
+            "doubled": balance.doubled,
+            "out_of_order": balance.out_of_order,
+            "broken": balance.broken,
+            "damage": balance.damage,
+            "waited": self.waited,
+            "longest_stall_ms": round(self.longest / 1e6, 1),
+            "stalls": self.stalls,
+            "leaks": self.leaks,
+            "books": self.verification.to_dict()["books"] if self.verification else None,
+            "findings": self.findings,
+            "kept": self.kept,
+        }
+
+
+def lines(result: Result) -> list[str]:
+    """Return the report for people."""
+    balance = result.balance
+    books = result.verification.books if result.verification else None
+    leaks = sum(map(len, result.leaks.values()))
+    facts = [
+        (
+            "run",
+            f"{result.seconds:g} s, {_text.plural(result.workers, 'worker')}, ring of "
+            f"{_text.size(result.ring_bytes)}, seed {result.seed}",
+        ),
+        ("records", f"{balance.records:,}, {_text.size(balance.bytes)}; {balance.accepted:,} accepted"),
+        *((f"{kind}s", _fate(result, kind)) for kind in KINDS),
+        ("all at once", f"{result.everybody:,} times all workers and the writer were killed together"),
+        ("abandoned", f"{result.abandoned:,}"),
+        ("lost", f"{balance.lost:,}"),
+        ("doubled", f"{balance.doubled:,}"),
+        ("out of order", f"{balance.out_of_order:,}"),
+        ("broken", f"{balance.broken + balance.damage:,}"),
+        ("stalls", f"{result.stalls:,} over 100 ms; the longest took {result.longest / 1e6:.2f} ms"),
+        ("leaks", f"{leaks:,}"),
+        ("books", "; ".join(books_lines(books)) if books else "could not be read"),
+    ]
+    told = [f"{what:<12}  {text}" for what, text in facts]
+    verdict = "all is well" if result.is_right else f"SOMETHING IS WRONG: see {result.kept}"
+    return [*told, "", verdict]
+
+
+def _fate(result: Result, kind: str) -> str:
+    started = result.started.get(kind, Counter())
+    ways = ", ".join(f"{number:,} {way}" for way, number in started.most_common())
+    killed, frozen = result.killed[kind], result.frozen[kind]
+    return f"{started.total():,} started ({ways}), {killed:,} killed, {frozen:,} frozen"

@@ -1,0 +1,171 @@
+"""disklog-mp demo: the whole thing on real input, in half a minute."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import platform
+import sys
+import tempfile
+import threading
+import time
+from multiprocessing.context import SpawnProcess
+
+import click
+
+import disklog_mp
+from disklog_mp._ring import file as _ring
+from disklog_mp._verify.log import Verification, verify
+from disklog_mp.cli import _text, _workers
+from disklog_mp.cli._find import find
+from disklog_mp.cli.demo import report as _demo_report
+from disklog_mp.cli.demo import work as _demo_work
+
+PAGE_RECORDS = 500
+WIDTH = 30  # of the progress bar
+
+
+@click.command()
+@click.option(
+    "--dir", "directory", type=click.Path(), help="Directory of the log.  [a new one for temporary files]"
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 500), metavar="N", help="Worker processes.  [2 per core, and 1]"
+)
+def demo(directory: str | None, workers: int | None) -> int:
+    """Watch many processes log what they find in Python's library.
+
+    They parse the standard library and log one record for each file; a reader follows meanwhile.  At
+    the end the log is read back, and the books are balanced.  The pages stay, to be looked at.  Exit
+    code 1 if anything does not add up.
+    """
+    root, files = _demo_work.python_files()
+    if not files:
+        raise FileNotFoundError(errno.ENOENT, "there are no Python files to parse", root)
+    count = min(workers or 2 * len(os.sched_getaffinity(0)) + 1, len(files))
+    path = directory or tempfile.mkdtemp(prefix="disklog-demo-")
+    click.echo(
+        f"{count} processes parse the {len(files):,} files of Python {platform.python_version()} in {root}\n"
+        f"and log one record for each into {path}\n"
+    )
+    run = _Run(f"demo-{os.getpid()}", path)
+    with disklog_mp.open(run.name, path, page_records=PAGE_RECORDS, linger=0.2) as log:
+        run.follow(log, root, files, count)
+        with find(run.name, None) as found:
+            verification = verify(found.path, found.name, found.file)
+    run.wait_for_writer()
+    summary = _demo_report.read_back(run.reader, run.first_number)
+    click.echo("\n".join(_demo_report.lines(summary, verification, run.reader)))
+    problems = run.problems + _problems(files, root, run.followed, summary, verification)
+    for problem in problems:
+        _text.say(problem)
+    click.echo("\n" + "\n".join(_demo_report.next_steps(path)))
+    return 1 if problems else 0
+
+
+class _Run:
+    """One run: the workers, and the reader that follows them."""
+
+    def __init__(self, name: str, path: str) -> None:
+        self.name = name
+        self.path = path
+        self.followed = 0
+        self.first_number = 0
+        self.problems: list[str] = []
+
+    def follow(self, log: disklog_mp.Session, root: str, files: list[str], count: int) -> None:
+        """Start the workers and follow the log to its last record, which is logged when they are done."""
+        self.reader = disklog_mp.Reader(self.path)
+        place = self.reader.end()
+        self.first_number = place.number if place else 0
+        workers = _start(self.name, root, files, count)
+        finisher = threading.Thread(target=self._finish, args=(log, workers))
+        finisher.start()
+        progress = _Progress(len(files))
+        try:
+            for record in self.reader.follow(place):
+                if record.tag == _demo_work.FINISHED and record.pid == os.getpid():
+                    break
+                self.followed += 1
+                progress.add(len(record.view))
+            progress.end()
+        finally:
+            for worker in workers:
+                worker.terminate()  # nothing to those that are done
+            finisher.join()
+
+    def _finish(self, log: disklog_mp.Session, workers: list[SpawnProcess]) -> None:
+        for worker in workers:
+            worker.join()
+            if worker.exitcode:
+                self.problems.append(f"worker {worker.pid} ended with exit code {worker.exitcode}")
+        log.log(b"finished", tag=_demo_work.FINISHED)
+
+    def wait_for_writer(self) -> None:
+        """Return when the log's writer has nothing more to do and is gone, and the ring with it."""
+        deadline = time.monotonic() + 20
+        while os.path.exists(_ring.ring_path(self.name, None)):
+            if time.monotonic() > deadline:
+                self.problems.append(f"the writer is still there: disklog-mp stat {self.name}")
+                return
+            time.sleep(0.02)
+
+
+def _start(name: str, root: str, files: list[str], count: int) -> list[SpawnProcess]:
+    """Start the workers, each with its share of the files."""
+    context = multiprocessing.get_context("spawn")
+    workers = [
+        context.Process(target=_demo_work.work, args=(name, root, files[index::count]))
+        for index in range(count)
+    ]
+    _workers.start_all(workers)
+    return workers
+
+
+class _Progress:
+    """How far the follower is: a bar on a terminal, elsewhere a line each second."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._bar = sys.stderr.isatty()
+        self._began = self._shown = time.monotonic()
+        self._records = self._bytes = 0
+
+    def add(self, length: int) -> None:
+        self._records += 1
+        self._bytes += length
+        now = time.monotonic()
+        if now - self._shown >= (0.1 if self._bar else 1.0):
+            self._shown = now
+            self._show(now)
+
+    def end(self) -> None:
+        self._show(time.monotonic())
+        if self._bar:
+            click.echo(err=True)
+
+    def _show(self, now: float) -> None:
+        seconds = max(now - self._began, 1e-6)
+        rates = f"{self._records / seconds:,.0f} records/s, {_text.size(self._bytes / seconds)}/s"
+        line = f"followed {self._records:,} of {self._total:,} records in {seconds:.1f} s: {rates}"
+        if self._bar:
+            done = WIDTH * self._records // max(self._total, 1)
+            click.echo(f"\r[{'#' * done:-<{WIDTH}}] {line}\x1b[K", err=True, nl=False)
+        else:
+            click.echo(line, err=True)
+
+
+def _problems(
+    files: list[str], root: str, followed: int, summary: _demo_report.Summary, verification: Verification
+) -> list[str]:
+    """What does not add up."""
+    wrong = [f"{finding.kind}: {finding.text}" for finding in verification.findings]
+    logged = sorted(told["path"] for told in (*summary.files, *summary.failures))
+    if logged != sorted(os.path.relpath(path, root) for path in files):
+        wrong.append(f"{len(files):,} files were parsed, {summary.records:,} records read back")
+    if followed != summary.records:
+        wrong.append(f"the follower saw {followed:,} records, the pages hold {summary.records:,}")
+    if verification.books is None or not verification.books.balance:
+        wrong.append("the books do not balance")
+    return wrong

@@ -1,0 +1,145 @@
+"""Which records: by number, time, tag, producer, level, logger, field, or the last so many."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import click
+
+from disklog_mp._core import Record
+from disklog_mp._loggers import structured as _structured
+from disklog_mp._loggers.structured import Event
+from disklog_mp._reader.page import Damage
+from disklog_mp._reader.reader import Reader
+from disklog_mp.cli import _text
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Conditions a record has to meet; None and () let all pass."""
+
+    start: int | None = None
+    stop: int | None = None
+    since: int | None = None
+    until: int | None = None
+    tags: tuple[int, ...] = ()
+    pids: tuple[int, ...] = ()
+    level: int = 0  # at least; it is the tag
+    loggers: tuple[str, ...] = ()  # one of them, or one below it
+    fields: tuple[tuple[str, str], ...] = ()  # each of them
+
+    def records(self, reader: Reader, stop: int | None = None) -> Iterator[Record]:
+        """Iterate the records that meet them, those from number `stop` on left out."""
+        ends = [number for number in (self.stop, stop) if number is not None]
+        found = reader.records(self.start, min(ends, default=None), self.since, self.until)
+        every = not (self.tags or self.pids or self.level or self.loggers or self.fields)
+        return found if every else filter(self.by_label, found)
+
+    def by_label(self, record: Record) -> bool:
+        """True if tag, pid, level, logger and fields are those wanted."""
+        return (
+            (not self.tags or record.tag in self.tags)
+            and (not self.pids or record.pid in self.pids)
+            and record.tag >= self.level
+            and (not (self.loggers or self.fields) or self._by_content(record))
+        )
+
+    def _by_content(self, record: Record) -> bool:
+        event = None if record.gap else _structured.parse(record.data)
+        if event is None:
+            return False
+        logger = f"{event.logger}."
+        return (not self.loggers or any(logger.startswith(f"{name}.") for name in self.loggers)) and all(
+            value in _texts_of(event, key) for key, value in self.fields
+        )
+
+    def matches(self, record: Record) -> bool:
+        """True if the record meets all conditions."""
+        return (
+            (self.start is None or record.number >= self.start)
+            and (self.stop is None or record.number < self.stop)
+            and (self.since is None or record.timestamp >= self.since)
+            and (self.until is None or record.timestamp < self.until)
+            and self.by_label(record)
+        )
+
+    def last(self, reader: Reader, count: int, stop: int | None = None) -> list[Record]:
+        """Return the last `count` records that meet them, walking back page by page."""
+        found: list[Record] = []
+        above = stop
+        for number in reversed(reader.page_numbers()):
+            if len(found) >= count or (self.start is not None and above is not None and above <= self.start):
+                break
+            page = reader._open(number)
+            if page is None:
+                continue
+            with page:
+                first = page.first_number
+            part = replace(self, start=max(first, self.start or 0))
+            found[:0] = deque(part.records(reader, above), count - len(found))
+            above = first
+        return found
+
+
+def _texts_of(event: Event, key: str) -> tuple[str, ...]:
+    """Return a field's value as it may be asked for; process, thread, task and caller are asked for alike."""
+    value: Any = event.fields.get(key, event)
+    if value is event:
+        value = getattr(event, key) if key in ("process", "thread", "task", "caller") else None
+        if value is None:
+            return ()
+    return (value,) if isinstance(value, str) else (_structured.encode_value(value),)
+
+
+def to_level(ctx: click.Context, param: click.Parameter, value: str | None) -> int:
+    """Take a level's name or number from the command line; a callback for click."""
+    if value is None:
+        return 0
+    if value.isdecimal():
+        return int(value)
+    if value.upper() not in _structured.LEVELS:
+        raise click.BadParameter(f"{value!r} is neither a number nor one of {', '.join(_structured.LEVELS)}")
+    return _structured.LEVELS[value.upper()]
+
+
+def to_fields(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    """Take fields and their values from the command line; a callback for click."""
+    for value in values:
+        if not value.partition("=")[1]:
+            raise click.BadParameter(f"{value!r} is not KEY=VALUE")
+    return tuple((key, text) for key, _, text in (value.partition("=") for value in values))
+
+
+class DamageReport:
+    """Says on stderr what cannot be read, each range once, and remembers that there was something."""
+
+    def __init__(self) -> None:
+        self._known: set[tuple[int, int]] = set()
+
+    def __call__(self, damage: Damage) -> None:
+        if (damage.page, damage.offset) in self._known:
+            return
+        self._known.add((damage.page, damage.offset))
+        _text.say(damage_text(damage))
+
+    @property
+    def exit_code(self) -> int:
+        """1 if anything was damaged."""
+        return 1 if self._known else 0
+
+
+def damage_text(damage: Damage) -> str:
+    """Describe a range that cannot be read."""
+    if damage.offset == 0:
+        return f"page {damage.page}: no page header in its first bytes, {damage.length:,} bytes passed over"
+    kind = "torn tail" if damage.torn else "corrupt range"
+    lost = f", at least {_text.plural(damage.records, 'record')}" if damage.records else ""
+    return (
+        f"page {damage.page}: {kind} of {damage.length:,} bytes at offset {damage.offset:,}{lost} "
+        f"(crc {damage.found:#010x}, expected {damage.expected:#010x})"
+    )

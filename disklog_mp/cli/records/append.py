@@ -1,0 +1,111 @@
+"""disklog-mp append: lines of stdin as records."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+import click
+
+import disklog_mp
+from disklog_mp import _options
+from disklog_mp._session.session import Session, read_options
+from disklog_mp.cli._find import ring_dir_option
+
+CHUNK = 256 << 10
+GROUP = 64  # records claimed at once, and bytes: one damaged byte on disk costs a group
+GROUP_BYTES = 32 << 10
+
+
+@click.command()
+@click.argument("name")
+@click.option("-0", "--null", is_flag=True, help="Records end with a NUL byte, not with a newline.")
+@click.option("--tag", type=click.IntRange(0, 65535), default=0, help="Number to keep beside each record.")
+@click.option("--tee", is_flag=True, help="Copy the input to stdout as well.")
+@click.option("--path", type=click.Path(), help="Directory of the log: open it if it is not open.")
+@click.option(
+    "--timeout",
+    default="60s",
+    metavar="TIME",
+    help="How long to wait for room in a full ring, and at the end for the writer.  [60s]",
+)
+@ring_dir_option
+def append(
+    name: str, *, null: bool, tag: int, tee: bool, path: str | None, timeout: str, ring_dir: str | None
+) -> int:
+    """Log each line of stdin as a record of the log NAME.
+
+    The log must be open, or --path says where it is.  A last line without an end counts too.  Returns when
+    the records are in page files; prints nothing unless something is wrong.
+    """
+    if sys.stdin is None:
+        raise click.UsageError("there is no stdin to read records from")
+    seconds = _options.parse_duration(timeout, "timeout")
+    if path is None:
+        log = disklog_mp.attach(name, timeout=seconds, ring_dir=ring_dir)
+    else:
+        log = disklog_mp.open(name, path, timeout=seconds, ring_dir=ring_dir)
+    with log:
+        sink = _Sink(log, tag)
+        for chunk, records in _records(sys.stdin.fileno(), b"\0" if null else b"\n", sink.limit):
+            sink.log(records)
+            if tee:
+                sys.stdout.buffer.write(chunk)
+                sys.stdout.buffer.flush()
+        log.flush(seconds)
+    return 0
+
+
+def _records(fd: int, end: bytes, limit: int) -> Iterator[tuple[bytes, list[bytes]]]:
+    """What each read of the input brings: its bytes, and the records they complete.
+
+    A read returns what is there, so a line is never held back while more input is awaited.
+    """
+    rest = b""
+    while chunk := os.read(fd, CHUNK):
+        *records, last = chunk.split(end)
+        if records:
+            records[0] = rest + records[0]
+            rest = last
+        else:
+            rest += last
+        yield chunk, records
+        if len(rest) > limit:  # refused now: it may never end
+            yield b"", [rest]
+    if rest:
+        yield b"", [rest]
+
+
+class _Sink:
+    """Logs records, several with one claim where that changes nothing."""
+
+    def __init__(self, log: Session, tag: int) -> None:
+        ring = log._ready_ring()
+        self.limit = ring.record_limit
+        self._log = log
+        self._tag = tag
+        # A group is never split, so it would make pages of other sizes than asked for.
+        self._singly = read_options(ring).get("page_records") is not None
+        self._group_bytes = min(GROUP_BYTES, self.limit // 2)
+
+    def log(self, records: list[bytes]) -> None:
+        if self._singly or len(records) == 1:
+            for record in records:
+                self._log.log(record, tag=self._tag)
+            return
+        group: list[bytes] = []
+        room = self._group_bytes
+        for record in records:
+            room -= len(record) + 32
+            if group and (room < 0 or len(group) == GROUP):
+                self._give(group)
+                group, room = [], self._group_bytes - len(record) - 32
+            group.append(record)
+        self._give(group)
+
+    def _give(self, group: list[bytes]) -> None:
+        if len(group) == 1:
+            self._log.log(group[0], tag=self._tag)
+        elif group:
+            self._log.log_many(group, tag=self._tag)

@@ -1,0 +1,61 @@
+"""The processes attached to a ring, with what the machine knows of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from disklog_mp import _core
+from disklog_mp._ring import file as _ring
+from disklog_mp.cli import _text
+
+
+def describe(file: _ring.RingFile) -> list[dict[str, Any]]:
+    """Return one entry for each attached process; `command` is None if it is not to be seen from here."""
+    who = _ring.identity()
+    witnesses = _ring.Witnesses(file, who)
+    here = who.namespace
+    try:
+        return [
+            {
+                "pid": slot.pid,
+                "command": _command(slot) if slot.namespace == here else None,
+                "alive": not witnesses.is_dead(slot),
+                "logged": slot.logged,
+                "dropped": slot.dropped,
+                "waited": slot.waited,
+                "since": slot.since,
+            }
+            for slot in _ring.slots(file.ring, _core.SLOT_ATTACHED)
+        ]
+    finally:
+        witnesses.close()
+
+
+def _command(slot: _ring.Slot) -> str | None:
+    import psutil  # only stat needs it
+
+    if _ring.start_ticks(slot.pid) != slot.start:
+        return None  # gone, or the pid is another's by now
+    try:
+        return " ".join(psutil.Process(slot.pid).cmdline()) or None
+    except psutil.Error:
+        return None
+
+
+def lines(producers: list[dict[str, Any]]) -> list[str]:
+    """Return the table for people, nothing if there is no producer."""
+    if not producers:
+        return []
+    rows = [
+        (
+            str(producer["pid"]),
+            f"{producer['logged']:,}",
+            f"{producer['dropped']:,}",
+            f"{producer['waited']:,}",
+            _text.moment(producer["since"]),
+            _text.printable(producer["command"] or ("?" if producer["alive"] else "(dead)"))[:60],
+        )
+        for producer in producers
+    ]
+    heads = ("PRODUCER", "LOGGED", "DROPPED", "WAITED", "SINCE", "COMMAND")
+    return ["", *_text.table(heads, rows, right=("PRODUCER", "LOGGED", "DROPPED", "WAITED"))]

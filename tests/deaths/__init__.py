@@ -1,0 +1,1 @@
+"""A process dies or freezes."""

@@ -1,0 +1,1 @@
+"""A process killed, frozen or failed at every step there is."""

@@ -1,0 +1,195 @@
+"""Every step of every protocol, with a process killed, frozen or failed at it: the books must balance.
+
+fault_stories.py tells the lives; here they are told side by side, some hundred of each kind, and some of
+the pairs, others each day.  `make faults` tells all of them.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from support.machine import RUN
+
+from deaths.faults.fault_core import CC, CSRC, FAILURES, TESTS, build
+
+GROUPS = (
+    ("producers", "opener", "bells"),
+    ("writer",),
+    ("retention", "sleepers"),
+    ("successor", "reuse", "leaving"),
+    ("traced",),
+    ("pairs",),
+)
+PAIRS = "60"
+TODAY = str(int(time.time()) // 86400)
+pytestmark = [
+    pytest.mark.skipif(CC is None, reason="no C compiler"),
+    pytest.mark.skipif(not CSRC.is_dir(), reason="the C sources are not installed"),
+]
+
+
+class Change(NamedTuple):
+    """A mistake in the package's Python part, where it must show, and as what."""
+
+    file: str
+    old: str
+    new: str
+    story: str
+    steps: tuple[str, ...]
+    shows: str
+
+
+LOST = r"producer \d+: |record \d+ after|damage|not what was logged"
+CHANGES = {
+    "released before it is written": Change(
+        "_writer/writer.py",
+        "        index = position & self._mask\n",
+        "        index = position & self._mask\n        ring.release(position, end)\n",
+        "writer",
+        ("pwrite",),
+        LOST + "|is not written",  # what was overwritten may also lead nowhere
+    ),
+    "a retirement not resumed": Change(
+        "_writer/writer.py",
+        "        ring.retire_resume()\n",
+        "",
+        "writer",
+        ("retire:C",),
+        "died before they counted",
+    ),
+    "a slot freed before its claims are drained": Change(
+        "_writer/writer.py",
+        "self._marks[slot.index] = ring.frontier(position)",
+        "self._marks[slot.index] = position",
+        "reuse",
+        ("retire:A",),
+        "taken for the late one's",
+    ),
+    "no look at who came while the ring was closed": Change(
+        "_writer/writer.py",
+        "if ring.slots(_core.SLOT_ATTACHED, 1):",
+        "if False:",
+        "leaving",
+        ("close:A",),
+        "no log",
+    ),
+    "a claim abandoned though its owner lives": Change(
+        "_writer/writer.py",
+        "if not self._witnesses.is_dead(slot):\n            self._pace",
+        "if False:\n            self._pace",
+        "producers",
+        ("claimed", "filled"),
+        LOST,
+    ),
+}
+
+
+def start(core: Path, place: Path, package: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """Start a walk of the package that stands there."""
+    place.mkdir()
+    command = [sys.executable, "-m", "deaths.faults.fault_walk", *arguments, "--core", str(core)]
+    command += ["--name", f"{RUN}-{place.name}", "--path", str(place)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), str(TESTS)])}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    )
+
+
+def end(process: "subprocess.Popen[str]") -> dict[str, Any]:
+    """Return what a walk found."""
+    with process:
+        told = process.communicate(timeout=500)[0]
+    return json.loads(told) if told else {"wrong": ["it ended without a word"], "met": {}, "failed": {}}
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("core"))
+
+
+@pytest.fixture(scope="module")
+def walks(core: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Any]:
+    """What the walks found, by their stories."""
+    place = tmp_path_factory.mktemp("faults")
+    running = {
+        group: start(core, place / group[0], TESTS.parent, *group, "--pairs", PAIRS, "--seed", TODAY)
+        for group in GROUPS
+    }
+    return {group: end(process) for group, process in running.items()}
+
+
+@pytest.fixture(scope="module")
+def changed(core: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the walks found in copies of the package, each with one mistake."""
+    place = tmp_path_factory.mktemp("changed")
+    running = {}
+    for number, (what, change) in enumerate(CHANGES.items()):
+        package = place / f"package-{number}"
+        ignored = shutil.ignore_patterns("*.so", "csrc", "__pycache__")
+        shutil.copytree(TESTS.parent / "disklog_mp", package / "disklog_mp", ignore=ignored)
+        file = package / "disklog_mp" / change.file
+        text = file.read_text()
+        assert text.count(change.old) == 1, f"{change.old!r} is not there any more"
+        file.write_text(text.replace(change.old, change.new))
+        arguments = [change.story, "--every", "--until-wrong", "--wait", "10"]
+        for step in change.steps:
+            arguments += ["--only", step]
+        running[what] = start(core, place / f"changed-{number}", package, *arguments)
+    return {what: end(process) for what, process in running.items()}
+
+
+def labels() -> set[str]:
+    """All points of the core, and before the system calls."""
+    found = set(FAILURES)
+    for path in CSRC.rglob("*.c"):
+        text = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.S)
+        found |= set(re.findall(r'DL_POINT\("([^"]+)"\)', text))
+        found |= set(re.findall(r"DL_ATOMIC\((\w+:[A-Z]),", text))
+    return found
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=" and ".join)
+@pytest.mark.timeout(600)
+def test_no_step_can_be_hit(walks: dict[tuple[str, ...], Any], group: tuple[str, ...]) -> None:
+    """Nothing acknowledged is lost or doubled, nobody is stuck, nothing is left behind."""
+    wrong = walks[group]["wrong"]
+    if any("lets no process be traced" in what for what in wrong):
+        pytest.skip("this machine lets no process be traced")
+
+    assert not wrong
+
+
+@pytest.mark.timeout(600)
+def test_every_point_was_met(walks: dict[tuple[str, ...], Any]) -> None:
+    """A point at which nothing ever happened proves nothing."""
+    met: Counter[str] = Counter()
+    for group, walk in walks.items():
+        if group not in (("traced",), ("pairs",)):
+            met.update(walk["met"])
+
+    assert labels() == set(met)
+
+
+@pytest.mark.timeout(600)
+def test_every_call_failed_in_every_way(walks: dict[tuple[str, ...], Any]) -> None:
+    """Each system call met each error that the kernel can give there."""
+    failed: Counter[str] = Counter()
+    for walk in walks.values():
+        failed.update(walk["failed"])
+
+    assert {f"{call} {error}" for call, errors in FAILURES.items() for error in errors} == set(failed)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.timeout(600)
+def test_a_mistake_is_found(changed: dict[str, Any], change: str) -> None:
+    """What the order of steps is for: without it the books do not balance."""
+    assert re.search(CHANGES[change].shows, "\n".join(changed[change]["wrong"]))

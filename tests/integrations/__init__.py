@@ -1,0 +1,1 @@
+"""Real servers and pools, their workers killed."""

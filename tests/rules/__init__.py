@@ -1,0 +1,1 @@
+"""What a program can check of the house itself; no test here opens a log itself."""

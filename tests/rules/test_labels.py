@@ -1,0 +1,286 @@
+"""The C core keeps to its own documents: labelled orderings, tables of bytes, what each file may call."""
+
+import re
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import disklog_mp
+from disklog_mp import _core
+from disklog_mp._pages import format as _page_format
+
+CSRC = Path(disklog_mp.__file__).parent / "csrc"
+CC = shutil.which("gcc") or shutil.which("cc")
+needs_compiler = pytest.mark.skipif(CC is None, reason="no C compiler")
+needs_sources = pytest.mark.skipif(not CSRC.is_dir(), reason="the C sources are not installed")
+pytestmark = needs_sources
+
+ORDER = "relaxed|acquire|release|acq_rel|seq_cst"
+LISTED = re.compile(rf"^ \*   (\w+:[A-Z]) +\S.*?\(({ORDER})\) +(with .*|alone.*)$", re.M)
+ACCESS = re.compile(r"\b(?:LOAD|STORE|SWAP|atomic_\w+)\(")
+SILENT = {"dl_ring_format"}  # what nobody else can see yet needs no label
+
+
+def where(name: str) -> Path:
+    """The file of that name, in whichever folder of the C sources."""
+    (file,) = CSRC.rglob(name)
+    return file
+
+
+def source(name: str) -> str:
+    return where(name).read_text()
+
+
+def without_comments(text: str) -> str:
+    return re.sub(r"/\*.*?\*/", lambda match: re.sub(r"[^\n]", " ", match[0]), text, flags=re.S)
+
+
+def argument(text: str, start: int) -> str:
+    """What stands between the parenthesis at `start` and its partner."""
+    depth = 0
+    for at in range(start, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[at], 0)
+        if depth == 0:
+            return text[start + 1 : at]
+    raise ValueError("a parenthesis is not closed")
+
+
+def labelled() -> dict[str, set[str]]:
+    """Labels in ring.c and the orderings of the accesses they stand at."""
+    text = without_comments(source("ring.c"))
+    found: dict[str, set[str]] = {}
+    for match in re.finditer(r"\bDL_ATOMIC\(", text):
+        label, access = argument(text, match.end() - 1).split(",", 1)
+        order = re.search(rf"\b(?:memory_order_)?({ORDER})\b", access)
+        assert order, f"{label} has no ordering"
+        found.setdefault(label, set()).add(order[1])
+    return found
+
+
+def c_files() -> list[Path]:
+    return sorted(CSRC.rglob("*.[ch]"))
+
+
+# -- orderings -----------------------------------------------------------------------------------------
+
+
+def test_every_label_is_in_the_list_and_the_list_has_no_other() -> None:
+    """What ring.h argues is what ring.c does: the same labels, with the same orderings."""
+    listed = {label: {order} for label, order, _ in LISTED.findall(source("ring.h"))}
+
+    assert listed == labelled()
+
+
+def test_every_label_names_partners_that_exist() -> None:
+    """A pair has two ends; what stands alone says so."""
+    listed = LISTED.findall(source("ring.h"))
+    labels = {label for label, _, _ in listed}
+
+    for label, _, partners in listed:
+        named = set(re.findall(r"\b[a-z]+:[A-Z]\b", partners))
+        assert named <= labels, f"{label} names {named - labels}"
+        assert named or partners.startswith("alone"), f"{label} has no partner and does not say so"
+
+
+def test_every_access_to_shared_words_has_a_label() -> None:
+    """But for a ring nobody else can see yet, no atomic access of ring.c goes without."""
+    text = without_comments(source("ring.c"))
+    text = re.sub(r"^#define.*(?:\\\n.*)*", "", text, flags=re.M)
+    for match in reversed(list(re.finditer(r"\bDL_ATOMIC\(", text))):
+        inside = argument(text, match.end() - 1)
+        text = text[: match.end()] + text[match.end() + len(inside) :]
+    functions = re.findall(
+        r"^(?!static const|struct|#)\w[^;{}]*?\b(\w+)\([^;{}]*\)\n\{\n(.*?)^\}", text, re.M | re.S
+    )
+
+    assert {name for name, _ in functions} >= {"claim", "commit", "dl_drain", "dl_release", "dl_ring_format"}
+    assert {name for name, body in functions if ACCESS.search(body)} == SILENT
+
+
+# -- bytes ---------------------------------------------------------------------------------------------
+
+
+def print_from_c(directory: Path, names: list[str]) -> dict[str, int]:
+    """The values of integer expressions as the compiler sees them."""
+    program = directory / "facts.c"
+    lines = "".join(f'    printf("%llu\\n", (unsigned long long)({name}));\n' for name in names)
+    program.write_text(f'#include <stdio.h>\n#include "layout.h"\nint main(void)\n{{\n{lines}}}\n')
+    binary = directory / "facts"
+    subprocess.run([str(CC), "-std=gnu11", f"-I{CSRC / 'core'}", str(program), "-o", str(binary)], check=True)
+    output = subprocess.run([str(binary)], check=True, capture_output=True, text=True).stdout
+    return dict(zip(names, map(int, output.split()), strict=True))
+
+
+def table(after: str) -> list[tuple[int, int, str]]:
+    """The rows (offset, length, field) of the first table behind that text in layout.h."""
+    text = source("layout.h")
+    rows = re.split(r"\n \*(?:/|\n)", text[text.index(after) :].split("offset", 1)[1], maxsplit=1)[0]
+    return [
+        (int(row[0]), int(row[1]), row[2]) for row in re.findall(r"^ \* +(\d+) +(\d+) +(\w+)", rows, re.M)
+    ]
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("after", "struct_name", "fields"),
+    [("A FRAME, 24 bytes", "dl_frame_header", 6), ("The header of a page file.", "dl_page_header", 24)],
+)
+def test_the_tables_of_bytes_are_what_the_compiler_lays_out(
+    tmp_path: Path, after: str, struct_name: str, fields: int
+) -> None:
+    """Each row of a table in layout.h has the offset and the length of its field."""
+    rows = table(after)
+    names = []
+    for _, _, field in rows:
+        names += [f"offsetof(struct {struct_name}, {field})", f"sizeof(((struct {struct_name} *)0)->{field})"]
+
+    found = list(print_from_c(tmp_path, names).values())
+
+    assert len(rows) == fields
+    assert [(offset, length) for offset, length, _ in rows] == list(zip(found[::2], found[1::2], strict=True))
+
+
+@needs_compiler
+def test_the_control_block_is_where_the_table_says(tmp_path: Path) -> None:
+    """The first field of each row has the row's offset; what Python is told fits."""
+    text = source("layout.h")
+    rows = re.findall(
+        r"^ \* +(\d+)  (\w+)", text[text.index("/* The control block.") :].split("*/", 1)[0], re.M
+    )
+    names = [field.replace("error_", "error_time") for _, field in rows]
+    exported = {
+        "space_wanted": _core.SPACE_WANTED,
+        "space": _core.SPACE,
+        "done_wanted": _core.DONE_WANTED,
+        "done": _core.DONE,
+        "sync_wanted": _core.SYNC_WANTED,
+        "roll_wanted": _core.ROLL_WANTED,
+        "writer_count": _core.WRITER_COUNT,
+        "totals": _core.TOTALS,
+        "error_text": _core.ERROR_TEXT,
+        "options": _core.OPTIONS,
+    }
+    asked = [f"offsetof(struct dl_control, {name})" for name in [*names, *exported]]
+
+    found = print_from_c(tmp_path, asked)
+
+    assert len(rows) == 10
+    assert [int(offset) for offset, _ in rows] == [
+        found[f"offsetof(struct dl_control, {name})"] for name in names
+    ]
+    for name, offset in exported.items():
+        assert offset == 4096 + found[f"offsetof(struct dl_control, {name})"]
+
+
+@needs_compiler
+def test_page_headers_are_built_where_the_core_reads_them(tmp_path: Path) -> None:
+    """Every field that Python packs stands at the offset C gives it; the mutable line's as well."""
+    page = _page_format.PageHeader(b"L" * 16, 1, 32, 3, 4, 5, 6, 7, 8, 4128, 10, "name")
+    packed = _page_format.pack(page)
+    line = ["watermark", "records", "last_time", "state", "bell", "data_crc", "seal_crc"]
+    fields = [field for field in _page_format.PageHeader._fields if field not in ("log_id", "name")]
+    names = [
+        f"offsetof(struct dl_page_header, {field})" for field in [*fields, *line, "log_id", "name", "crc"]
+    ]
+    sizes = [f"sizeof(((struct dl_page_header *)0)->{field})" for field in fields]
+
+    found = print_from_c(tmp_path, [*names, *sizes, "sizeof(struct dl_page_header)"])
+
+    def offset(field: str) -> int:
+        return found[f"offsetof(struct dl_page_header, {field})"]
+
+    for field in fields:
+        code = {4: "<I", 8: "<Q"}[found[f"sizeof(((struct dl_page_header *)0)->{field})"]]
+        assert (getattr(page, field),) == struct.unpack_from(code, packed, offset(field)), field
+    assert packed[offset("log_id") :].startswith(b"L" * 16)
+    assert packed[offset("name") :].startswith(b"name\0")
+    assert (
+        struct.pack("<I", _core.crc32c(packed[: offset("crc")])) == packed[offset("crc") : offset("crc") + 4]
+    )
+    assert [offset(field) for field in line] == [getattr(_page_format, field.upper()) for field in line]
+    assert len(packed) == _page_format.HEADER_LENGTH == found["sizeof(struct dl_page_header)"]
+
+
+@needs_compiler
+def test_the_numbers_python_knows_are_the_core_s(tmp_path: Path) -> None:
+    """Magic, versions, states: written twice, equal."""
+    magic = int.from_bytes(_page_format.MAGIC, "little")
+    pairs = {
+        "DL_PAGE_MAGIC": magic,
+        "DL_PAGE_OPEN": _page_format.PAGE_OPEN,
+        "DL_PAGE_SEALED": _page_format.PAGE_SEALED,
+        "DL_PAGE_VERSION": _core.PAGE_VERSION,
+        "DL_RING_VERSION": _core.RING_VERSION,
+        "DL_GRANULE": _core.GRANULE,
+        "DL_FRAME_HEADER": _core.FRAME_HEADER,
+        "DL_SLOTS": _core.SLOTS,
+        "DL_CAPACITY_MIN": _core.CAPACITY_MIN,
+        "DL_CAPACITY_MAX": _core.CAPACITY_MAX,
+    }
+
+    assert pairs == print_from_c(tmp_path, list(pairs))
+
+
+# -- what each file may know ---------------------------------------------------------------------------
+
+
+def test_these_files_know_python() -> None:
+    """Python.h comes with binding.h alone, and so does what stands in for it; and that to csrc/python."""
+    for file in c_files():
+        included = set(re.findall(r"^\s*#\s*include\s+[<\"]([^>\"]+)", file.read_text(), re.M))
+        python = {name for name in included if name in ("Python.h", "pyconfig.h", "stable_abi.h")}
+        assert not python or file.name == "binding.h", f"{file.name} includes {python}"
+        assert not {"binding.h", "objects.h"} & included or file.parent.name == "python"
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("layout.h", {"assert.h", "stdatomic.h", "stddef.h", "stdint.h"}),
+        ("ring.h", {"stdbool.h", "layout.h"}),
+        ("frames.h", {"stdbool.h", "layout.h"}),
+        ("ring.c", {"ring.h", "string.h", "crc32c.h", "frames.h"}),
+        ("frames.c", {"frames.h", "string.h", "crc32c.h"}),
+    ],
+)
+def test_a_file_includes_only_what_is_below_it(name: str, allowed: set[str]) -> None:
+    """Layout knows nothing, frames the layout, the ring both; no system header but the plain ones."""
+    assert set(re.findall(r"^#include [<\"]([^>\"]+)", source(name), re.M)) <= allowed
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["ring.c", "frames.c", "crc32c.c"])
+def test_the_core_of_the_core_calls_nothing(tmp_path: Path, name: str) -> None:
+    """No allocation, no system call, no policy of others: what it needs from outside is memcpy.
+
+    And what it gives is named dl_something.
+    """
+    compiled = str(tmp_path / "object.o")
+    subprocess.run([str(CC), "-std=gnu11", "-O2", "-c", str(where(name)), "-o", compiled], check=True)
+    needed, given = (
+        {
+            line.split()[-1]
+            for line in subprocess.check_output(["nm", *option, compiled], text=True).splitlines()
+        }
+        for option in (["-u"], ["-g", "--defined-only"])
+    )
+    plain = {"memcpy", "memset", "memmove", "memcmp", "__stack_chk_fail", "_GLOBAL_OFFSET_TABLE_"}
+    cpu = {"__cpu_model", "__cpu_indicator_init", "getauxval"} if name == "crc32c.c" else set()
+
+    assert {symbol for symbol in needed if not symbol.startswith("dl_")} <= plain | cpu
+    assert given
+    assert all(symbol.startswith("dl_") for symbol in given), given
+
+
+@pytest.mark.skipif(shutil.which("nm") is None, reason="no nm")
+def test_only_the_init_function_is_exported() -> None:
+    """All other names of the core stay inside: another extension may use the same."""
+    output = subprocess.run(
+        ["nm", "-D", "--defined-only", _core.__file__], check=True, capture_output=True, text=True
+    ).stdout
+    linker = {"_init", "_fini", "_edata", "_end", "__bss_start"}
+
+    assert {line.split()[-1] for line in output.splitlines()} - linker == {"PyInit__core"}

@@ -1,0 +1,187 @@
+"""The house rules a program can check: layers, the public face, the cost of importing it."""
+
+import ast
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+import disklog_mp
+from disklog_mp import errors
+
+PACKAGE = Path(disklog_mp.__file__).parent
+DOORS = {"logging", "gunicorn", "celery", "structlog", "loguru", "otel", "pools"}
+FREE = {"errors", "_core", "_options"}  # any module may import these
+FACE = {"_reader", "_session", "_loggers", "errors"}  # what `import disklog_mp` offers comes from here
+MAY = {  # room: the rooms, or single modules, that it may import besides FREE and itself
+    "errors": set(),
+    "_core": set(),
+    "_options": set(),
+    "_os": set(),
+    "_ring": {"_os"},
+    "_pages": {"_os"},  # the two things do not know each other
+    "_reader": {"_os", "_pages.format", "_pages.directory"},
+    "_writer": {"_os", "_ring", "_pages"},  # the only room where ring and pages meet to be changed
+    "_session": {"_os", "_ring", "_reader", "_pages.directory"},  # not _writer: a producer does not load it
+    "_verify": {"_os", "_ring", "_reader", "_pages.format", "_pages.directory"},
+    "_loggers": {"_session", "_ring.names"},
+    "aio": {"_session", "_reader", "_ring"},
+    "doors": {"_loggers"},
+    "__init__": FACE,
+    "cli": {"__init__", "_verify", "_ring", "_reader", "_loggers.structured", "_os.background"},
+    "__main__": {"cli"},
+}
+MODULES = sorted(".".join(file.relative_to(PACKAGE).with_suffix("").parts) for file in PACKAGE.rglob("*.py"))
+# Imports that are still to go, module by module.
+STILL: dict[str, set[str]] = {
+    "_loggers.delivery": {"_ring.file"},
+    "_session.opening": {"_writer.process", "_writer.writer"},
+    "_verify.books": {"cli.state._claims"},
+    "_verify.pages": {"cli.records._selection"},
+    "_writer.writer": {"_session.rescue"},
+    "cli._find": {"_pages.directory"},
+    "cli.control.rm": {"_os.files"},
+    "cli.control.serve": {"_session.opening", "_writer.troubles", "_writer.writer"},
+    "cli.records.append": {"_session.session"},
+    "cli.state._facts": {"_os.files", "_pages.directory", "_pages.format"},
+}
+
+
+def room_of(module: str) -> str:
+    """The room of a module: its folder, or the module itself at the top level; doors share one."""
+    first = module.split(".", maxsplit=1)[0]
+    return "doors" if first in DOORS else first
+
+
+def imports_of(module: str) -> set[str]:
+    """The modules of the package that a module imports, wherever in it."""
+    tree = ast.parse((PACKAGE / (module.replace(".", "/") + ".py")).read_text())
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "disklog_mp":
+            parent = (node.module or "").partition(".")[2]
+            for alias in node.names:
+                full = f"{parent}.{alias.name}".strip(".")
+                found.add(full if full in MODULES or full in FREE else parent or "__init__")
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "disklog_mp":
+                    found.add(alias.name.partition(".")[2] or "__init__")
+    return {name.removesuffix(".__init__") for name in found}
+
+
+def is_allowed(module: str, name: str) -> bool:
+    """True if the rule lets a module import another."""
+    own = room_of(module)
+    if room_of(name) == own or name in FREE:
+        return True
+    may = MAY[own] | ({"logging"} if own == "doors" else set())
+    return name in may or room_of(name) in may
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_its_room_may(module: str) -> None:
+    """The rule by rooms: see MAY."""
+    wrong = {name for name in imports_of(module) if not is_allowed(module, name)}
+
+    assert wrong == STILL.get(module, set())
+
+
+def test_every_module_has_a_room() -> None:
+    """A new folder is given its place in the rule first."""
+    assert {room_of(module) for module in MODULES} <= set(MAY)
+
+
+def test_no_circles() -> None:
+    """No module imports, over whatever way, itself; inside a room neither."""
+    graph = {module.removesuffix(".__init__"): imports_of(module) for module in MODULES}
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " imports ".join([*path[path.index(module) :], module])
+        if module in done:
+            return
+        for name in graph.get(module, ()):
+            visit(name, (*path, module))
+        done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+def test_only_files_opens_maps_and_syncs() -> None:
+    """os.open, os.pwrite, os.fdatasync, fcntl and mappings of page files stand in _os/files.py alone."""
+    for module in MODULES:
+        text = (PACKAGE / (module.replace(".", "/") + ".py")).read_text()
+        if module == "_os.files":
+            continue
+        for word in ("os.pwrite", "os.fsync", "os.fdatasync", "import fcntl", "import mmap"):
+            assert word not in text, f"{module} uses {word}"
+
+
+def test_what_is_public_is_what_is_exported() -> None:
+    """__all__ is sorted, complete, and its members show the public path."""
+    assert all(hasattr(disklog_mp, name) for name in disklog_mp.__all__)  # some come when they are asked for
+    public = sorted(
+        name
+        for name, value in vars(disklog_mp).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == "disklog_mp"
+    )
+
+    assert sorted(disklog_mp.__all__) == disklog_mp.__all__ == public
+
+
+def test_importing_it_pulls_in_little() -> None:
+    """Nothing but posix_ipc, psutil and the core beside the standard library; no heavy module of that."""
+    code = "import sys; before = set(sys.modules); import disklog_mp; print(*(set(sys.modules) - before))"
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    foreign = {
+        name.split(".")[0]
+        for name in modules
+        if name.split(".")[0] not in sys.stdlib_module_names | {"disklog_mp", "posix_ipc", "psutil"}
+    }
+
+    assert not foreign
+    assert not {"disklog_mp._loggers.logger", "disklog_mp._loggers.structured"} & set(modules)
+    assert not {"asyncio", "subprocess", "multiprocessing", "logging", "dataclasses", "click"} & set(modules)
+
+
+class TestErrors:
+    KINDS: ClassVar = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type)
+        and issubclass(kind, errors.DiskLogError)
+        and kind is not errors.DiskLogError
+    ]
+
+    @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+    def test_each_carries_its_values_and_pickles(self, kind: type[errors.DiskLogError]) -> None:
+        """Attributes, message and type survive the way to another process."""
+        values = [1.5 if field == "waited" else f"<{field}>" for field in kind.fields]
+        error = kind(*values)
+        copy = pickle.loads(pickle.dumps(error))
+
+        assert type(copy) is kind
+        assert values == [getattr(copy, field) for field in kind.fields]
+        assert str(error) == str(copy)
+        for value in values:
+            assert str(value) in str(error)
+
+    def test_the_tree_has_one_root(self) -> None:
+        """Every error is a DiskLogError, none is an OSError, and the tree in the docstring names all."""
+        for kind in self.KINDS:
+            assert not issubclass(kind, OSError)
+            assert kind.__name__ in (errors.__doc__ or "")
+
+    def test_an_error_takes_its_fields(self) -> None:
+        """Too few values, and attributes that are none, are what Python says they are."""
+        with pytest.raises(TypeError, match="name, path, pid"):
+            errors.WriterActiveError("app")
+        with pytest.raises(AttributeError, match="nothing"):
+            _ = errors.LogNotFoundError("app").nothing

@@ -1,0 +1,430 @@
+"""cat and tail: formats, selections, damage, following."""
+
+import base64
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.command import call, kill_writer, lines, objects, run, start
+from support.machine import stop_writer, wait_until
+
+import disklog_mp
+from disklog_mp._loggers import structured as _structured
+from disklog_mp.cli import _text
+
+OpenLog = Callable[..., disklog_mp.Session]
+__all__ = ["kill_writer"]  # a fixture
+
+
+@pytest.fixture
+def ten(open_log: OpenLog, path: Path) -> list[disklog_mp.Record]:
+    """Ten records in pages of three, tagged with their number modulo 3."""
+    log = open_log(page_records=3)
+    for i in range(10):
+        log.log(b"record %d" % i, tag=i % 3)
+    log.flush()
+    return list(disklog_mp.Reader(path))
+
+
+def flip(file: Path, offset: int) -> None:
+    """Change one byte of a file."""
+    data = bytearray(file.read_bytes())
+    data[offset] ^= 0x40
+    file.write_bytes(data)
+
+
+class TestFormats:
+    def test_text(self, log: disklog_mp.Session, path: Path) -> None:
+        """A line has the local time to the microsecond, the pid, the tag if there is one, and the text."""
+        log.log(b"plain")
+        log.log("schön".encode(), tag=40)
+        log.flush()
+        first, second = lines("cat", path)
+        record = next(iter(disklog_mp.Reader(path)))
+        shown = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.timestamp // 10**9))
+
+        assert f"{shown}.{record.timestamp // 1000 % 10**6:06d} {os.getpid()} plain" == first
+        assert second.endswith(f" {os.getpid()} #40 schön")
+
+    def test_utc(self, log: disklog_mp.Session, path: Path) -> None:
+        """--utc shows times in UTC and says so."""
+        log.log(b"x")
+        log.flush()
+        (line,) = lines("cat", "--utc", path)
+
+        assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}Z ", line)
+
+    def test_a_record_cannot_steer_the_terminal(self, log: disklog_mp.Session, path: Path) -> None:
+        """Control characters, C1 ones, direction marks and bytes that are no UTF-8 are shown as escapes."""
+        log.log(b"\x1b[31mred\tnew\nline\r\x7f \xc2\x9b2J \xe2\x80\xae \xff \\n")
+        log.flush()
+        (line,) = lines("cat", path)
+
+        assert line.endswith("\\x1b[31mred\tnew\\nline\\r\\x7f \\x9b2J \\u202e \\xff \\n")
+
+    def test_raw(self, log: disklog_mp.Session, path: Path) -> None:
+        """--raw gives the bytes with a newline after each, or a NUL byte with -0."""
+        log.log(b"a\xff\nb")
+        log.log(b"")
+        log.flush()
+
+        assert run("cat", path, "--raw").stdout == b"a\xff\nb\n\n"
+        assert run("cat", path, "--raw", "-0").stdout == b"a\xff\nb\0\0"
+
+    def test_json(self, log: disklog_mp.Session, path: Path) -> None:
+        """--json gives all there is to know; bytes that are no UTF-8 in base64; nothing to obey."""
+        log.log("é\u202e\x1b".encode(), tag=3)
+        log.log(b"\xff")
+        log.flush()
+        text, binary = objects("cat", path)
+        record = next(iter(disklog_mp.Reader(path)))
+
+        assert text == {
+            "number": 0,
+            "position": record.position,
+            "time": _text.iso(record.timestamp),
+            "time_ns": record.timestamp,
+            "pid": os.getpid(),
+            "tag": 3,
+            "data": "é\u202e\x1b",
+        }
+        assert base64.b64decode(binary["data_base64"]) == b"\xff"
+        assert run("cat", path, "--json").stdout.isascii()
+
+    def test_a_gap(self, open_log: OpenLog, name: str, path: Path) -> None:
+        """What was dropped shows at its place, in text and in JSON."""
+        log = open_log(ring_bytes=4096, on_full="drop")
+        writer = log.stats().writer_pid
+        os.kill(writer, signal.SIGSTOP)
+        accepted = sum(log.log(b"x" * 100) >= 0 for _ in range(50))
+        os.kill(writer, signal.SIGCONT)
+        log.flush()
+        log.log(b"after")
+        log.flush()
+        shown = lines("cat", path)
+        gaps = [told for told in objects("cat", path) if told.get("gap")]
+
+        assert [50 - accepted] == [json.loads(told["data"])["dropped"] for told in gaps]
+        assert f"-- {50 - accepted} dropped here since " in shown[-2]
+
+
+@pytest.fixture
+def events(log: disklog_mp.Session) -> disklog_mp.Session:
+    """Structured records and texts, in one log."""
+    for level, tag, logger, message, more in (
+        ("INFO", 20, "app.web", "user logged in", {"fields": {"user": 42, "ip": "::1"}, "thread": "T-1"}),
+        ("ERROR", 40, "app.db", "it\nbroke", {"exception": "Traceback\n  \x1b[31mKeyError: 'x'"}),
+        ("DEBUG", 10, "application", "plain", {"fields": {"user": "42", "a b": "c d", "deep": {"x": [1]}}}),
+    ):
+        log.log(_structured.encode(5, level, logger, message, **more), tag=tag)  # type: ignore[arg-type]
+    log.log(b"a text", tag=30)
+    log.flush()
+    return log
+
+
+class TestStructured:
+    def test_text(self, events: disklog_mp.Session, path: Path) -> None:
+        """Level, logger, message and fields in the line, the exception indented below; nothing to obey."""
+        pid = os.getpid()
+        shown = [line.partition(f" {pid} ")[2] or line for line in lines("cat", path)]
+
+        assert shown == [
+            "INFO app.web: user logged in user=42 ip=::1",
+            "ERROR app.db: it\\nbroke",
+            "    Traceback",
+            "      \\x1b[31mKeyError: 'x'",
+            'DEBUG application: plain user=42 a_b="c d" deep="{\\"x\\":[1]}"',
+            "#30 a text",
+        ]
+
+    def test_json(self, events: disklog_mp.Session, path: Path) -> None:
+        """The record's parts as an object, in place of its bytes."""
+        first, *_, last = objects("cat", path)
+
+        assert first["event"] == {
+            "time": 5,
+            "level": "INFO",
+            "logger": "app.web",
+            "message": "user logged in",
+            "thread": "T-1",
+            "fields": {"user": 42, "ip": "::1"},
+        }
+        assert "data" not in first
+        assert last["data"] == "a text"
+        assert run("cat", path, "--format", "json").stdout == run("cat", path, "--json").stdout
+
+    def test_logfmt(self, events: disklog_mp.Session, path: Path) -> None:
+        """key=value, quoted where it must be; one line, whatever is in it."""
+        first, second, _, last = lines("cat", path, "--format", "logfmt")
+
+        assert first.partition(" pid=")[2].partition(" ")[2] == (
+            'level=INFO logger=app.web message="user logged in" thread=T-1 user=42 ip=::1'
+        )
+        assert second.endswith('message="it\\nbroke" exception="Traceback\\n  \\u001b[31mKeyError: \'x\'"')
+        assert last.endswith(' tag=30 message="a text"')
+
+    def test_message_and_raw(self, events: disklog_mp.Session, path: Path) -> None:
+        """The message alone; the bytes as they are."""
+        assert lines("cat", path, "--format", "message") == [
+            "user logged in", "it\\nbroke", "plain", "a text",
+        ]  # fmt: skip
+        assert run("cat", path, "--format", "raw").stdout == run("cat", path, "--raw").stdout
+        assert lines("cat", path, "--raw", "-n", 2)[0].startswith('{"time":5,"level":"DEBUG"')
+
+    def test_template(self, events: disklog_mp.Session, path: Path) -> None:
+        """Any part and any field, nothing for those that are missing."""
+        template = "%(number)03d %(level)-5s|%(user)s|%(fields)s|%(message)s"
+
+        assert lines("cat", path, "--format", template) == [
+            "000 INFO |42|user=42 ip=::1|user logged in",
+            "001 ERROR|||it\\nbroke",
+            '002 DEBUG|42|user=42 a_b="c d" deep="{\\"x\\":[1]}"|plain',
+            "003      |||a text",
+        ]
+
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            (["--level", "INFO"], [0, 1, 3]),
+            (["--level", "warning"], [1, 3]),
+            (["--level", "40"], [1]),
+            (["--logger", "app"], [0, 1]),
+            (["--logger", "app.web", "--logger", "application"], [0, 2]),
+            (["--logger", "app."], []),
+            (["--field", "user=42"], [0, 2]),
+            (["--field", "user=42", "--field", "ip=::1"], [0]),
+            (["--field", 'deep={"x":[1]}'], [2]),
+            (["--field", "thread=T-1"], [0]),
+            (["--field", "message=plain"], []),
+            (["--field", "ip=", "-n", 5], []),
+            (["--level", "DEBUG", "--logger", "app", "-n", 1], [1]),
+        ],
+    )
+    @pytest.mark.parametrize("command", ["cat", "tail"])
+    def test_selections(
+        self, events: disklog_mp.Session, path: Path, command: str, options: list[object], expected: list[int]
+    ) -> None:
+        """By level, text included; by logger, with those below it; by each field asked for."""
+        shown = call(command, path, "--json", *options).stdout.splitlines()
+
+        assert [json.loads(line)["number"] for line in shown] == expected
+
+    @pytest.mark.parametrize(
+        ("options", "text"),
+        [
+            (["--level", "LOUD"], b"'LOUD' is neither a number nor one of DEBUG,"),
+            (["--field", "user"], b"'user' is not KEY=VALUE"),
+            (["--format", "xml"], b"'xml' is neither one of text,"),
+            (["--format", "%(pid"], b"is no template"),
+            (["--format", "%(user)d"], b"is no template"),
+            (["--format", "json", "--raw"], b"--raw and --format contradict each other"),
+            (["--format", "text", "-0"], b"-0 needs --raw"),
+        ],
+    )
+    def test_mistakes_are_told(
+        self, events: disklog_mp.Session, path: Path, options: list[str], text: bytes
+    ) -> None:
+        """With exit code 2, before anything is shown."""
+        done = call("cat", path, *options)
+
+        assert done.returncode == 2
+        assert text in done.stderr
+        assert not done.stdout
+
+
+class TestSelections:
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            ([], range(10)),
+            (["-n", 4], range(6, 10)),
+            (["-n", 0], []),
+            (["-n", 100], range(10)),
+            (["--start", 4], range(4, 10)),
+            (["--stop", 4], range(4)),
+            (["--start", 2, "--stop", 9, "-n", 3], range(6, 9)),
+            (["--tag", 1], [1, 4, 7]),
+            (["--tag", 1, "--tag", 2], [1, 2, 4, 5, 7, 8]),
+            (["--tag", 2, "-n", 2], [5, 8]),
+            (["--pid", os.getpid(), "-n", 1], [9]),
+            (["--pid", 1], []),
+            (["--since", "yesterday", "--until", "@32503680000"], range(10)),
+            (["--until", "1 hour ago"], []),
+        ],
+        ids=lambda value: " ".join(map(str, value)).replace(str(os.getpid()), "ours"),
+    )
+    def test_which_records(
+        self, options: list[object], expected: list[int], ten: list[disklog_mp.Record], path: Path
+    ) -> None:
+        """Conditions combine; -n takes the last of those that meet them."""
+        shown = run("cat", path, "--raw", *options).stdout.decode().split("\n")[:-1]
+
+        assert [f"record {i}" for i in expected] == shown
+
+    def test_times_as_printed(self, ten: list[disklog_mp.Record], path: Path) -> None:
+        """A time from --json given to --since and --until selects exactly: from on, and before."""
+        told = objects("cat", path)
+        since, until = told[3]["time"], told[8]["time"]
+        shown = objects("cat", path, "--since", since, "--until", until)
+
+        assert [
+            record.number for record in ten if ten[3].timestamp <= record.timestamp < ten[8].timestamp
+        ] == [record["number"] for record in shown]
+
+    def test_by_name(self, ten: list[disklog_mp.Record], name: str, path: Path) -> None:
+        """The name of an open log leads to its directory."""
+        assert lines("cat", name) == lines("cat", path)
+
+    def test_what_is_in_the_ring_only(
+        self, log: disklog_mp.Session, name: str, path: Path, kill_writer: Callable[[], None]
+    ) -> None:
+        """--ring shows committed records that a dead writer left unwritten, one by one and in groups."""
+        log.log(b"written")
+        log.flush()
+        kill_writer()
+        with disklog_mp.attach(name) as other:
+            other.log(b"single", tag=1)
+            other.log_many([b"one", b"two"], tag=2)
+
+        assert run("cat", name, "--raw").stdout == b"written\n"
+        assert run("cat", name, "--raw", "--ring").stdout == b"written\nsingle\none\ntwo\n"
+        assert run("cat", name, "--raw", "--ring", "-n", 2).stdout == b"one\ntwo\n"
+        assert [told["number"] for told in objects("cat", path, "--ring", "--tag", 2)] == [2, 3]
+
+
+class TestDamage:
+    def test_one_damaged_byte(self, ten: list[disklog_mp.Record], path: Path) -> None:
+        """The other records are shown, the range is told on stderr, the exit code is 1."""
+        flip(path / "page-0000000002.dlog", 4096 + 32 + 30)
+        done = run("cat", path, "--raw")
+
+        assert done.returncode == 1
+        assert [i for i in range(10) if i != 4] == [int(line.split()[1]) for line in done.stdout.splitlines()]
+        assert done.stderr.startswith(b"disklog-mp: page 2: corrupt range of 32 bytes at offset 4,128")
+        assert done.stderr.count(b"\n") == 1
+
+    def test_a_page_file_of_garbage(self, ten: list[disklog_mp.Record], path: Path) -> None:
+        """A file without a page header is passed over and told once."""
+        (path / "page-0000000002.dlog").write_bytes(random.Random(1).randbytes(9000))
+        done = run("cat", path, "--raw")
+
+        assert done.returncode == 1
+        assert done.stdout.startswith(b"record 0\nrecord 1\nrecord 2\nrecord 6\n")
+        assert done.stderr == (
+            b"disklog-mp: page 2: no page header in its first bytes, 9,000 bytes passed over\n"
+        )
+
+
+class TestTail:
+    @pytest.fixture
+    def follower(self, ten: list[disklog_mp.Record], path: Path) -> Iterator[subprocess.Popen[bytes]]:
+        """`tail -f --raw -n 1`, which has shown the last of the ten."""
+        with start("tail", "-f", "--raw", "-n", 1, path) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"record 9\n"
+            yield process
+            process.kill()
+
+    def test_the_last_records(self, ten: list[disklog_mp.Record], path: Path) -> None:
+        """Ten records unless told otherwise, in the formats of cat."""
+        assert lines("tail", path) == lines("cat", path)
+        assert run("tail", "-n", "2", "--raw", path).stdout == b"record 8\nrecord 9\n"
+        assert run("tail", "-n", "all", "--raw", path).stdout == run("cat", "--raw", path).stdout
+
+    def test_it_follows_over_rolls_and_restarts(
+        self, follower: subprocess.Popen[bytes], open_log: OpenLog, name: str
+    ) -> None:
+        """Every record comes once and in order while pages roll and the writer is killed and replaced."""
+        assert follower.stdout is not None
+        log = open_log()
+        for i in range(10, 30):
+            if i == 20:
+                stop_writer(name, signal.SIGKILL)
+            log.log(b"record %d" % i)
+            log.flush()
+
+        assert [b"record %d\n" % i for i in range(10, 30)] == [follower.stdout.readline() for _ in range(20)]
+
+    def test_control_c(self, follower: subprocess.Popen[bytes]) -> None:
+        """Ctrl-C ends it with 130 and no traceback."""
+        follower.send_signal(signal.SIGINT)
+        assert follower.stderr is not None
+        complaint = follower.stderr.read()
+
+        assert follower.wait() == 130
+        assert complaint.strip() == b""
+
+    def test_it_waits_for_the_first_record(self, open_log: OpenLog, path: Path) -> None:
+        """A log that is open and empty can be followed."""
+        log = open_log()
+        with start("tail", "-f", "--raw", path) as process:
+            assert process.stdout is not None
+            log.log(b"at last")
+            assert process.stdout.readline() == b"at last\n"
+            process.kill()
+
+    def test_a_cursor_file(self, ten: list[disklog_mp.Record], path: Path, tmp_path: Path, name: str) -> None:
+        """Each run goes on where the last one stopped, over any number of new records."""
+        cursor = tmp_path / "cursor"
+        first = run("tail", "--raw", "-n", 1, "--cursor-file", cursor, path)
+        second = run("tail", "--raw", "--cursor-file", cursor, path)
+        with disklog_mp.attach(name) as log:
+            for i in range(10, 25):
+                log.log(b"record %d" % i)
+            log.flush()
+        third = run("tail", "--raw", "-n", 1, "--cursor-file", cursor, path)
+        fourth = run("tail", "--raw", "--cursor-file", cursor, path)
+
+        assert first.stdout == b"record 9\n"
+        assert second.stdout == b""
+        assert third.stdout == b"".join(b"record %d\n" % i for i in range(10, 25))
+        assert fourth.stdout == b""
+        assert {"cursor", "log"} == {entry.name for entry in tmp_path.iterdir()}
+
+    def test_a_cursor_file_is_kept_while_following(
+        self, ten: list[disklog_mp.Record], path: Path, tmp_path: Path
+    ) -> None:
+        """With -f the file names the place behind what was shown, soon after it was shown."""
+        cursor = tmp_path / "cursor"
+        with start("tail", "-f", "--raw", "-n", "all", "--cursor-file", cursor, path) as process:
+            assert process.stdout is not None
+            shown = [process.stdout.readline() for _ in range(10)]
+            wait_until(cursor.exists)
+            process.kill()
+
+        assert shown[-1] == b"record 9\n"
+        assert disklog_mp.Cursor.parse(cursor.read_text().strip()).number == 10
+
+    def test_what_is_no_cursor(self, ten: list[disklog_mp.Record], path: Path, tmp_path: Path) -> None:
+        """A file with something else in it is refused and left alone."""
+        (tmp_path / "cursor").write_text("nonsense\n")
+        done = run("tail", "--cursor-file", tmp_path / "cursor", path)
+
+        assert done.returncode == 2
+        assert b"cursor: 'nonsense' is not a cursor" in done.stderr
+        assert (tmp_path / "cursor").read_text() == "nonsense\n"
+
+    def test_what_retention_removed(self, open_log: OpenLog, path: Path, tmp_path: Path) -> None:
+        """A cursor behind which pages were retired goes on at the oldest, says so, and exits with 1."""
+        log = open_log(page_records=3, keep_pages=2)
+        log.log(b"record 0")
+        log.flush()
+        cursor = tmp_path / "cursor"
+        run("tail", "--cursor-file", cursor, path)
+        for i in range(1, 20):
+            log.log(b"record %d" % i)
+            log.flush()
+        first = disklog_mp.Reader(path).begin()
+        assert first is not None
+        done = run("tail", "--raw", "--cursor-file", cursor, path)
+
+        assert done.returncode == 1
+        assert f"records 1 to {first.number - 1} could not be read or are retired".encode() in done.stderr
+        assert b"".join(b"record %d\n" % i for i in range(first.number, 20)) == done.stdout

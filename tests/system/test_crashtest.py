@@ -1,0 +1,435 @@
+"""The crash test: it runs, it cleans up, and above all: it would notice."""
+
+import contextlib
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.command import COMMAND, run, start
+from support.machine import processes_of, shared_memory_of, wait_until
+
+import disklog_mp
+from disklog_mp._ring import file as _ring
+from disklog_mp.cli.crashtest import processes as _crash_lives
+from disklog_mp.cli.crashtest import run as _crash_work
+from disklog_mp.cli.crashtest.ledger import END, Balance, Ledger, Line
+from disklog_mp.cli.crashtest.run import BEGAN, FROZEN, HEAD, STALL, STALLED, STALLS, Notes, Order, record_of
+from disklog_mp.cli.crashtest.stalls import TICK, Watch, Watched
+
+OpenLog = Callable[..., disklog_mp.Session]
+PID = 4711
+
+
+def crashtest(place: Path, *arguments: object, code: int = 0) -> dict[str, Any]:
+    """Run the command to its end and return what it tells."""
+    done = run("crashtest", "--dir", place, "--json", *arguments)
+    assert done.returncode == code, done.stderr.decode()
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+class TestCommand:
+    @pytest.mark.parametrize(("ring", "capacity"), [("4096", 4096), ("1M", 1 << 20)])
+    def test_the_log_passes(self, ring: str, capacity: int, tmp_path: Path) -> None:
+        """Killed workers and writers, in a ring that holds four long records too; nothing is left behind."""
+        told = crashtest(tmp_path, "--seconds", 3, "--ring-bytes", ring, "--seed", 5)
+
+        assert (5, 8, capacity) == (told["seed"], told["workers"], told["ring_bytes"])
+        assert told["killed"]["worker"] > 5
+        assert told["killed"]["writer"] > 1
+        # Who was killed last may not have been replaced any more.
+        assert 0 <= sum(told["started"]["worker"].values()) - told["killed"]["worker"] <= 8
+        assert told["accepted"] > 1000
+        assert told["accepted"] <= told["records"] <= told["accepted"] + 16 * told["killed"]["worker"] + 1
+        for what in ("lost", "doubled", "out_of_order", "broken", "damage", "stalls"):
+            assert told[what] == 0
+        assert told["books"]["balance"] is True
+        assert told["leaks"] == {"shared memory": [], "processes": [], "files": [], "descriptors": []}
+        assert told["findings"] == []
+        assert told["kept"] is None
+        assert not list(tmp_path.iterdir())
+        assert not processes_of(str(tmp_path))
+
+    def test_the_table(self, tmp_path: Path) -> None:
+        """For people: what was done, what came of it, and a verdict in the last line."""
+        done = run("crashtest", "--seconds", 1, "--workers", 2, "--length", 1000, "--dir", tmp_path)
+        out = done.stdout.decode()
+        facts = dict(line.split(maxsplit=1) for line in out.splitlines() if line)
+
+        assert done.returncode == 0, done.stderr.decode()
+        assert out.startswith("run           1 s, 2 workers, ring of 1 MiB, seed ")
+        assert facts["lost"] == facts["doubled"] == facts["broken"] == facts["leaks"] == "0"
+        assert facts["books"].startswith("the books balance: ")
+        assert out.endswith("\nall is well\n")
+
+    @pytest.mark.parametrize(
+        ("option", "value", "said"),
+        [
+            ("--seconds", "0", b"0.5<=x<=3600"),
+            ("--workers", "0", b"1<=x<=256"),
+            ("--length", "0", b"1<=x<=4096"),
+            ("--ring-bytes", "4095", b"not between 4096 and"),
+            ("--ring-bytes", "much", b"is not a size"),
+            ("--seed", "x", b"not a valid integer"),
+        ],
+    )
+    def test_options_are_checked(self, option: str, value: str, said: bytes, tmp_path: Path) -> None:
+        """What cannot be is refused before anything is made: exit code 2."""
+        done = run("crashtest", "--dir", tmp_path, option, value)
+
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert not list(tmp_path.iterdir())
+
+    def test_a_directory_that_is_not_there(self, tmp_path: Path) -> None:
+        """One line that names it, exit code 2."""
+        done = run("crashtest", "--dir", tmp_path / "none")
+
+        assert done.returncode == 2
+        assert str(tmp_path / "none").encode() in done.stderr
+
+    def test_control_c(self, tmp_path: Path) -> None:
+        """In the middle of it: exit code 130, and no process, ring or file is left."""
+        command = [*COMMAND, "crashtest", "--seconds", "60", "--dir", str(tmp_path)]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdout=pipe, stderr=pipe, start_new_session=True) as process:
+            name = f"crashtest-{process.pid}"
+            wait_until(lambda: os.path.exists(_ring.ring_path(name, None)))
+            wait_until(lambda: any(True for log in tmp_path.glob("*/log") for _ in disklog_mp.Reader(log)))
+            os.killpg(process.pid, signal.SIGINT)
+            out, complaint = process.communicate(timeout=60)
+
+        assert process.returncode == 130
+        assert (out, complaint.strip()) == (b"", b"")
+        assert not list(tmp_path.iterdir())
+        assert not shared_memory_of(name)
+        assert not processes_of(str(tmp_path))
+
+
+class TestFindings:
+    """What is done to a crash test from outside it must not put up with."""
+
+    @pytest.fixture
+    def meddle(self, tmp_path: Path) -> Iterator[Callable[[Callable[[str, Path], object]], str]]:
+        """Run a crash test, do something to its log; return what it says on stderr."""
+
+        def meddle(act: Callable[[str, Path], object]) -> str:
+            with start("crashtest", "--seconds", 60, "--dir", tmp_path, "--json") as process:
+                name = f"crashtest-{process.pid}"
+                wait_until(
+                    lambda: any(True for log in tmp_path.glob("*/log") for _ in disklog_mp.Reader(log))
+                )
+                (place,) = tmp_path.iterdir()
+                act(name, place)
+                out, said = process.communicate(timeout=90)
+            told = json.loads(out)
+
+            assert process.returncode == 1
+            assert told["kept"] == str(place)
+            assert (place / "log").is_dir()
+            assert not shared_memory_of(name)
+            assert not processes_of(str(tmp_path))
+            return said.decode()
+
+        return meddle
+
+    def test_a_record_nobody_logged(self, meddle: Callable[..., str]) -> None:
+        """A record that is none of the workers': broken, and where the log lies is told."""
+
+        def intrude(name: str, place: Path) -> None:
+            with disklog_mp.attach(name, timeout=60) as log:
+                log.log(b"not one of theirs")
+
+        assert "it is shorter than any" in meddle(intrude)
+
+    def test_a_worker_that_ends_by_itself(self, meddle: Callable[..., str]) -> None:
+        """Killed by somebody else, or with an error of its own: the run ends there."""
+
+        def kill_one(name: str, place: Path) -> None:
+            with disklog_mp.attach(name, timeout=60) as log:
+                others = [producer.pid for producer in log.stats().producers if producer.pid != os.getpid()]
+            os.kill(others[0], signal.SIGKILL)
+
+        assert "ended by itself, with exit code -9" in meddle(kill_one)
+
+    def test_a_ring_that_is_removed(self, meddle: Callable[..., str]) -> None:
+        """Its writers go on in another: nothing is lost, but it is told."""
+
+        def remove(name: str, place: Path) -> None:
+            os.unlink(_ring.ring_path(name, None))
+
+        assert "the ring was replaced" in meddle(remove)
+
+
+def records() -> list[disklog_mp.Record]:
+    """What two workers have logged: 1 singly, 2 in groups of three; then the end."""
+    payloads = []
+    for turn in range(4):
+        payloads += [(1, record_of(1, turn, 50 + turn))]
+        payloads += [(2, record_of(2, 3 * turn + place, 20, place, 3)) for place in range(3)]
+    payloads.append((END, record_of(END, 0, 0)))
+    return [
+        disklog_mp.Record(data, number * 96, number, 0, PID + line)
+        for number, (line, data) in enumerate(payloads)
+    ]
+
+
+NOTED = {1: Line(PID + 1, 4, 4), 2: Line(PID + 2, 12, 12)}
+Records = list[disklog_mp.Record]
+
+
+def renumbered(found: Records) -> Records:
+    """The same with numbers and positions as the log gives them."""
+    return [
+        disklog_mp.Record(record.data, number * 96, number, 0, record.pid)
+        for number, record in enumerate(found)
+    ]
+
+
+def without(*indexes: int) -> Callable[[Records], Records]:
+    return lambda found: renumbered([record for i, record in enumerate(found) if i not in indexes])
+
+
+def again(index: int, at: int) -> Callable[[Records], Records]:
+    return lambda found: renumbered([*found[:at], found[index], *found[at:]])
+
+
+def swapped(a: int, b: int) -> Callable[[Records], Records]:
+    def swap(found: Records) -> Records:
+        found[a], found[b] = found[b], found[a]
+        return renumbered(found)
+
+    return swap
+
+
+def with_data(index: int, change: Callable[[bytes], bytes]) -> Callable[[Records], Records]:
+    def alter(found: Records) -> Records:
+        one = found[index]
+        found[index] = disklog_mp.Record(change(one.data), one.position, one.number, 0, one.pid)
+        return found
+
+    return alter
+
+
+def by_another(index: int) -> Callable[[Records], Records]:
+    def alter(found: Records) -> Records:
+        one = found[index]
+        found[index] = disklog_mp.Record(one.data, one.position, one.number, 0, one.pid + 9)
+        return found
+
+    return alter
+
+
+def at_number(index: int, more: int) -> Callable[[Records], Records]:
+    def alter(found: Records) -> Records:
+        one = found[index]
+        found[index] = disklog_mp.Record(one.data, one.position, one.number + more, 0, one.pid)
+        return found
+
+    return alter
+
+
+# What is done to the log, and what the books must say of it.  Worker 1 is at 0, 4, 8, 12, worker 2 between.
+DAMAGES: list[tuple[str, Callable[[Records], Records], dict[str, int]]] = [
+    ("nothing", lambda found: found, {}),
+    ("a record in the middle is gone", without(4), {"lost": 1}),
+    ("the last one is gone", without(12), {"lost": 1}),
+    ("all of one worker are gone", without(0, 4, 8, 12), {"lost": 4}),
+    ("a group is gone", without(5, 6, 7), {"lost": 3}),
+    ("the first of a group is gone", without(5), {"lost": 1, "broken": 1}),
+    ("the last of a group is gone", without(7), {"lost": 1, "broken": 1}),
+    ("a record twice in a row", again(4, 5), {"doubled": 1}),
+    ("a record again later", again(0, 12), {"doubled": 1}),
+    ("two of one worker change places", swapped(0, 4), {"out_of_order": 1}),
+    ("a record is inside another's group", swapped(4, 6), {"broken": 4, "out_of_order": 1}),
+    ("half a record", with_data(4, lambda data: data[:-20]), {"broken": 1, "lost": 1}),
+    ("less than its head", with_data(4, lambda data: data[: HEAD.size - 1]), {"broken": 1, "lost": 1}),
+    ("nothing of it", with_data(4, lambda data: b""), {"broken": 1, "lost": 1}),
+    ("more than all of it", with_data(4, lambda data: data + b"x"), {"broken": 1, "lost": 1}),
+    ("one bit", with_data(4, lambda data: data[:-1] + bytes([data[-1] ^ 1])), {"broken": 1, "lost": 1}),
+    ("the pid of somebody else", by_another(4), {"broken": 1}),
+    ("a number left out", at_number(16, 1), {"out_of_order": 1}),
+]
+
+
+class TestLedger:
+    @pytest.mark.parametrize(
+        ("damage", "expected"), [damage[1:] for damage in DAMAGES], ids=[damage[0] for damage in DAMAGES]
+    )
+    def test_it_notices(self, damage: Callable[[Records], Records], expected: dict[str, int]) -> None:
+        """Each damage is counted as what it is, and told."""
+        balance = balanced(damage(records()))
+        found = {what: getattr(balance, what) for what in ("lost", "doubled", "out_of_order", "broken")}
+
+        assert {**dict.fromkeys(found, 0), **expected} == found
+        assert balance.is_right == (not expected)
+        assert bool(balance.findings) == bool(expected)
+
+    @pytest.mark.parametrize(
+        ("accepted", "tried", "expected"),
+        [
+            (12, 15, {}),  # killed before its last group was in the log, or at any time before its call
+            (9, 12, {}),  # killed when it was, before it could note that
+            (9, 13, {"broken": 1}),  # a part of what the last call would have logged
+            (9, 9, {"broken": 1}),  # more than it ever tried
+            (15, 15, {"lost": 3}),
+        ],
+    )
+    def test_a_worker_s_last_call(self, accepted: int, tried: int, expected: dict[str, int]) -> None:
+        """All that was accepted is there; beyond it the whole of the call under way, or nothing."""
+        balance = balanced(records(), {**NOTED, 2: Line(PID + 2, accepted, tried)})
+
+        assert expected.get("broken", 0) == balance.broken
+        assert expected.get("lost", 0) == balance.lost
+        assert accepted + 4 == balance.accepted
+
+    def test_a_worker_nobody_knows(self) -> None:
+        """Records of a worker that has noted nothing."""
+        balance = balanced(records(), {1: NOTED[1]})
+
+        assert balance.broken == 1
+        assert "of which there was none" in balance.findings[0]
+
+    def test_the_log_ends_within_a_group(self) -> None:
+        """A group whose last record is not there, and nothing behind it."""
+        balance = balanced(renumbered(records()[:-2]))
+
+        assert (balance.broken, balance.lost) == (1, 1)
+
+    def test_damage_counts(self) -> None:
+        """What the reader could not read is found, even if no worker misses it."""
+        ledger = Ledger()
+        ledger.note_damage("a corrupt range")
+
+        assert ledger.has_found
+        assert ledger.balance.findings == ["a corrupt range"]
+
+
+def balanced(found: Records, noted: dict[int, Line] = NOTED) -> Balance:
+    ledger = Ledger()
+    for record in found:
+        ledger.take(record)
+    return ledger.close(noted)
+
+
+class TestLives:
+    def test_a_seed_is_a_schedule(self) -> None:
+        """The same seed, the same lives; another place or seed, others."""
+
+        def first(lives: Iterator[_crash_lives.Life]) -> list[_crash_lives.Life]:
+            return list(itertools.islice(lives, 200))
+
+        for make in (_crash_lives.worker_lives, _crash_lives.reader_lives):
+            assert first(make(1, 2)) == first(make(1, 2))
+            assert first(make(1, 2)) != first(make(1, 3))
+            assert first(make(1, 2)) != first(make(2, 2))
+        assert first(_crash_lives.writer_lives(1)) == first(_crash_lives.writer_lives(1))
+        assert {life.method for life in first(_crash_lives.worker_lives(1, 2))} == {
+            *("fork", "spawn", "forkserver", "exec")
+        }
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Notes:
+    return Notes(str(tmp_path / "notes"), 10)
+
+
+class TestStalls:
+    @pytest.fixture
+    def full(self, open_log: OpenLog, name: str) -> Iterator[tuple[_ring.RingFile, Watched]]:
+        """A full ring whose writer is stopped without anybody having been told, and that writer."""
+        log = open_log(ring_bytes=4096)
+        writer = log.stats().writer_pid
+        os.kill(writer, signal.SIGSTOP)
+        file = _ring.attach(name, None)
+        watched = Watched(writer, 0)
+        with disklog_mp.attach(name, on_full="raise") as other:
+            with contextlib.suppress(disklog_mp.RingFullError):
+                while True:
+                    other.log(b"x" * 500)
+            yield file, watched
+        watched.close()
+        os.close(file.fd)
+        os.kill(writer, signal.SIGCONT)
+
+    def stalls(self, notes: Notes, file: _ring.RingFile, writer: Watched | None, *, frozen: bool) -> int:
+        """Watch a call that began just now for 50 ms more than it may take."""
+        watch = Watch(notes)
+        worker = Watched(os.getpid(), 1)
+        notes.set(1, BEGAN, time.monotonic_ns())
+        for _ in range(int((STALL / 1e9 + 0.05) / TICK)):
+            time.sleep(TICK)
+            watch.look(time.monotonic(), file, writer, [worker], frozen=frozen)
+        worker.close()
+        return len(watch.stalls)
+
+    def test_a_writer_that_does_nothing_is_noticed(
+        self, notes: Notes, full: tuple[_ring.RingFile, Watched]
+    ) -> None:
+        """A full ring that is not being emptied, though it has a writer: a stall, told once."""
+        assert self.stalls(notes, *full, frozen=False) == 1
+
+    def test_what_this_test_does_itself_is_no_stall(
+        self, notes: Notes, full: tuple[_ring.RingFile, Watched]
+    ) -> None:
+        """Nor is the time in which there is no writer."""
+        file, writer = full
+
+        assert self.stalls(notes, file, writer, frozen=True) == 0
+        assert self.stalls(notes, file, None, frozen=False) == 0
+
+    def test_a_long_call_with_room_in_the_ring(
+        self, log: disklog_mp.Session, notes: Notes, name: str
+    ) -> None:
+        """Whatever it waits for, it is not for room."""
+        file = _ring.attach(name, None)
+        writer = Watched(log.stats().writer_pid, 0)
+        found = self.stalls(notes, file, writer, frozen=False)
+        writer.close()
+        os.close(file.fd)
+
+        assert found == 1
+
+    @pytest.mark.parametrize(("frozen", "expected"), [(0, 1), (1, 0)])
+    def test_a_worker_times_its_calls(
+        self, frozen: int, expected: int, log: disklog_mp.Session, notes: Notes, name: str, tmp_path: Path
+    ) -> None:
+        """A call of 150 ms counts, unless the process was stopped on purpose meanwhile."""
+
+        class Slow(_crash_work._Worker):
+            """Its calls take long: a real one does not do us that favour."""
+
+            def _put(self, session: disklog_mp.Session, records: Sequence[bytes]) -> None:
+                time.sleep(0.15)
+
+        parent = os.getpid(), _ring.start_ticks(os.getpid()) or 0
+        worker = Slow(Order(name, str(tmp_path), 1, "seed", 100, 1 << 20, *parent))
+        notes.set(1, FROZEN, frozen)
+        worker._log([record_of(1, 0, 10)])
+        worker._fast.close()
+        worker._patient.close()
+        worker._delay.close()
+        worker._scratch.close()
+
+        assert expected == notes.get(1, STALLS)
+        assert (notes.get(1, STALLED) > STALL) == bool(expected)
+
+
+def test_records_differ_from_each_other() -> None:
+    """No two records of a run are the same, so none can stand for another."""
+    dice = random.Random(3)
+    made = {
+        (line, sequence): record_of(line, sequence, dice.randrange(100))
+        for line in range(50)
+        for sequence in range(50)
+    }
+
+    assert len(set(made.values())) == len(made)

@@ -1,0 +1,56 @@
+"""The demo: the whole of the package on real input."""
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.command import COMMAND, run
+from support.machine import processes_of, wait_until
+
+import disklog_mp
+from disklog_mp._ring import file as _ring
+
+
+def start_demo(path: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    command = [*COMMAND, "demo", "--dir", str(path), *arguments]
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, start_new_session=True)
+
+
+@pytest.mark.timeout(300)
+def test_the_demo_adds_up(path: Path, tmp_path: Path) -> None:
+    """With its defaults it logs the library from many processes, and everything is accounted for."""
+    done = run("demo", env={**os.environ, "TMPDIR": str(tmp_path)})
+    out = done.stdout.decode()
+    (path,) = tmp_path.glob("disklog-demo-*")
+
+    assert done.returncode == 0, done.stderr.decode()
+    files = int(re.search(r"parse the ([\d,]+) files", out)[1].replace(",", ""))  # type: ignore[index]
+    records = list(disklog_mp.Reader(path))
+    assert files + 1 == len(records)
+    assert f"the books balance: {files + 1:,} logged = {files + 1:,} written + 0 in the ring" in out
+    assert len({record.pid for record in records}) == 2 * len(os.sched_getaffinity(0)) + 2
+    assert -(-len(records) // 500) == len(list(disklog_mp.Reader(path).pages()))
+    assert b"records/s" in done.stderr
+    assert run("verify", path).returncode == 0
+    for command in re.findall(r"^  disklog-mp (.*)$", out, re.MULTILINE):
+        arguments = command.removesuffix("| head").split()
+        assert run(*arguments).returncode == 0
+
+
+@pytest.mark.timeout(300)
+def test_control_c_leaves_nothing_running(path: Path) -> None:
+    """Ctrl-C in the middle: exit code 130, no traceback, no process and no ring left, readable pages."""
+    with start_demo(path, "--workers", "3") as process:
+        wait_until(lambda: path.exists() and any(True for _ in disklog_mp.Reader(path)), 60)
+        os.killpg(process.pid, signal.SIGINT)
+        _, complaint = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert b"Traceback" not in complaint
+    wait_until(lambda: not processes_of(str(path)))
+    wait_until(lambda: not os.path.exists(_ring.ring_path(f"demo-{process.pid}", None)))
+    assert run("verify", path).returncode == 0

@@ -1,0 +1,142 @@
+"""What the command line prints about things that others wrote cannot steer the terminal it is shown on."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.command import call, run
+from support.pages import LOG_ID, SALT, frame, page_path, write_page
+from support.users import make_ring
+
+import disklog_mp
+from disklog_mp import _core
+from disklog_mp._ring import file as _ring
+
+OpenLog = Callable[..., disklog_mp.Session]
+
+CONTROLS = "".join(
+    map(chr, (*range(1, 32), *range(127, 160), *range(0x200B, 0x2010), *range(0x2028, 0x202F)))
+)
+BIDI = "\u2066\u2067\u2068\u2069\u061c\ufeff\U000e0041"
+NASTY = f"\x1b[2J\x1b]0;title\x07 \x9b31m{CONTROLS}{BIDI} end"
+NASTY_BYTES = NASTY.encode() + b"\0 \xff\xfe \xc0\x9b \xed\xa0\x80 \x9b2J \xf4\x90\x80\x80"
+NASTY_PATH = NASTY.replace("/", "")[:60] + "\udcff"
+
+
+def assert_safe(output: bytes) -> None:
+    """Whatever a terminal obeys is not in there."""
+    text = output.decode("utf-8")
+    assert not [char for char in text if not (char.isprintable() or char in "\n\t")], ascii(text)
+
+
+class TestTerminal:
+    @pytest.mark.parametrize("how", [(), ("--json",), ("--utc",)], ids=str)
+    def test_records(self, path: Path, how: tuple[str, ...]) -> None:
+        """cat and tail escape controls, direction marks and what is no UTF-8; --raw changes nothing."""
+        frames = [frame(0, NASTY_BYTES, time=1)]
+        position = len(frames[0])
+        gaps = [NASTY.encode(), b"[" * 100_000, b'{"dropped": 1, "since": 1000000000000000000000000000}']
+        for data in gaps:
+            frames.append(frame(position, data, kind=4))
+            position += len(frames[-1])
+        write_page(path, frames)
+        for command in ("cat", "tail"):
+            done = call(command, path, *how)
+            assert done.returncode == 0
+            assert_safe(done.stdout + done.stderr)
+            assert len(done.stdout.splitlines()) == 4
+        if not how:
+            for end, options in ((b"\n", ["--raw"]), (b"\0", ["--raw", "-0"])):
+                assert call("cat", path, *options).stdout == b"".join(
+                    data + end for data in (NASTY_BYTES, *gaps)
+                )
+
+    def test_what_page_files_say(self, path: Path) -> None:
+        """The log's name in a header and in the lock file, a directory's name, a damaged page."""
+        path = path.with_name(NASTY_PATH)
+        page = bytearray(write_page(path, [frame(0, b"x" * 40), frame(64, b"y")], name=NASTY[:40]))
+        page[4096 + 30] ^= 1
+        page_path(path).write_bytes(page)
+        for note in (None, f"4711 {NASTY} boot"):
+            if note is not None:
+                (path / "disklog.lock").write_text(note)
+            for command in ("cat", "tail", "stat", "verify"):
+                for how in ((), ("--json",)):
+                    done = call(command, os.fsencode(path).decode("utf-8", "surrogateescape"), *how)
+                    assert_safe(done.stdout + done.stderr)
+
+    def test_what_a_ring_says(self, name: str, path: Path, tmp_path: Path) -> None:
+        """Its log's name and directory, the last trouble, the options: whoever may attach wrote it."""
+        rings = str(tmp_path / "rings")
+        make_ring(name, rings, str(path))
+        target = _ring.ring_path(name, rings)
+        size = os.path.getsize(target)
+        os.unlink(target)
+        with open(target, "x+b") as file:
+            file.truncate(size)
+            memory = _core.Mapping(file.fileno(), size, writable=True)
+            path = path.with_name(NASTY_PATH)
+            write_page(path, [frame(0, NASTY_BYTES)])
+            log_name = NASTY[:40].encode()
+            _core.format_ring(memory, 4096, 0, 1, SALT, _ring.boot_id(), LOG_ID, log_name, os.fsencode(path))
+        os.chmod(target, 0o600)
+        view = memoryview(memory)
+        options = (
+            '{"mode": "' + NASTY.encode("unicode_escape").decode().replace("\\", "\\\\") + '"}'
+        ).encode()
+        view[_core.OPTIONS : _core.OPTIONS + len(options)] = options
+        trouble = NASTY_BYTES[: _core.ERROR_TEXT_LENGTH]
+        view[_core.ERROR_TEXT : _core.ERROR_TEXT + len(trouble)] = trouble
+        ring = _ring.attach(name, rings)
+        ring.ring.error_time = 1
+        os.close(ring.fd)
+        for command in (
+            ("ls",),
+            ("ls", "--json"),
+            ("stat",),
+            ("stat", name),
+            ("stat", name, "--json"),
+            ("verify", name),
+            ("verify", name, "--json"),
+            ("cat", name, "--ring"),
+            ("tail", name),
+            ("rm", name),
+        ):
+            done = call(*command, "--ring-dir", rings)
+            assert done.stdout + done.stderr or command[0] == "rm"
+            assert_safe(done.stdout + done.stderr)
+
+    @pytest.mark.parametrize("options", [b"[" * 2048, b'{"mode": "\x1b[2J"}', b"\xff\xfe", b"[]"])
+    def test_options_that_nobody_of_ours_wrote(self, open_log: OpenLog, options: bytes, name: str) -> None:
+        """Are none, or shown escaped."""
+        log = open_log()
+        ring = log._ring
+        assert ring is not None
+        memory = memoryview(ring)
+        kept = bytes(memory[_core.OPTIONS : _core.OPTIONS + _core.OPTIONS_LENGTH])
+        memory[_core.OPTIONS : _core.OPTIONS + len(options)] = options
+        with contextlib.suppress(disklog_mp.ConfigMismatchError):
+            open_log(mode=0o600)
+        done = run("append", name, stdin=b"x\n")
+        assert_safe(done.stderr)
+        memory[_core.OPTIONS : _core.OPTIONS + _core.OPTIONS_LENGTH] = kept
+
+        assert done.returncode == 0
+
+    def test_what_a_producer_calls_itself(self, log: disklog_mp.Session, name: str) -> None:
+        """The command line of an attached process is the process's own to choose."""
+        code = "import disklog_mp, sys; l = disklog_mp.attach(sys.argv[1]); print(flush=True); input()"
+        command = [sys.executable, "-c", code, name, NASTY]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe) as producer:
+            assert producer.stdout is not None
+            producer.stdout.readline()
+            for how in ((), ("--json",)):
+                done = call("stat", name, *how)
+                assert done.returncode == 0
+                assert_safe(done.stdout + done.stderr)
+            producer.communicate(b"\n")

@@ -1,0 +1,71 @@
+"""A disk that refuses to sync.  The refusal is made up: no disk here can be told to fail just there."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from support.machine import wait_until
+
+import disklog_mp
+from disklog_mp._options import Options
+from disklog_mp._os.files import RealFile, RealFiles
+from disklog_mp._writer.writer import Writer
+
+
+class RefusingFile(RealFile):
+    """A file whose sync fails while `refusals` is positive."""
+
+    refusals = 0
+
+    def sync(self) -> None:
+        if RefusingFile.refusals > 0:
+            RefusingFile.refusals -= 1
+            raise OSError(5, "Input/output error")
+        super().sync()
+
+
+class RefusingFiles(RealFiles):
+    """A file system of such files."""
+
+    def create(self, path: str, mode: int, gid: int) -> RealFile:
+        return RefusingFile(super().create(path, mode, gid).fd)
+
+    def open(self, path: str, *, writable: bool) -> RealFile:
+        return RefusingFile(super().open(path, writable=writable).fd)
+
+
+@pytest.mark.parametrize("refusals", [1, 3])
+@pytest.mark.parametrize("sync", ["never", "always"])
+def test_a_sync_that_failed_is_told_and_made_good(name: str, path: Path, refusals: int, sync: str) -> None:
+    """The caller gets the error; the page is written anew elsewhere; then all is durable and readable."""
+    stop = threading.Event()
+    work = Writer(name, path, Options(ring_bytes=1 << 16, sync=sync), files=RefusingFiles())
+    thread = threading.Thread(target=work.run, args=(stop.is_set,))
+    thread.start()
+    try:
+        with disklog_mp.attach(name) as log:
+            for i in range(10):
+                log.log(b"%d" % i)
+            log.flush()
+            with pytest.raises(OSError, match="could not be synced") as caught:
+                while True:  # the writer may have met it, and made it good, before anybody waited
+                    RefusingFile.refusals = refusals
+                    log.log(b"more")
+                    log.sync(30)
+            assert caught.value.errno == 5
+            assert "Input/output error" in str(caught.value)  # it may be over already
+            wait_until(lambda: RefusingFile.refusals == 0)
+            log.log(b"after")
+            log.sync(30)
+            wait_until(lambda: log.stats().error is None)
+            stats = log.stats()
+    finally:
+        RefusingFile.refusals = 0
+        stop.set()
+        thread.join()
+    records = [record.data for record in disklog_mp.Reader(path)]
+
+    assert stats.durable == stats.written
+    assert [b"%d" % i for i in range(10)] == records[:10]
+    assert records[-1] == b"after"
+    assert stats.records == len(records)

@@ -1,0 +1,1 @@
+"""One module each; no process, nothing left in shared memory."""

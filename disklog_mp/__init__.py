@@ -21,7 +21,7 @@ if sys.platform != "linux":
 from disklog_mp._core import Record
 from disklog_mp._reader.page import Damage, Page
 from disklog_mp._reader.reader import Cursor, Reader
-from disklog_mp._session.opening import attach, open, serve
+from disklog_mp._session.opening import attach, open
 from disklog_mp._session.session import Session
 from disklog_mp.errors import (
     ConfigMismatchError,
@@ -43,6 +43,7 @@ from disklog_mp.errors import (
 
 if TYPE_CHECKING:
     from disklog_mp._loggers.logger import Logger, configure_loggers, get_logger
+    from disklog_mp._writer.serving import serve
 
 __all__ = [
     "ConfigMismatchError",
@@ -74,7 +75,8 @@ __all__ = [
     "serve",
 ]
 
-_LATER = ("Logger", "configure_loggers", "get_logger")  # with the first use of any
+_LOGGERS = ("Logger", "configure_loggers", "get_logger")
+_LATER = (*_LOGGERS, "serve")  # loaded with their first use: most processes only log
 
 for _name in set(__all__).difference(_LATER):
     globals()[_name].__module__ = __name__  # reprs and tracebacks show where users find them
@@ -82,11 +84,17 @@ del _name
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from disklog_mp._loggers import logger as _events
+    if name in _LOGGERS:
+        from disklog_mp._loggers import logger
 
-    for each in _LATER:
-        globals()[each] = value = getattr(_events, each)
+        module: Any = logger
+    elif name == "serve":
+        from disklog_mp._writer import serving
+
+        module = serving
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    for each in _LOGGERS if name in _LOGGERS else (name,):
+        globals()[each] = value = getattr(module, each)
         value.__module__ = __name__
     return globals()[name]

@@ -1,45 +1,115 @@
-"""Closes files where nobody waits: of one that has no name any more the kernel gives back all it kept, which
-takes it as long as writing it took.
+"""Work that nothing waits for: a daemon thread that starts with its first job.
+
+It knows nothing of what the jobs do.
 """
 
+import os
 import queue
+import sys
 import threading
-from typing import Protocol
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Generic, Protocol, TypeVar
+
+Job = TypeVar("Job")
+
+STDERR_LINES = 100  # lines that wait for a slow reader of stderr; further ones are not printed
+STDERR_PARTING = 0.2  # seconds that close() leaves a slow reader of stderr
+
+
+class Background(Generic[Job]):
+    """One daemon thread that performs the jobs it is given, in order.
+
+    A process that never gives it a job never has the thread.
+    """
+
+    def __init__(self, name: str, perform: Callable[[Job], None], at_most: int | None = None) -> None:
+        """`name` is the thread's; `at_most` limits the jobs that wait.  An error in a job ends the thread."""
+        self._name = name
+        self._perform = perform
+        self._at_most = at_most
+        self._jobs: queue.SimpleQueue[tuple[Job] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def give(self, job: Job) -> bool:
+        """Have the job performed soon; False if too many wait, or if no thread can be started."""
+        if self._at_most is not None and self._jobs.qsize() >= self._at_most:
+            return False
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return False
+            self._thread = thread
+        self._jobs.put((job,))
+        return True
+
+    def _run(self) -> None:
+        while (given := self._jobs.get()) is not None:
+            self._perform(*given)
+            del given  # what it refers to must not live until the next job comes
+
+    def is_started(self) -> bool:
+        """True if there is a thread."""
+        return self._thread is not None
+
+    def close(self, timeout: float | None = None) -> None:
+        """Wait until all jobs are performed, for at most `timeout` seconds, and end the thread."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join(timeout)
+            self._thread = None
 
 
 class Closable(Protocol):
-    """What is closed: it has to know by itself that twice is fine."""
+    """A file that can be closed; closing it twice is fine."""
 
     def close(self) -> None: ...
 
 
 class Closer:
-    """A thread that closes what it is given, begun with the first of it."""
+    """Closes files in a background thread: closing the last handle of an unlinked file frees its blocks,
+    which can take as long as writing them.
+    """
 
     def __init__(self) -> None:
-        self._files: queue.SimpleQueue[Closable | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._background: Background[Closable] = Background("disklog-close", _close)
 
     def __call__(self, file: Closable) -> None:
-        """Close a file soon; at once where there is no room for a thread."""
-        if self._thread is None:
-            thread = threading.Thread(target=self._run, name="disklog-close", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                file.close()
-                return
-            self._thread = thread
-        self._files.put(file)
-
-    def _run(self) -> None:
-        while (file := self._files.get()) is not None:
+        """Close a file soon, or at once if no thread can be started."""
+        if not self._background.give(file):
             file.close()
-            del file
 
     def close(self) -> None:
-        """Wait until all is closed, end the thread."""
-        if self._thread is not None:
-            self._files.put(None)
-            self._thread.join()
-            self._thread = None
+        """Wait until all files are closed, and end the thread."""
+        self._background.close()
+
+
+def _close(file: Closable) -> None:
+    file.close()
+
+
+class Stderr:
+    """Prints lines on stderr in a background thread.
+
+    stderr may be a full pipe whose reader has stopped, or a terminal on hold: then only that thread waits.
+    """
+
+    def __init__(self) -> None:
+        self._background: Background[bytes] = Background("disklog-stderr", _print, STDERR_LINES)
+
+    def say(self, text: str) -> None:
+        """Print a line; not if stderr is closed, too many lines wait already, or no thread can be started."""
+        if sys.stderr is not None:
+            self._background.give(f"disklog-mp: {text}\n".encode("utf-8", "backslashreplace"))
+
+    def close(self) -> None:
+        """Leave the lines that still wait a moment to be read."""
+        self._background.close(STDERR_PARTING)
+
+
+def _print(line: bytes) -> None:
+    # Not through sys.stderr: a thread that waits inside it would hold up the interpreter's exit, too.
+    with suppress(OSError):
+        os.write(2, line)

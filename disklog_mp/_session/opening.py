@@ -1,4 +1,4 @@
-"""open, attach and serve: how a process comes to a log."""
+"""open and attach: how a process comes to a log."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ import errno
 import functools
 import os
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from disklog_mp._pages.directory import Directory
 from disklog_mp._ring import file as _ring
 from disklog_mp._session.session import Session, read_options
 from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiveError
-
-if TYPE_CHECKING:
-    from disklog_mp._writer.writer import Writer
 
 PATIENCE = 20.0  # seconds for a writer to become ready, ours or somebody else's
 
@@ -147,11 +143,11 @@ def open_within(
 
 def _start(name: str, path: str, given: dict[str, Any], ring_dir: str | None, *, wait: float) -> bool:
     from disklog_mp import _options
-    from disklog_mp._writer import process as _writer_process
+    from disklog_mp._session import start_writer
 
     options = _options.Options(**given)
     _options.group_id(options.group)
-    return _writer_process.start(name, path, options._asdict(), ring_dir, wait=wait)
+    return start_writer.start(name, path, options._asdict(), ring_dir, wait=wait)
 
 
 def _has_ring(name: str, path: str, ring_dir: str | None) -> bool:
@@ -202,35 +198,3 @@ def attach(
         on_full=on_full,
         timeout=timeout,
     )
-
-
-def serve(
-    name: str,
-    path: str | os.PathLike[str] = ".",
-    *,
-    ring_dir: str | None = None,
-    started: Callable[[Writer], object] | None = None,
-    **options: Any,
-) -> None:
-    """Run the log's writer in this process until SIGTERM or SIGINT, then drain, sync and return.
-
-    Takes the options of open().  Tells systemd when it is ready (Type=notify), then calls `started`.
-    Producers may stay attached over a restart: the ring stays for them.
-
-    Raises WriterActiveError, ConfigMismatchError, OSError, ValueError, TypeError.
-    """
-    from disklog_mp import _options
-    from disklog_mp._os import systemd as _systemd
-    from disklog_mp._writer import writer
-
-    given = _options.check({"linger": None, **options})
-    writer.raise_descriptor_limit()
-    with writer.stop_on_signals() as stopping:
-        chosen = _options.Options(**{"linger": None, **given})
-        work = writer.Writer(name, path, chosen, ring_dir=ring_dir)
-        notifier = _systemd.Notifier()
-        notifier.notify(f"READY=1\nSTATUS=writing {name} to {work.path}")
-        if started is not None:
-            started(work)
-        work.run(stopping, notifier.alive, notifier.period)
-        notifier.notify("STOPPING=1")

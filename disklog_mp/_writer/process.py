@@ -1,92 +1,32 @@
-"""Starting a writer as a process of its own: what open() does when a log has none.
+"""The writer as a process of its own: the child's half; the parent's is the session's.
 
-The new process has its own session, so no Ctrl-C or hang-up meant for the foreground reaches it, inherits
-no descriptor but stderr, and is nobody's child: it outlives the process that started it.
+Command line: `python -m disklog_mp._writer.process ORDER`, where ORDER is a JSON object:
+
+    name      the log's name
+    path      its directory, absolute
+    options   all fields of Options
+    ring_dir  directory of the ring, or null: /dev/shm
+    waiting   true if the parent waits for the answer
+
+Answer: one line on stdout, a JSON object, after which stdout is /dev/null:
+
+    {"kind": "ready"}                          the writer has taken over the log
+    {"kind": CLASS, "values": [...]}           an error of disklog_mp.errors and its fields
+    {"kind": "OSError", "values": [errno, text, path]}
+    {"kind": "ValueError" or "TypeError", "values": [text]}
+
+A parent that reads no answer was told by a process that died: WriterDiedError.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import select
-import subprocess
 import sys
-import time
 from typing import Any
 
 from disklog_mp import errors
 from disklog_mp._options import Options
-
-_starting: list[int] = []  # short-lived parents of writers that nobody waits for
-
-
-def start(name: str, path: str, options: dict[str, Any], ring_dir: str | None, *, wait: float = 0.0) -> bool:
-    """Start a writer process for the log and wait that many seconds until it is ready: True if it is, False
-    if it is left to itself because the time is over.
-
-    Raises what the writer met at its start: WriterActiveError if there is one already, OSError, ...
-    """
-    deadline = time.monotonic() + wait
-    _reap()
-    order = json.dumps(
-        {"name": name, "path": path, "options": options, "ring_dir": ring_dir, "waiting": wait > 0}
-    )
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    environment = dict(os.environ)
-    # The writer must find the package wherever this process found it.
-    environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [environment.get("PYTHONPATH")])])
-    process = subprocess.Popen(
-        [sys.executable, "-m", "disklog_mp._writer.process", order],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        env=environment,
-        cwd="/",
-        start_new_session=True,
-    )
-    process.returncode = 0  # the object would complain, at the latest when this process ends
-    _starting.append(process.pid)
-    assert process.stdout is not None
-    with process.stdout:
-        if wait <= 0 or not _is_readable(process.stdout.fileno(), deadline):
-            return False
-        answer = process.stdout.readline()  # written at once
-    _reap()
-    _raise_if_failed(answer, name)
-    return True
-
-
-def _is_readable(fd: int, deadline: float) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
-
-
-def _reap() -> None:
-    _starting[:] = [pid for pid in _starting if not _has_ended(pid)]
-
-
-def _has_ended(pid: int) -> bool:
-    """Reap a child if it has ended; one that somebody else reaped has."""
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return True
-
-
-def _raise_if_failed(answer: bytes, name: str) -> None:
-    try:
-        told = json.loads(answer)
-    except ValueError:
-        raise errors.WriterDiedError(name, 0) from None
-    if told["kind"] == "ready":
-        return
-    if told["kind"] == "OSError":
-        raise OSError(*told["values"])
-    kind = getattr(errors, told["kind"], None)
-    if kind is None:
-        known = {"ValueError": ValueError, "TypeError": TypeError}
-        raise known.get(told["kind"], RuntimeError)(*told["values"])
-    raise kind(*told["values"])
 
 
 def main(order: str) -> None:
@@ -95,10 +35,10 @@ def main(order: str) -> None:
         os._exit(0)
     if sys.stderr is None:  # or a page file would get its number, with what the system has to say in it
         _to_nowhere(2)
-    from disklog_mp._writer import troubles as _trouble
+    from disklog_mp._os.background import Stderr
     from disklog_mp._writer import writer
 
-    stderr = _trouble.Stderr()
+    stderr = Stderr()
     told = json.loads(order)
     ready = False
     try:

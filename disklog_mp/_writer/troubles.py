@@ -5,52 +5,11 @@ It knows how trouble is told, not what is to be done about it.
 
 from __future__ import annotations
 
-import os
-import queue
-import sys
 import threading
 import time
-from contextlib import suppress
 
 from disklog_mp import _core
-
-WAITING = 100  # lines at the most for a reader of stderr that is slow
-PARTING = 0.2  # seconds for it at the end
-
-
-class Stderr:
-    """Says lines on stderr.  A pipe there may be full and its reader stopped, and a terminal be held: then a
-    thread waits for them, and nobody else.
-    """
-
-    def __init__(self) -> None:
-        self._lines: queue.Queue[bytes | None] = queue.Queue(WAITING)
-        self._thread: threading.Thread | None = None
-
-    def say(self, text: str) -> None:
-        """Say it if somebody listens."""
-        if sys.stderr is None:
-            return
-        with suppress(queue.Full, RuntimeError):  # no room for a thread
-            self._lines.put_nowait(f"disklog-mp: {text}\n".encode("utf-8", "backslashreplace"))
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name="disklog-stderr", daemon=True)
-                thread.start()
-                self._thread = thread
-
-    def _run(self) -> None:
-        while (line := self._lines.get()) is not None:
-            # Not by way of sys.stderr: a thread that is held there would hold the interpreter's end, too.
-            with suppress(OSError):
-                os.write(2, line)
-
-    def close(self) -> None:
-        """Give what was said a moment to be heard."""
-        if self._thread is not None:
-            with suppress(queue.Full):
-                self._lines.put_nowait(None)
-            self._thread.join(PARTING)
-            self._thread = None
+from disklog_mp._os.background import Stderr
 
 
 class Troubles:

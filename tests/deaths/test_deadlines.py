@@ -37,9 +37,8 @@ from disklog_mp._options import Options
 from disklog_mp._os import files as _files
 from disklog_mp._ring import file as _ring
 from disklog_mp._session import opening as _open
-from disklog_mp._session import session
+from disklog_mp._session import session, start_writer
 from disklog_mp._writer import pace as _pace
-from disklog_mp._writer import process as _writer_process
 from disklog_mp._writer import writer
 from disklog_mp.cli.crashtest.run import RunDelay
 from disklog_mp.errors import DiskLogError
@@ -66,7 +65,7 @@ class Asked:
         self._count(_core.Mapping, "wait", lambda ring, offset, seen, seconds: seconds)
         self._count(_core.Ring, "park", lambda ring, position, seconds, *_: seconds)
         self._count(_core.Ring, "doze", lambda ring, seconds, *_: seconds)
-        self._count(_writer_process, "_is_readable", lambda fd, deadline: deadline - time.monotonic())
+        self._count(start_writer, "_is_readable", lambda fd, deadline: deadline - time.monotonic())
         pause = asyncio.sleep
 
         async def counted_pause(seconds: float) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 
 import click
 
-from disklog_mp._session import opening as _open
-from disklog_mp._writer import troubles as _trouble
-from disklog_mp._writer import writer
+import disklog_mp
+from disklog_mp._os.background import Stderr
 from disklog_mp.cli import _text
 from disklog_mp.cli._find import ring_dir_option
 
@@ -63,12 +62,12 @@ def serve(name: str, directory: str, ring_dir: str | None, **options: Any) -> in
     """
     group = options["group"]
     options["group"] = int(group) if group and group.isdigit() else group
-    stderr = _trouble.Stderr()  # whose reader may have stopped: the log must not
+    stderr = Stderr()  # whose reader may have stopped: the log must not
 
     def say(text: str) -> None:
         stderr.say(_text.printable(f"{name}: {text}"))
 
-    _open.serve(
+    disklog_mp.serve(
         name, directory, ring_dir=ring_dir, started=functools.partial(_introduce, say, name), **options
     )
     say("stopped, all that was committed is written")
@@ -76,7 +75,7 @@ def serve(name: str, directory: str, ring_dir: str | None, **options: Any) -> in
     return 0
 
 
-def _introduce(say: Callable[[str], None], name: str, work: writer.Writer) -> None:
+def _introduce(say: Callable[[str], None], name: str, work: Any) -> None:
     """Say what is served."""
     found = work.recovered
     say(

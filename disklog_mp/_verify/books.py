@@ -25,9 +25,9 @@ from typing import NamedTuple
 from disklog_mp import _core
 from disklog_mp._pages.directory import Directory
 from disklog_mp._reader.reader import Cursor, Reader
+from disklog_mp._ring import claims as _claims
 from disklog_mp._ring import file as _ring
 from disklog_mp._verify.pages import DAMAGE, NOTE, count_abandoned
-from disklog_mp.cli.state import _claims
 
 PATIENCE = 2.0  # seconds for a moment in which nothing moves
 GRACE = 0.5  # for a producer that committed to count

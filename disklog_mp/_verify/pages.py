@@ -18,7 +18,7 @@ from disklog_mp._pages.format import (
     PageLine,
 )
 from disklog_mp._reader.page import Damage, Page
-from disklog_mp.cli.records._selection import damage_text
+from disklog_mp._verify.damage import describe_range
 
 DAMAGE = "damage"
 NOTE = "note"
@@ -176,7 +176,7 @@ def _describe_damage(facts: PageFacts) -> None:
         for _ in page.payloads():
             pass
     for damage in ranges:
-        facts.say(NOTE if damage.torn else DAMAGE, damage_text(damage).partition(": ")[2])
+        facts.say(NOTE if damage.torn else DAMAGE, describe_range(damage))
 
 
 def _check_seal(

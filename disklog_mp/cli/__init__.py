@@ -21,10 +21,10 @@ COMMANDS = {
     "demo": "demo.command",
     "serve": "control.serve",
     "append": "records.append",
-    "cat": "records.read",
-    "tail": "records.read",
-    "stat": "state.state",
-    "ls": "state.state",
+    "cat": "records.cat",
+    "tail": "records.tail",
+    "stat": "state.stat",
+    "ls": "state.ls",
     "verify": "state.verify",
     "rm": "control.rm",
     "bench": "bench.command",
@@ -93,18 +93,10 @@ def run(arguments: list[str] | None = None) -> int:
         _text.say(error.message)
         return error.exit_code
     except (DiskLogError, OSError, ValueError) as error:
-        _text.say(error_line(error))
+        _text.say(_text.error_line(error))
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO):
             _forget_stdout()  # it may be what is full
         return 2
-
-
-def error_line(error: Exception) -> str:
-    """Return what an error says, in one line that is safe to print."""
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
-        return f"{where}{error.strerror}"
-    return str(error) or type(error).__name__
 
 
 def _forget_stdout() -> None:

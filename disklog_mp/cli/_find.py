@@ -1,6 +1,6 @@
-"""Finding the log a command is about: by its name, through its ring, or by its directory.
+"""Finding the log that a command is given: by its name, through its ring, or by its directory.
 
-Nothing here takes a slot or changes a byte of a ring.
+It takes no slot and changes no byte of a ring.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import click
 
-from disklog_mp._pages.directory import Directory
-from disklog_mp._reader.reader import Reader
 from disklog_mp._ring import file as _ring
+from disklog_mp._verify import survey as _survey
 from disklog_mp.cli import _text
 from disklog_mp.errors import DiskLogError, FormatVersionError, LogNotFoundError
 
@@ -20,20 +19,20 @@ ring_dir_option = click.option(
     "--ring-dir",
     type=click.Path(),
     callback=lambda ctx, param, value: None if value is None else os.path.abspath(value),
-    help="Where the ring is, if not in /dev/shm.",
+    help="Directory of the ring, if it is not /dev/shm.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 
 
 class NoSuchLogError(click.ClickException):
-    """Neither an open log of that name nor a directory."""
+    """There is neither an open log of that name nor a directory."""
 
     exit_code = 2
 
 
 @dataclass
 class Found:
-    """A log: its directory, its name if it is known, its ring if there is one.  Use it in `with`."""
+    """A log: its directory, its name ("" if unknown), its ring if it has one.  Use it in `with`."""
 
     path: str
     name: str
@@ -61,7 +60,7 @@ def find(log: str, ring_dir: str | None) -> Found:
         else:
             return Found(file.ring.path, log, file)
     path = directory(log)
-    name = name_of(path)
+    name = _survey.name_of(path)
     return Found(path, name, _ring_of(path, name, ring_dir))
 
 
@@ -73,30 +72,21 @@ def directory_of(log: str, ring_dir: str | None) -> str:
 
 def directory(path: str) -> str:
     """Return the absolute path of a directory in which there is a log."""
-    where = Directory(path)
-    if not where.exists():
+    where = _survey.absolute(path)
+    if not _survey.is_directory(path):
         raise NoSuchLogError(
-            f"no log {path!r}: none of that name is open on this machine, and no directory {where.path}"
+            f"no log {path!r}: no log of that name is open on this machine, and there is no directory {where}"
         )
-    if not where.is_log():
-        raise NoSuchLogError(f"{where.path} holds no log: neither a page file nor a writer's lock file")
-    return where.path
-
-
-def name_of(path: str) -> str:
-    """Return the name of the log in a directory, "" if nothing says it."""
-    where = Directory(path)
-    _, name = where.read_note()
-    if name:
-        return name
-    reader = Reader(path, on_damage=lambda damage: None)
-    for page in reader.pages():
-        with page:
-            return page.header.name
-    return ""
+    if not _survey.is_log(path):
+        raise NoSuchLogError(f"{where} holds no log: neither a page file nor a writer's lock file")
+    return where
 
 
 def _ring_of(path: str, name: str, ring_dir: str | None) -> _ring.RingFile | None:
+    """The ring of the log in a directory: in `ring_dir`, or else where the lock file says that it is."""
+    if ring_dir is None:
+        noted = _survey.ring_dir_of(path)
+        ring_dir = noted if os.path.isabs(noted) and noted != _ring.SHM else None
     if _ring.NAME.fullmatch(name) is None:
         return None
     try:
@@ -109,7 +99,7 @@ def _ring_of(path: str, name: str, ring_dir: str | None) -> _ring.RingFile | Non
         return None
     if os.path.exists(file.ring.path) and os.path.samefile(file.ring.path, path):
         return file
-    os.close(file.fd)  # another directory's log of the same name
+    os.close(file.fd)  # the log of that name has another directory
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,6 +18,14 @@ UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 def say(text: str) -> None:
     """Print one line of message on stderr."""
     click.echo(f"disklog-mp: {printable(text)}", err=True)
+
+
+def error_line(error: Exception) -> str:
+    """Return what an error says, in one line that is safe to print."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+        return f"{where}{error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def printable(text: str) -> str:

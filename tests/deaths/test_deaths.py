@@ -21,10 +21,10 @@ import disklog_mp
 from disklog_mp import _core
 from disklog_mp._options import Options
 from disklog_mp._os import files as _files
+from disklog_mp._ring import claims as _claims
 from disklog_mp._ring import file as _ring
 from disklog_mp._verify.books import close_books
 from disklog_mp._writer.writer import Writer
-from disklog_mp.cli.state import _claims
 
 OpenLog = Callable[..., disklog_mp.Session]
 spawn = multiprocessing.get_context("spawn")

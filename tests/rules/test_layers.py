@@ -44,13 +44,8 @@ MODULES = sorted(".".join(file.relative_to(PACKAGE).with_suffix("").parts) for f
 # Imports that are still to go, module by module.
 STILL: dict[str, set[str]] = {
     "_loggers.delivery": {"_ring.file"},
-    "_verify.books": {"cli.state._claims"},
-    "_verify.pages": {"cli.records._selection"},
     "_writer.writer": {"_session.rescue"},
-    "cli._find": {"_pages.directory"},
-    "cli.control.rm": {"_os.files"},
     "cli.records.append": {"_session.session"},
-    "cli.state._facts": {"_os.files", "_pages.directory", "_pages.format"},
 }
 
 

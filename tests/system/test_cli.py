@@ -16,7 +16,7 @@ from support.machine import stop_writer, wait_until
 
 import disklog_mp
 from disklog_mp._ring import file as _ring
-from disklog_mp.cli import COMMANDS, _text, _times, commands, error_line
+from disklog_mp.cli import COMMANDS, _text, _times, commands
 
 OpenLog = Callable[..., disklog_mp.Session]
 __all__ = ["kill_writer"]  # a fixture
@@ -129,7 +129,7 @@ class TestErrors:
 
     def test_what_an_error_shows_is_safe(self) -> None:
         """A path in a message cannot steer the terminal."""
-        line = error_line(FileNotFoundError(2, "no such file", "/tmp/\x1b[2Jx"))
+        line = _text.error_line(FileNotFoundError(2, "no such file", "/tmp/\x1b[2Jx"))
 
         assert _text.printable(line) == "/tmp/\\x1b[2Jx: no such file"
 

@@ -311,15 +311,21 @@ class TestDamage:
         assert done.stderr.count(b"\n") == 1
 
     def test_a_page_file_of_garbage(self, ten: list[disklog_mp.Record], path: Path) -> None:
-        """A file without a page header is passed over and told once."""
+        """A file without a page header is skipped and reported once."""
         (path / "page-0000000002.dlog").write_bytes(random.Random(1).randbytes(9000))
         done = run("cat", path, "--raw")
 
         assert done.returncode == 1
         assert done.stdout.startswith(b"record 0\nrecord 1\nrecord 2\nrecord 6\n")
-        assert done.stderr == (
-            b"disklog-mp: page 2: no page header in its first bytes, 9,000 bytes passed over\n"
-        )
+        assert done.stderr == (b"disklog-mp: page 2: no page header: 9,000 bytes skipped\n")
+
+    def test_a_missing_page_file(self, ten: list[disklog_mp.Record], path: Path) -> None:
+        """It is named, with the numbers of the records that it held."""
+        (path / "page-0000000002.dlog").unlink()
+        done = run("cat", path, "--raw")
+
+        assert done.returncode == 1
+        assert done.stderr == b"disklog-mp: page 2 is missing: 3 records (3-5)\n"
 
 
 class TestTail:

@@ -76,8 +76,8 @@ class TestStat:
         shown = lines("stat", name)
 
         assert f"log        {name}" == shown[0]
-        assert "ring       0 % of 1 MiB used, 0 bytes" in shown
-        assert "records    1 since the log began; kept are 1 page (1 to 1), 4.0 KiB" in shown
+        assert "ring       0 % full: 0 B of 1 MiB" in shown
+        assert "records    1 ever; on disk 1 page (1), 4.0 KiB" in shown
         assert shown[-2].split() == ["PRODUCER", "LOGGED", "DROPPED", "WAITED", "SINCE", "COMMAND"]
         assert shown[-1].split()[:2] == [str(os.getpid()), "1"]
 
@@ -151,17 +151,19 @@ class TestStat:
         assert "ring       none" in lines("stat", sealed)
 
     def test_a_ring_elsewhere(self, open_log: OpenLog, name: str, path: Path, tmp_path: Path) -> None:
-        """A directory that is being written, with no ring in the usual place: where to look is the hint."""
+        """A ring elsewhere is found through the lock file; if it is not there, stat says where it looked."""
         rings = str(tmp_path / "rings")
         log = open_log(ring_dir=rings)
         log.log(b"x")
         log.flush()
-        (blind,) = objects("stat", path, code=1)
+        (found,) = objects("stat", path)
         (told,) = objects("stat", path, "--ring-dir", rings)
+        (blind,) = objects("stat", path, "--ring-dir", tmp_path, code=1)
         log.close()
         stop_writer(name, ring_dir=rings)
 
-        assert blind["problems"][0].endswith("its ring is not where it was looked for: --ring-dir")
+        assert found == told
+        assert f"its ring is not in {tmp_path}" in blind["problems"][0]
         assert (told["status"], told["records"]) == ("ok", 1)
 
     def test_every_log(self, open_log: OpenLog, name: str, tmp_path: Path) -> None:

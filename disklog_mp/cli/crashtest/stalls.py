@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from disklog_mp._ring import claims as _claims
 from disklog_mp._ring import file as _ring
 from disklog_mp.cli.crashtest.run import BEGAN, STALL, Notes, RunDelay
-from disklog_mp.cli.state import _claims
 
 TICK = 0.005  # seconds between two looks
 

@@ -12,9 +12,7 @@ import click
 from disklog_mp._core import Record
 from disklog_mp._loggers import structured as _structured
 from disklog_mp._loggers.structured import Event
-from disklog_mp._reader.page import Damage
 from disklog_mp._reader.reader import Reader
-from disklog_mp.cli import _text
 
 
 @dataclass(frozen=True)
@@ -113,33 +111,3 @@ def to_fields(
         if not value.partition("=")[1]:
             raise click.BadParameter(f"{value!r} is not KEY=VALUE")
     return tuple((key, text) for key, _, text in (value.partition("=") for value in values))
-
-
-class DamageReport:
-    """Says on stderr what cannot be read, each range once, and remembers that there was something."""
-
-    def __init__(self) -> None:
-        self._known: set[tuple[int, int]] = set()
-
-    def __call__(self, damage: Damage) -> None:
-        if (damage.page, damage.offset) in self._known:
-            return
-        self._known.add((damage.page, damage.offset))
-        _text.say(damage_text(damage))
-
-    @property
-    def exit_code(self) -> int:
-        """1 if anything was damaged."""
-        return 1 if self._known else 0
-
-
-def damage_text(damage: Damage) -> str:
-    """Describe a range that cannot be read."""
-    if damage.offset == 0:
-        return f"page {damage.page}: no page header in its first bytes, {damage.length:,} bytes passed over"
-    kind = "torn tail" if damage.torn else "corrupt range"
-    lost = f", at least {_text.plural(damage.records, 'record')}" if damage.records else ""
-    return (
-        f"page {damage.page}: {kind} of {damage.length:,} bytes at offset {damage.offset:,}{lost} "
-        f"(crc {damage.found:#010x}, expected {damage.expected:#010x})"
-    )

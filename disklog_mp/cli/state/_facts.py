@@ -1,55 +1,77 @@
-"""What the page files tell of a log that has no ring."""
+"""The facts that stat shows about a log, with a verdict: from its ring if it has one, else from its pages."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
-from disklog_mp._os.files import REAL
-from disklog_mp._pages import format as _page_format
-from disklog_mp._pages.directory import Directory
-from disklog_mp._pages.format import HEADER_LENGTH, HeaderError, PageHeader, PageLine
+from disklog_mp import _core
+from disklog_mp._ring import claims as _claims
+from disklog_mp._ring import file as _ring
+from disklog_mp._ring import stats as _stats
+from disklog_mp._verify import survey as _survey
+from disklog_mp.cli import _text
+from disklog_mp.cli.state import _producers
+
+RING_WARNING = 0.8  # of the ring's capacity
 
 
-def read(path: str, name: str) -> dict[str, Any]:
-    """Return the facts in the headers of the page files, with a verdict, in the words of Stats."""
-    directory = Directory(path)
-    numbers = directory.pages()
-    headers = [found for number in numbers if (found := _header(directory.page_path(number)))]
-    problems = []
-    if len(headers) < len(numbers):
-        problems.append("page files without a page header: `disklog-mp verify` says more")
-    writer = directory.read_note()[0] if directory.is_locked() else 0
-    if writer:
-        problems.append(
-            f"process {writer} writes here, but its ring is not where it was looked for: --ring-dir"
+def of_ring(file: _ring.RingFile) -> dict[str, Any]:
+    """Return the facts that the ring holds."""
+    stats = _stats.read(file)
+    facts = asdict(stats)
+    facts["producers"] = _producers.describe(file)
+    holder = _holder(file.ring)
+    facts["status"], facts["problems"] = _judge(stats, holder)
+    facts["held_up_by"] = holder
+    return facts
+
+
+def _holder(ring: _core.Ring) -> int | None:
+    """The process that is stopped inside log() while all records after its own wait for it."""
+    for claim in _claims.walk(ring, ring.released):
+        if claim.state == _claims.CLAIMED:
+            pid = _ring.Slot(*ring.slot(claim.owner)).pid if claim.owner < _core.SLOTS else 0
+            return pid if _ring.is_stopped(pid) else None
+    return None
+
+
+def _judge(stats: _stats.Stats, holder: int | None) -> tuple[str, list[str]]:
+    warnings = []
+    if holder is not None:
+        warnings.append(
+            f"process {holder} is stopped inside log() and blocks the records behind its own: "
+            f"`kill -CONT {holder}` lets it continue, `kill -KILL {holder}` gives up its record"
         )
-    first, last = (headers[0], headers[-1]) if headers else (None, None)
-    return {
-        "name": name,
-        "path": path,
-        "writer_pid": writer,
-        "records": last[0].first_number + last[1].records if last else 0,
-        "pages": len(numbers),
-        "first_page": numbers[0] if numbers else 0,
-        "last_page": numbers[-1] if numbers else 0,
-        "page_bytes": sum(line.watermark for _, line in headers),
-        "sealed": sum(line.state == _page_format.PAGE_SEALED for _, line in headers),
-        "first_record": first[0].first_number if first else 0,
-        "first_time": first[0].created if first else 0,
-        "last_time": max((line.last_time for _, line in headers), default=0),
-        "status": "warning" if problems else "ok",
-        "problems": problems,
-    }
+    if stats.ring_used > RING_WARNING * stats.ring_capacity:
+        percent = 100 * stats.ring_used // stats.ring_capacity
+        warnings.append(f"the ring is {percent} % full: the writer or its disk is slower than the producers")
+    if stats.dropped:
+        warnings.append(f"{_text.plural(stats.dropped, 'record')} dropped because the ring was full")
+    if not stats.writer_pid and (stats.producers or stats.ring_used):
+        waiting = "producers are attached" if stats.producers else "records are in the ring"
+        warnings.append(
+            f"no writer is alive and {waiting}: `disklog-mp serve {stats.name} {stats.path}` starts one"
+        )
+    if stats.error is not None:
+        return "error", [f"the writer cannot write: {stats.error}", *warnings]
+    return ("warning" if warnings else "ok"), warnings
 
 
-def _header(path: str) -> tuple[PageHeader, PageLine] | None:
-    file = REAL.open(path, writable=False)
-    try:
-        if file.size() < HEADER_LENGTH:
-            return None
-        data = memoryview(file.map(HEADER_LENGTH, writable=False))
-        return _page_format.unpack(data), _page_format.unpack_line(data)
-    except HeaderError:
-        return None
-    finally:
-        file.close()
+def of_pages(path: str, name: str, ring_dir: str | None) -> dict[str, Any]:
+    """Return the facts in the headers of the page files, under the names that Stats uses."""
+    found = _survey.survey(path)
+    problems = []
+    if found.unreadable:
+        verify = f"`disklog-mp verify {path}` shows details"
+        problems.append(f"{_text.plural(found.unreadable, 'page')} without a readable header: {verify}")
+    if found.writer_pid:
+        where = ring_dir or _survey.ring_dir_of(path) or _ring.SHM
+        problems.append(
+            f"process {found.writer_pid} writes this log, but its ring is not in {where}: "
+            f"give its directory with --ring-dir"
+        )
+    told = found._asdict()
+    del told["unreadable"]
+    status = "warning" if problems else "ok"
+    return {"name": name, "path": path, **told, "status": status, "problems": problems}

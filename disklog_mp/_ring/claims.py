@@ -1,7 +1,7 @@
-"""Looking at the claims of a ring from outside: what is committed in it and not written yet.
+"""The claims of a ring, seen from outside: which records are committed in it and not written yet.
 
-Reads only, like no drain does; the layout of a claim word is in csrc/core/layout.h.  A ring in use changes
-under the look, so a walk is a snapshot at best; one without a writer stands still.
+It only reads, unlike a drain.  The layout of a claim word is in csrc/core/layout.h.  A ring in use changes
+during the walk, so the result is a snapshot at best; a ring without a writer and producers does not change.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ PID = 16  # in a frame's header
 
 
 class Claim(NamedTuple):
-    """One frame of the ring: where, how long, in which state, and whose."""
+    """One frame of the ring: its position, length, state and owner."""
 
     position: int
     span: int
     state: int
     owner: int
-    offset: int  # of its frame, in the ring object
+    offset: int  # of its frame, in bytes from the start of the ring object
 
 
 def walk(ring: Ring, position: int) -> Iterator[Claim]:
     """Iterate the claims from a frame boundary to the frontier."""
     capacity, data_offset = ring.capacity, ring.data_offset
     limit = position + capacity
-    if position % GRANULE:  # what says so was scribbled over
+    if position % GRANULE:  # no frame boundary: the word it came from was overwritten
         return
     while position < limit:
         index = position & (capacity - 1)
@@ -46,10 +46,10 @@ def walk(ring: Ring, position: int) -> Iterator[Claim]:
 
 
 class Contents(NamedTuple):
-    """What the walk over a ring counted."""
+    """The counts of one walk over a ring."""
 
     records: int  # committed
-    claims: int  # not committed: their owners are filling them in, or dead
+    claims: int  # not committed yet: the owner is still copying its record, or died
     abandoned: int
     producers: Counter[int]  # committed records by pid
 
@@ -58,7 +58,7 @@ NOTHING = Contents(0, 0, 0, Counter())
 
 
 def count(ring: Ring, position: int) -> Contents:
-    """Count what is in the ring from a position on."""
+    """Count the records and claims in the ring from a position on."""
     claims = abandoned = 0
     producers: Counter[int] = Counter()
     for claim in walk(ring, position):
@@ -72,9 +72,9 @@ def count(ring: Ring, position: int) -> Contents:
 
 
 def records(ring: Ring, position: int, number: int) -> Iterator[Record]:
-    """Iterate the committed records from a position on, the first of which has that number.
+    """Iterate the committed records from a position on; `number` is the number of the first one.
 
-    A claim that is not committed yet will be a record or nothing: the numbers behind it are provisional.
+    A claim that is not committed yet becomes a record or padding, so the numbers after it are provisional.
     """
     for claim in walk(ring, position):
         if claim.state in (COMMITTED, COMMITTED_GROUP):

@@ -1,0 +1,93 @@
+"""What the files of a log tell without its ring: its name, the directory of its ring, its pages."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from disklog_mp._os.files import REAL
+from disklog_mp._pages import format as _page_format
+from disklog_mp._pages.directory import Directory
+from disklog_mp._pages.format import HEADER_LENGTH, HeaderError, PageHeader, PageLine
+from disklog_mp._reader.reader import Reader
+
+
+class Survey(NamedTuple):
+    """The sums over the headers of a log's page files."""
+
+    writer_pid: int  # 0: no writer
+    records: int  # written since the log began
+    pages: int
+    unreadable: int  # pages whose header cannot be read
+    first_page: int
+    last_page: int
+    page_bytes: int
+    sealed: int
+    first_record: int  # number of the oldest record on disk
+    first_time: int  # ns since the epoch
+    last_time: int
+
+
+def is_directory(path: str) -> bool:
+    """True if there is a directory of that path; raises what Directory.exists() raises."""
+    return Directory(path).exists()
+
+
+def is_log(path: str) -> bool:
+    """True if the directory holds a page file or the lock file of a writer."""
+    return Directory(path).is_log()
+
+
+def absolute(path: str) -> str:
+    """Return the path as the log's writer names it."""
+    return Directory(path).path
+
+
+def name_of(path: str) -> str:
+    """Return the name of the log in a directory, "" if neither its lock file nor a page header has it."""
+    _, name = Directory(path).read_note()
+    if name:
+        return name
+    reader = Reader(path, on_damage=lambda damage: None)
+    for page in reader.pages():
+        with page:
+            return page.header.name
+    return ""
+
+
+def ring_dir_of(path: str) -> str:
+    """Return the directory of the log's ring as its lock file names it, "" if it does not."""
+    return Directory(path).rings()
+
+
+def survey(path: str) -> Survey:
+    """Read the headers of all page files of a log."""
+    directory = Directory(path)
+    numbers = directory.pages()
+    headers = [found for number in numbers if (found := _header(directory.page_path(number)))]
+    first, last = (headers[0], headers[-1]) if headers else (None, None)
+    return Survey(
+        writer_pid=directory.read_note()[0] if directory.is_locked() else 0,
+        records=last[0].first_number + last[1].records if last else 0,
+        pages=len(numbers),
+        unreadable=len(numbers) - len(headers),
+        first_page=numbers[0] if numbers else 0,
+        last_page=numbers[-1] if numbers else 0,
+        page_bytes=sum(line.watermark for _, line in headers),
+        sealed=sum(line.state == _page_format.PAGE_SEALED for _, line in headers),
+        first_record=first[0].first_number if first else 0,
+        first_time=first[0].created if first else 0,
+        last_time=max((line.last_time for _, line in headers), default=0),
+    )
+
+
+def _header(path: str) -> tuple[PageHeader, PageLine] | None:
+    file = REAL.open(path, writable=False)
+    try:
+        if file.size() < HEADER_LENGTH:
+            return None
+        data = memoryview(file.map(HEADER_LENGTH, writable=False))
+        return _page_format.unpack(data), _page_format.unpack_line(data)
+    except HeaderError:
+        return None
+    finally:
+        file.close()

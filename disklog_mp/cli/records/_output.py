@@ -1,0 +1,143 @@
+"""What cat and tail share: the options about which records to show and how, and the report of damage."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import click
+
+from disklog_mp._core import Record
+from disklog_mp._reader.page import Damage
+from disklog_mp._reader.reader import Reader
+from disklog_mp._verify import damage as _damage
+from disklog_mp.cli import _find as _logs
+from disklog_mp.cli import _text
+from disklog_mp.cli._times import to_moment
+from disklog_mp.cli.records import _formats
+from disklog_mp.cli.records._formats import Format
+from disklog_mp.cli.records._selection import Selection, to_fields, to_level
+from disklog_mp.errors import DiskLogError
+
+OUTPUT_OPTIONS = (
+    click.option("--raw", is_flag=True, help="The records' bytes, a newline after each."),
+    click.option("-0", "--null", is_flag=True, help="With --raw: a NUL byte after each."),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object a line."),
+    click.option(
+        "--format",
+        "layout",
+        metavar="FORMAT",
+        help="text, json, logfmt, message, raw, or a template: '%(time)s %(level)s %(message)s %(user)s'.",
+    ),
+    click.option("--utc", is_flag=True, help="Show times in UTC, not in local time."),
+    click.option(
+        "--since",
+        metavar="TIME",
+        callback=to_moment,
+        help="Records from then on: 2026-01-31T12:00, 12:00, '5 min ago', @0.",
+    ),
+    click.option("--until", metavar="TIME", callback=to_moment, help="Records before then."),
+    click.option(
+        "--tag", "tags", type=int, multiple=True, metavar="N", help="Only that tag; may be repeated."
+    ),
+    click.option(
+        "--pid", "pids", type=int, multiple=True, metavar="N", help="Only that producer; may be repeated."
+    ),
+    click.option(
+        "--level", callback=to_level, metavar="LEVEL", help="That level or above: WARNING, or a number."
+    ),
+    click.option(
+        "--logger", "loggers", multiple=True, metavar="A.B", help="Only that logger and those below it."
+    ),
+    click.option(
+        "--field",
+        "fields",
+        multiple=True,
+        callback=to_fields,
+        metavar="KEY=VALUE",
+        help="Only with that field; may be repeated, then each.  Also process, thread, task.",
+    ),
+    _logs.ring_dir_option,
+)
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options about which records to show, and how."""
+    return functools.reduce(lambda so_far, option: option(so_far), reversed(OUTPUT_OPTIONS), command)
+
+
+def format_of(how: dict[str, Any]) -> Format:
+    asked = [
+        (option, layout)
+        for option, layout in (
+            ("--raw", how["raw"] and "raw"),
+            ("--json", how["as_json"] and "json"),
+            ("--format", how["layout"]),
+        )
+        if layout
+    ]
+    if len(asked) > 1:
+        raise click.UsageError(f"{asked[0][0]} and {asked[1][0]} contradict each other")
+    layout = asked[0][1] if asked else "text"
+    if how["null"] and layout != "raw":
+        raise click.UsageError("-0 needs --raw")
+    try:
+        return _formats.choose(
+            layout, null=how["null"], utc=how["utc"], encoding=sys.stdout.encoding or "utf-8"
+        )
+    except ValueError as problem:
+        raise click.UsageError(f"--format: {problem}") from None
+
+
+def selection_of(how: dict[str, Any]) -> Selection:
+    return Selection(
+        how.get("start"),
+        how.get("stop"),
+        how["since"],
+        how["until"],
+        how["tags"],
+        how["pids"],
+        how["level"],
+        how["loggers"],
+        how["fields"],
+    )
+
+
+def write(records: Iterable[Record], show: Format) -> None:
+    out = sys.stdout.buffer
+    for record in records:
+        out.write(show(record))
+    out.flush()
+
+
+class DamageReport:
+    """Says on stderr which ranges cannot be read, each once, and remembers whether there was one."""
+
+    def __init__(self) -> None:
+        self._known: set[tuple[int, int]] = set()
+        self.reader: Reader | None = None  # knows which records a missing page held
+
+    def __call__(self, damage: Damage) -> None:
+        if (damage.page, damage.offset) in self._known:
+            return
+        self._known.add((damage.page, damage.offset))
+        first = _first_missing(self.reader, damage) if _damage.is_missing_page(damage) else None
+        _text.say(_damage.describe(damage, first))
+
+    @property
+    def exit_code(self) -> int:
+        """1 if anything was damaged."""
+        return 1 if self._known else 0
+
+
+def _first_missing(reader: Reader | None, damage: Damage) -> int | None:
+    """The number of the first record that a missing page held: the one after the page before it."""
+    if reader is None:
+        return None
+    try:
+        with reader.get_page(damage.page - 1) as page:
+            return page.first_number + len(page)
+    except (DiskLogError, OSError):
+        return None

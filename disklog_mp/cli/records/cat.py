@@ -1,0 +1,56 @@
+"""disklog-mp cat: the records of a log on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from disklog_mp._core import Record
+from disklog_mp._reader.reader import Cursor, Reader
+from disklog_mp._ring import claims as _claims
+from disklog_mp.cli import _find as _logs
+from disklog_mp.cli.records._output import DamageReport, format_of, output_options, selection_of, write
+
+
+@click.command()
+@click.argument("log")
+@click.option("-n", "--lines", type=click.IntRange(0), metavar="N", help="Only the last N.")
+@click.option(
+    "--start", type=int, metavar="NUMBER", help="Records from that number on; the log's first is 0."
+)
+@click.option("--stop", type=int, metavar="NUMBER", help="Records before that number.")
+@click.option("--ring", is_flag=True, help="Show committed records that no writer has written yet, too.")
+@output_options
+def cat(log: str, lines: int | None, ring: bool, ring_dir: str | None, **how: Any) -> int:
+    """Print the records of LOG.
+
+    A line has local time, pid, #tag, and the text with unprintable bytes escaped; of a structured record
+    level, logger, message and fields, exceptions below.  Needs no writer.
+    Exit code 1 if damaged bytes were passed over; each range is one line on stderr.
+    """
+    damage = DamageReport()
+    show = format_of(how)
+    wanted = selection_of(how)
+    with _logs.find(log, ring_dir) as found:
+        damage.reader = reader = Reader(found.path, on_damage=damage)
+        end = reader.end() if ring else None
+        stop = end.number if end else None
+        unwritten = filter(wanted.matches, _unwritten(found, end)) if ring else iter(())
+        if lines is None:
+            write(wanted.records(reader, stop), show)
+            write(unwritten, show)
+        else:
+            newest = list(unwritten)[-lines:] if lines else []
+            write(wanted.last(reader, lines - len(newest), stop), show)
+            write(newest, show)
+    return damage.exit_code
+
+
+def _unwritten(found: _logs.Found, end: Cursor | None) -> Iterator[Record]:
+    """The records in the ring behind the end of the pages."""
+    if found.file is None:
+        return iter(())
+    ring = found.file.ring
+    return _claims.records(ring, end.position if end else ring.base, end.number if end else 0)

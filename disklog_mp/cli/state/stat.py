@@ -1,0 +1,90 @@
+"""disklog-mp stat: the state of one log or of all.  It takes no slot and changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from disklog_mp._ring.repair import Repair
+from disklog_mp.cli import _find as _logs
+from disklog_mp.cli import _text
+from disklog_mp.cli.state import _facts, _producers
+from disklog_mp.errors import DiskLogError
+
+LEVELS = ("ok", "warning", "error")
+
+
+@click.command()
+@click.argument("log", required=False)
+@_logs.json_option
+@_logs.ring_dir_option
+def stat(log: str | None, as_json: bool, ring_dir: str | None) -> int:
+    """Show the state of LOG: ring, writer, pages, counters, producers.
+
+    Without LOG it shows every log that is open.
+
+    Exit code 0 fine, 1 a warning (the ring is more than 80 % full, records were dropped, records wait for a
+    writer and none is alive, a process is stopped inside log()), 2 an error (the writer cannot write, there
+    is no such log).
+    """
+    names = _logs.names(ring_dir) if log is None else [log]
+    if not names:
+        _text.say("no log is open on this machine")
+    worst = 0
+    for place, each in enumerate(names):
+        try:
+            found = _logs.find(each, ring_dir)
+        except (DiskLogError, PermissionError) as problem:
+            if log is not None:
+                raise
+            _text.say(f"{each}: {_text.error_line(problem)}")  # another user's log does not hide the rest
+            worst = max(worst, 1)
+            continue
+        with found:
+            if found.file is not None:
+                facts = _facts.of_ring(found.file)
+            else:
+                facts = _facts.of_pages(found.path, found.name, ring_dir)
+        worst = max(worst, LEVELS.index(facts["status"]))
+        if as_json:
+            click.echo(_text.to_json(facts))
+        else:
+            click.echo("\n" * (place > 0) + "\n".join(lines(facts)))
+    return worst
+
+
+def lines(facts: dict[str, Any]) -> list[str]:
+    """Return the facts as text."""
+    pid = facts["writer_pid"]
+    rows = [
+        ("log", facts["name"] or "?"),
+        ("directory", facts["path"]),
+        ("writer", f"process {pid}" if pid else "none alive"),
+        *(_ring_rows(facts) if "ring_capacity" in facts else [("ring", "none")]),
+        ("records", f"{facts['records']:,} ever; on disk {_pages(facts)}"),
+    ]
+    if facts.get("repair"):
+        repair = Repair(**facts["repair"])
+        rows.append(("repaired", f"{_text.moment(repair.time)}: {repair.text()}"))
+    if facts.get("last_time"):
+        last = _text.moment(facts["last_time"])
+        rows.append(("times", f"{_text.moment(facts['first_time'])} to {last}"))
+    rows.extend((LEVELS[1 + (facts["status"] == "error")], problem) for problem in facts["problems"])
+    shown = [f"{head:<10} {_text.printable(str(value))}" for head, value in rows]
+    return shown + _producers.lines(facts.get("producers", []))
+
+
+def _ring_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    used, capacity = facts["ring_used"], facts["ring_capacity"]
+    fill = f"{100 * used // capacity} % full: {_text.size(used)} of {_text.size(capacity)}"
+    positions = "  ".join(f"{at} {facts[at]:,}" for at in ("claimed", "released", "written", "durable"))
+    counters = f"{facts['logged']:,}, dropped {facts['dropped']:,}, abandoned {facts['abandoned']:,}"
+    return [("ring", fill), ("positions", positions), ("logged", counters)]
+
+
+def _pages(facts: dict[str, Any]) -> str:
+    """`8 pages (1-8), 470 MiB`."""
+    first, last = facts["first_page"], facts["last_page"]
+    span = "" if not facts["pages"] else f" ({first})" if first == last else f" ({first}-{last})"
+    return f"{_text.plural(facts['pages'], 'page')}{span}, {_text.size(facts['page_bytes'])}"

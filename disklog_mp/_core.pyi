@@ -9,13 +9,13 @@ from typing_extensions import Buffer, disjoint_base
 
 _Type = TypeVar("_Type", bound=type)
 
-# Answers of Producer._try and _try_many: a position, or one of these.
+# Answers of Producer.try_record and try_group: a position, or one of these.
 FULL: Final = -1  # no room now
 TOO_LARGE: Final = -2  # longer than this ring ever takes
 ENDED: Final = -3  # the ring is closed or replaced: attach to its successor
 DAMAGED: Final = -4  # a claim word that cannot be
 NEEDS_ATTACH: Final = -16  # bound to no ring, or in another process
-NEEDS_ATTENTION: Final = -17  # `_attention` is set
+NEEDS_ATTENTION: Final = -17  # `needs_attention` is set
 HALTED: Final = -18  # the log reached max_bytes
 
 # Why Ring.drain stopped.
@@ -233,14 +233,14 @@ class Producer:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     @property
-    def _ring(self) -> Ring | None: ...
+    def ring(self) -> Ring | None: ...
     @property
-    def _bound(self) -> bool:
+    def is_bound(self) -> bool:
         """True if bound, and in this process."""
 
-    _end: int  # position behind all that this object logged in the ring it is bound to
-    _attention: bool  # ask the subclass before the next record
-    _watch: bool  # call _look_at_writer when the writer's heartbeat is late
+    end: int  # position behind all that this object logged in the ring it is bound to
+    needs_attention: bool  # ask the subclass before the next record
+    watches_writer: bool  # call _look_at_writer when the writer's heartbeat is late
 
     def log(self, data: Buffer, /, *, tag: int = 0) -> int:
         """Log one record and return its position; -1 if it was dropped."""
@@ -248,13 +248,13 @@ class Producer:
     def log_many(self, records: Iterable[Buffer], /, *, tag: int = 0) -> int:
         """Log several records as one group and return the position of the first; -1 if dropped, or none."""
 
-    def _try(self, data: Buffer, tag: int, kind: int = 1, time: int = 0, pid: int = 0, /) -> int: ...
-    def _try_many(self, records: tuple[Buffer, ...], tag: int, time: int = 0, pid: int = 0, /) -> int: ...
-    def _bind(self, ring: Ring, slot: int, pid: int, /) -> None: ...
-    def _unbind(self) -> int:
+    def try_record(self, data: Buffer, tag: int, kind: int = 1, time: int = 0, pid: int = 0, /) -> int: ...
+    def try_group(self, records: tuple[Buffer, ...], tag: int, time: int = 0, pid: int = 0, /) -> int: ...
+    def bind(self, ring: Ring, slot: int, pid: int, /) -> None: ...
+    def unbind(self) -> int:
         """From now on NEEDS_ATTACH; how many appends are still on their way."""
 
-    def _count(self, dropped: int, waited: int, /) -> None:
+    def count(self, dropped: int, waited: int, /) -> None:
         """Add to the counts in the slot."""
 
 @final

@@ -255,7 +255,7 @@ class Delivery(_core.Outlet):
     def flush(self) -> None:
         """Wait until what was logged can be read, no longer than for room; it is safe before that."""
         session = self._session
-        if session is not None and session._bound:
+        if session is not None and session.is_bound:
             with contextlib.suppress(DiskLogError, OSError):
                 session.flush(self.timeout)
 

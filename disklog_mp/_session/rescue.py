@@ -26,9 +26,9 @@ def append_to(producer: _core.Producer) -> Append:
         first = records[0]
         if len(records) > 1:
             group = tuple(record.data for record in records)
-            return producer._try_many(group, first.tag, first.timestamp, first.pid)
+            return producer.try_group(group, first.tag, first.timestamp, first.pid)
         kind = _core.KIND_GAP if first.gap else _core.KIND_RECORD
-        return producer._try(first.data, first.tag, kind, first.timestamp, first.pid)
+        return producer.try_record(first.data, first.tag, kind, first.timestamp, first.pid)
 
     return append
 

@@ -238,7 +238,7 @@ def _detach_unused() -> None:
     global _busy
     _busy = True
     for pair in list(_leaving):
-        if not pair[0]._unbind():
+        if not pair[0].unbind():
             _leaving.remove(pair)
             _returned.append(pair[1])
     while _returned:
@@ -329,23 +329,23 @@ class Session(_core.Producer):
         with _lock:
             if self._closed:
                 raise SessionClosedError(self.name)
-            former, ended = self._attachment, self._bound
+            former, ended = self._attachment, self.is_bound
             if ended and former is not seen:
                 return  # another thread was faster
             if former is not None and former.who.pid != os.getpid():
-                former, self._dropped, self._attention = None, 0, False
+                former, self._dropped, self.needs_attention = None, 0, False
                 self._orphans.clear()
             attachment = _take(self.name, self._ring_dir, former if ended else None)
             # What a signal handler that logged meanwhile attached may stand there.
             former, self._attachment = self._attachment, attachment
             # A writer that replaces a ring has drained it first.
-            orphaned = ended and former is not None and former.file.ring.released < self._end
-            self._bind(attachment.file.ring, attachment.slot, attachment.who.pid)
-            self._watch = True
+            orphaned = ended and former is not None and former.file.ring.released < self.end
+            self.bind(attachment.file.ring, attachment.slot, attachment.who.pid)
+            self.watches_writer = True
             if former is not None and orphaned:
                 self._orphans.append(former)
-                self._attention = True
-                self._end = 0
+                self.needs_attention = True
+                self.end = 0
             elif former is not None:
                 _give_back(former)
 
@@ -378,9 +378,9 @@ class Session(_core.Producer):
                 if orphan not in self._orphans:
                     continue
                 self._orphans.remove(orphan)
-            ring = self._ring
+            ring = self.ring
             assert ring is not None
-            self._end = max(self._end, ring.frontier(ring.released))  # others may have rescued ours
+            self.end = max(self.end, ring.frontier(ring.released))  # others may have rescued ours
             _give_back(orphan)
         return True
 
@@ -404,7 +404,7 @@ class Session(_core.Producer):
         """The attachment with a descriptor that can be asked."""
         attachment = self._attachment
         if attachment is None or not attachment.mend(_ring.ring_path(self.name, self._ring_dir)):
-            self._unbind()
+            self.unbind()
             self._attach(patience)
             attachment = self._attachment
         assert attachment is not None
@@ -414,9 +414,9 @@ class Session(_core.Producer):
         """The ring of this process's attachment."""
         if self._closed:
             raise SessionClosedError(self.name)
-        if not self._bound:
+        if not self.is_bound:
             self._attach(patience)
-        ring = self._ring
+        ring = self.ring
         assert ring is not None
         return ring
 
@@ -433,13 +433,13 @@ class Session(_core.Producer):
     # -- off the fast path -------------------------------------------------------------------------------
 
     def _log_slowly(self, data: Any, tag: int, status: int) -> int:
-        return self._insist(status, lambda: self._try(data, tag), lambda: memoryview(data).nbytes, 1)
+        return self._insist(status, lambda: self.try_record(data, tag), lambda: memoryview(data).nbytes, 1)
 
     def _log_many_slowly(self, records: tuple[Any, ...], tag: int, status: int) -> int:
         def length() -> int:
             return 8 + sum(-(-(memoryview(record).nbytes + 24) // 8) * 8 for record in records)
 
-        return self._insist(status, lambda: self._try_many(records, tag), length, len(records))
+        return self._insist(status, lambda: self.try_group(records, tag), length, len(records))
 
     def _insist(self, status: int, attempt: Callable[[], int], length: Callable[[], int], count: int) -> int:
         """Remove what stands in the way, or apply the policy; -1 for records that were dropped."""
@@ -465,7 +465,7 @@ class Session(_core.Producer):
             elif status == HALTED:
                 self._glance()  # a writer at rest sees by this that it is not so, if it is not
                 raise LogFullError(self._option("max_bytes"))
-            if self._attention and status != FULL:
+            if self.needs_attention and status != FULL:
                 self._rescue()
                 status = self._report_drops()
             else:
@@ -477,7 +477,7 @@ class Session(_core.Producer):
             if status in (FULL, DAMAGED):
                 waited = time.monotonic() - started
                 if not counted:
-                    self._count(0, 1)
+                    self.count(0, 1)
                     counted = True
                 if self.on_full != "block" and self._glance():
                     status = ENDED
@@ -509,15 +509,15 @@ class Session(_core.Producer):
         whole = self._whole_attachment(deadline - time.monotonic())
         if _ring.is_replaced(whole.file, self.name, self._ring_dir):
             return ENDED
-        return FULL if self._attention else attempt()
+        return FULL if self.needs_attention else attempt()
 
     def _refuse(self, count: int) -> None:
         """Count what the caller is told by RingFullError: the books have each record that was tried."""
-        self._count(count, 0)
+        self.count(count, 0)
 
     def _drop(self, count: int) -> int:
         self._note_drop(count)
-        self._count(count, 0)
+        self.count(count, 0)
         return -1
 
     def _note_drop(self, count: int) -> None:
@@ -525,18 +525,18 @@ class Session(_core.Producer):
         if self._dropped == 0:
             self._dropped_since = time.time_ns()
         self._dropped += count
-        self._attention = True
+        self.needs_attention = True
 
     def _report_drops(self) -> int:
         """Put a gap record into the log: how many were dropped, from when to when.  0, or a status."""
         since = self._dropped_since
         dropped, self._dropped = self._dropped, 0  # taken by one thread
         told = {"dropped": dropped, "since": since, "until": time.time_ns()}
-        status = self._try(json.dumps(told).encode(), 0, KIND_GAP) if dropped else 0
+        status = self.try_record(json.dumps(told).encode(), 0, KIND_GAP) if dropped else 0
         if status < 0:
             self._dropped, self._dropped_since = self._dropped + dropped, since
             return status
-        self._attention = self._dropped != 0 or bool(self._orphans)
+        self.needs_attention = self._dropped != 0 or bool(self._orphans)
         return 0
 
     def _option(self, name: str) -> Any:
@@ -589,7 +589,7 @@ class Session(_core.Producer):
         replaced is waited for as long as the session's own timeout).  Raises WaitTimeoutError,
         WriterDiedError, SessionClosedError.
         """
-        self._wait("written", self._end, timeout)
+        self._wait("written", self.end, timeout)
 
     def sync(self, timeout: float | None = None) -> None:
         """Wait until all that this session logged so far is durable: it survives power loss.
@@ -597,7 +597,7 @@ class Session(_core.Producer):
         Callers in all processes are served by one fdatasync.  Raises what flush() raises, and OSError if
         the disk refused.
         """
-        self._wait("durable", self._end, timeout)
+        self._wait("durable", self.end, timeout)
 
     def _wait(self, goal: str, position: int, timeout: float | None) -> None:
         started = time.monotonic()
@@ -632,7 +632,7 @@ class Session(_core.Producer):
             ahead = position - ring.released
             if now - started > SCRIBBLED and ahead > ring.capacity:
                 # Claimed while the ring said it was released up to there: nobody ever was.
-                self._end = position = ring.frontier(ring.released)
+                self.end = position = ring.frontier(ring.released)
             elif now - started > LOOK and ahead <= ring.capacity:
                 # Where a claim word was scribbled over, the writer may take the place for the frontier: this
                 # shows it that there is more.
@@ -643,9 +643,9 @@ class Session(_core.Producer):
                 ring.wake()  # whoever took the writer's bell may have died before ringing it
             if _ring.is_replaced(self._whole_attachment(patience()).file, self.name, self._ring_dir):
                 self._attach(patience())
-            if self._ring is not ring or self._orphans:
+            if self.ring is not ring or self._orphans:
                 self._rescue()
-                position = self._end  # logged again, it stands elsewhere
+                position = self.end  # logged again, it stands elsewhere
             ring = self._ready_ring(patience())
 
     def roll(self) -> None:
@@ -692,7 +692,7 @@ class Session(_core.Producer):
         self._closed = True
         self._attachment = None
         deadline = time.monotonic() + max(self.timeout, LOOK)
-        while self._unbind():  # appends of other threads, on their way without the GIL
+        while self.unbind():  # appends of other threads, on their way without the GIL
             if attachment is not None and time.monotonic() >= deadline:
                 _leaving.append((self, attachment))
                 return
@@ -702,17 +702,17 @@ class Session(_core.Producer):
 
     def _settle(self) -> None:
         """Before leaving: what was logged must not need us, and drops are reported."""
-        if not self._bound or self._attachment is None:
+        if not self.is_bound or self._attachment is None:
             return
         with contextlib.suppress(DiskLogError, OSError):
             file = self._attachment.file
             if (
-                file.ring.released < self._end
+                file.ring.released < self.end
                 and not _ring.writer_alive(file)
                 and _ring.is_replaced(file, self.name, self._ring_dir)
             ):
                 self._attach(0.0)
-        if self._attention:
+        if self.needs_attention:
             self._rescue()
             self._report_drops()
         for orphan in self._orphans:

@@ -209,11 +209,11 @@ class Writer:
             self._open_books(ring)
             producer = _core.Producer()
             ring.attach(0, self._who.pid, self._who.start, self._who.namespace, time.time_ns())
-            producer._bind(ring, 0, self._who.pid)
+            producer.bind(ring, 0, self._who.pid)
             append = _orphan.append_to(producer)
             for records in frames:
                 append(records)
-            producer._unbind()
+            producer.unbind()
             ring.detach(0, ring.slot(0)[2])
 
         wanted = self._capacity

@@ -162,7 +162,9 @@ class Session:
                 pass
             except RingFullError as problem:
                 full = problem
-        return await self._insist(full, partial(inner.log, data, tag=tag), partial(inner._try, data, tag), 1)
+        return await self._insist(
+            full, partial(inner.log, data, tag=tag), partial(inner.try_record, data, tag), 1
+        )
 
     async def log_many(self, records: Iterable[Any], *, tag: int = 0) -> int:
         """Log several records as one group and return the position of the first; suspends as log() does."""
@@ -177,7 +179,7 @@ class Session:
             except RingFullError as problem:
                 full = problem
         return await self._insist(
-            full, partial(inner.log_many, group, tag=tag), partial(inner._try_many, group, tag), len(group)
+            full, partial(inner.log_many, group, tag=tag), partial(inner.try_group, group, tag), len(group)
         )
 
     async def _insist(
@@ -191,7 +193,7 @@ class Session:
                 return await self._wait_for_room(full, log, attempt, started)
         except RingFullError:
             if self._inner.patient:
-                self._inner._count(count, 0)
+                self._inner.count(count, 0)
             raise
         finally:
             self._waiting -= 1
@@ -284,7 +286,7 @@ class Session:
             return patience + (started if timeout is not None else time.monotonic())
 
         ring: _core.Ring = await self._do(self._inner._ready_ring, deadline())
-        position, failures = self._inner._end, ring.sync_failures
+        position, failures = self._inner.end, ring.sync_failures
         while (reached := getattr(ring, goal)) < position:
             if goal == "durable":
                 ring.maximize64(SYNC_WANTED, position)

@@ -94,14 +94,14 @@ def test_what_was_tried_is_logged_or_dropped(
             tried, accepted = try_often(log)
             stats = log.stats()
             log._dropped = 0  # the gap record is another story
-            log._attention = False
+            log.needs_attention = False
     else:
 
         async def scenario() -> tuple[tuple[int, int], Stats]:
             log = await aio.attach(name, on_full=policy, timeout=timeout)
             told = await try_often_aio(log), await log.stats()
             log._inner._dropped = 0
-            log._inner._attention = False
+            log._inner.needs_attention = False
             await log.close()
             return told
 
@@ -127,7 +127,7 @@ def test_an_abandoned_claim_is_counted_once_though_its_writer_is_killed(
         victim.join()
         victim.close()
         log.log(b"two")
-        ring = log._ring
+        ring = log.ring
         assert ring is not None
         position = ring.released
         done = [
@@ -153,11 +153,11 @@ def test_a_count_of_abandoned_claims_that_is_wrong_is_found(
     with disklog_mp.attach(name) as log:
         log.log(b"one")
         write()
-        assert log._ring is not None
-        log._ring.abandoned = 2
+        assert log.ring is not None
+        log.ring.abandoned = 2
 
         assert texts(name, path) == ["damage: 2 claims of the dead were abandoned, 0 are there"]
-        log._ring.abandoned = 0
+        log.ring.abandoned = 0
         assert check(name, path).exit_code == 0
 
 

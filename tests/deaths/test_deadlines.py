@@ -671,8 +671,8 @@ class TestOtherThreads:
         class Standing(session.Session):
             """The place where a thread stands still cannot be chosen: one is made up."""
 
-            def _unbind(self) -> int:
-                return super()._unbind() + stands
+            def unbind(self) -> int:
+                return super().unbind() + stands
 
         def pids() -> list[int]:
             with scene.ring() as file:

@@ -97,7 +97,7 @@ class TestWriter:
     ) -> None:
         """The next writer begins at the page's watermark, which may be ahead of what was released."""
         log = open_log()
-        ring = log._ring
+        ring = log.ring
         assert ring is not None
         for i in range(100):
             log.log(b"0 %d" % i)
@@ -152,13 +152,13 @@ class TestWriter:
         log = disklog_mp.open(name, path, **options)  # type: ignore[arg-type]
         log.log(b"0 0")
         log.flush()
-        ring = log._ring
+        ring = log.ring
         assert ring is not None
         stop_writer(name, signal.SIGKILL, options["ring_dir"])
         for i in range(1, 50):
             log.log(b"0 %d" % i + b" " * 500, tag=i)
         log.log_many([b"0 50", b"0 51"])
-        log._unbind()  # its machine goes down
+        log.unbind()  # its machine goes down
         stamps = [record.timestamp for record in _claims.records(ring, ring.released, 1)]
         boot = os.urandom(16)
         monkeypatch.setattr(_ring, "boot_id", lambda: boot)
@@ -244,13 +244,13 @@ class TestWriter:
         os.close(tell)
         log.log(b"0 3", tag=40)
         log.log_many([b"0 4", b"0 5"])
-        orphan = log._ring
+        orphan = log.ring
         successor = open_log()
         if how == "flush":
             log.flush(20)
         elif how == "log":  # some time, it sees by itself that its writer is silent
             numbers = iter(range(6, 10**6))
-            wait_until(lambda: (log.log(b"0 %d" % next(numbers)), log._ring is not orphan)[1])
+            wait_until(lambda: (log.log(b"0 %d" % next(numbers)), log.ring is not orphan)[1])
         log.close()
         wait_until(lambda: len(numbers_of(path)) >= 6)
         successor.flush()
@@ -282,7 +282,7 @@ class TestWriter:
     def test_a_ring_closed_by_a_writer_that_died_is_succeeded(self, open_log: OpenLog, path: Path) -> None:
         """Killed between closing the ring and making the next: whoever logs has it put right."""
         log = open_log()
-        ring = log._ring
+        ring = log.ring
         assert ring is not None
         log.log(b"0 0")
         log.flush()
@@ -303,7 +303,7 @@ class TestWriter:
         with disklog_mp.attach(log.name) as other:
             log.log(b"0 0")
             log.flush()
-            ring = log._ring
+            ring = log.ring
             assert ring is not None
             position = ring.frontier(ring.released)
             word = (position // ring.capacity + 1) << 36 | 7 << 33 | 1
@@ -319,7 +319,7 @@ class TestWriter:
 
     def test_a_watermark_scribbled_over_is_put_right(self, log: disklog_mp.Session, path: Path) -> None:
         """Whatever stands in `released`, log() comes back, and the writer restores what is its own."""
-        ring = log._ring
+        ring = log.ring
         assert ring is not None
         log.log(b"0 0")
         log.flush()
@@ -477,7 +477,7 @@ class TestWorkers:
             victim = spawn.Process(target=claim_and, args=(log.name, signal.SIGSTOP))
             victim.start()
             wait_until(lambda: log.stats().ring_used == 96)
-            ring = log._ring
+            ring = log.ring
             assert ring is not None
             index = next(
                 slot.index for slot in _ring.slots(ring, _core.SLOT_ATTACHED) if slot.pid == victim.pid

@@ -112,9 +112,9 @@ def test_a_record_is_found_without_a_bell(log: disklog_mp.Session, path: Path) -
     """Whoever logged it was killed before it could ring, or is stopped."""
     ring = log._ready_ring()
     producer = _core.Producer()
-    producer._bind(ring, ring.slots(_core.SLOT_ATTACHED)[0], os.getpid())
+    producer.bind(ring, ring.slots(_core.SLOT_ATTACHED)[0], os.getpid())
     ring.parked = 0  # so that it does not ring
-    position = producer._try(b"second", 0)
+    position = producer.try_record(b"second", 0)
     ring.parked = 1  # as if it had not come there
     wait_until(lambda: ring.written > position, 30)
 

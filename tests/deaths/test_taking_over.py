@@ -118,7 +118,7 @@ NOISE = [0, 7, 64, 5 * SPAN, 1 << 40, 2**63, 2**64 - 32, 2**64 - 1]
 
 def test_a_word_of_noise_is_not_believed(start_writer: Start, orphan: disklog_mp.Session, path: Path) -> None:
     """The pages are there and know better: all goes on as if nobody had scribbled."""
-    ring = orphan._ring
+    ring = orphan.ring
     assert ring is not None
     for word in ("released", "written", "durable", "records", "page"):
         for value in NOISE:
@@ -142,7 +142,7 @@ def test_a_count_that_cannot_be_is_not_believed_where_pages_are_gone(
 ) -> None:
     """More records or pages than positions: no page could say so, and none does."""
     page_path(path, 3).unlink()
-    setattr(orphan._ring, word, value)
+    setattr(orphan.ring, word, value)
     found = log_more(start_writer, orphan)
 
     first = 10 if word == "records" else LOGGED
@@ -156,8 +156,8 @@ def test_what_is_durable_is_not_synced_again(orphan: disklog_mp.Session, path: P
     """
     for value, files in ((None, 1), (0, 3)):
         if value is not None:
-            assert orphan._ring is not None
-            orphan._ring.durable = value
+            assert orphan.ring is not None
+            orphan.ring.durable = value
         work = Writer(orphan.name, path, OPTIONS)
         try:
             assert len(work.pages.sync_job().files) == files

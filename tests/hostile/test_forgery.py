@@ -105,7 +105,7 @@ def test_a_ring_that_is_saved_holds_no_forged_frame(open_log: OpenLog, path: Pat
     log.log(b"before")
     log.flush()
     stop_writer(log.name, signal.SIGKILL)
-    ring = log._ring
+    ring = log.ring
     assert ring is not None
     position = ring.frontier(ring.released)
     data = planted(position, lambda at: frame(at, FORGED, salt=ring.salt))

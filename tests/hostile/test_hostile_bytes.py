@@ -63,7 +63,7 @@ class TestSalvage:
         positions = [log.log(b"%d" % i + b" " * (i * 10)) for i in range(98)]
         positions.append(log.log_many([b"98", b"in a group"]))
         positions.append(log.log(b"99"))
-        ring = log._ring
+        ring = log.ring
         assert ring is not None
         frame = positions[victim] & ~31  # a group's first record stands inside its frame
         ring.store64(*damaged_word(ring, frame))
@@ -89,7 +89,7 @@ class TestSalvage:
         with disklog_mp.attach(log.name) as idle:
             stop_writer(log.name, signal.SIGKILL)
             positions = [idle.log(b"%d" % i) for i in range(1, 20)]
-            ring = log._ring
+            ring = log.ring
             assert ring is not None
             ring.store64(*damaged_word(ring, positions[3]))
             other = open_log()
@@ -108,7 +108,7 @@ class TestSalvage:
         log.flush()
         stop_writer(log.name, signal.SIGKILL)
         positions = [log.log(b"%d" % i + b" " * 100) for i in range(100)]
-        ring = log._ring
+        ring = log.ring
         assert ring is not None
         ring.store64(*damaged_word(ring, positions[40]))
         ring.store64(ring.data_offset + positions[60] % ring.capacity + 24, 2**64 - 1)
@@ -127,7 +127,7 @@ class TestSalvage:
         log.flush()
         stop_writer(log.name, signal.SIGKILL)
         positions = [log.log(b"%d" % i) for i in range(1, 600)]
-        ring = log._ring
+        ring = log.ring
         assert ring is not None
         ring.store64(*damaged_word(ring, positions[0]))
         for _ in range(5):
@@ -146,7 +146,7 @@ class TestSalvage:
 class TestHealing:
     def test_scribbled_constants_are_put_right(self, log: disklog_mp.Session) -> None:
         """Others can attach again after a second, and the state says what happened."""
-        ring = log._ring
+        ring = log.ring
         assert ring is not None
         memory = memoryview(ring)
         kept = bytes(memory[:4096])
@@ -165,7 +165,7 @@ class TestHealing:
     )
     def test_what_is_the_writers_own_is_put_right(self, log: disklog_mp.Session, field: str) -> None:
         """A lie in the control block does not last."""
-        ring = log._ring
+        ring = log.ring
         assert ring is not None
         log.log(b"x")
         log.sync(5)
@@ -182,7 +182,7 @@ class TestHealing:
     def test_a_producer_stays_attached_whatever_its_slot_says(self, open_log: OpenLog, word: int) -> None:
         """The kernel knows that it lives: the writer does not leave it alone, and its slot is its own."""
         log = open_log(linger=0.1)
-        ring, attachment = log._ring, log._attachment
+        ring, attachment = log.ring, log._attachment
         assert ring is not None
         assert attachment is not None
         ring.store64(_core.SLOTS_OFFSET + 64 * attachment.slot, word)
@@ -190,11 +190,11 @@ class TestHealing:
 
         log.log(b"x")
         log.flush(10)
-        assert ring is log._ring
+        assert ring is log.ring
 
     def test_a_slot_whose_word_says_nothing_is_free_again(self, log: disklog_mp.Session) -> None:
         """Or scribbling over all of them would lock everybody out."""
-        ring = log._ring
+        ring = log.ring
         assert ring is not None
         for index in range(1, 4096):
             ring.store64(_core.SLOTS_OFFSET + 64 * index, 7)
@@ -208,7 +208,7 @@ class TestHealing:
         log.flush()
         stop_writer(log.name, signal.SIGKILL)
         other = disklog_mp.attach(log.name, timeout=0.1)
-        ring = log._ring
+        ring = log.ring
         assert ring is not None
         ring.halted = _core.REPLACED
         with pytest.raises(disklog_mp.LogNotFoundError):
@@ -225,7 +225,7 @@ class TestHealing:
         """Nobody can tell that it never made it: others keep their timeouts until it leaves."""
         log.log(b"x")
         log.flush()
-        ring = log._ring
+        ring = log.ring
         assert ring is not None
         os.kill(ring.writer_pid, signal.SIGSTOP)
         position = log.log(b"y")

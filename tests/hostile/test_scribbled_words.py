@@ -142,7 +142,7 @@ class Image:
         positions = [log.log(data) for data in self.unwritten]
         dead = self.claim_and_die()
         behind = log.log_many(self.group) & -_core.GRANULE
-        ring = log._ring
+        ring = log.ring
         assert ring is not None
         self.positions = {
             "first": positions[0],
@@ -311,10 +311,10 @@ def test_a_lie_in_a_ring_in_use_stops_nobody(
     for field in part:
         assert log._attachment is not None
         offset = field.offset + (64 * log._attachment.slot if part is SLOT else 0)
-        memory = memoryview(log._ring)  # type: ignore[arg-type]
+        memory = memoryview(log.ring)  # type: ignore[arg-type]
         honest = bytes(memory[offset : offset + field.length])
         for lie in lies(field, honest):
-            memory = memoryview(log._ring)  # type: ignore[arg-type]
+            memory = memoryview(log.ring)  # type: ignore[arg-type]
             memory[offset : offset + field.length] = lie
             assert in_process("stat", log.name) in (0, 1, 2)
             count += 1

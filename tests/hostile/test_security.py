@@ -660,7 +660,7 @@ def test_nobody_signals_a_process() -> None:
 def test_the_pids_of_producers_harm_nobody(open_log: OpenLog, path: Path) -> None:
     """Slots that name other processes, the writer, init, or no process: all live on, the log too."""
     log = open_log()
-    ring = log._ring
+    ring = log.ring
     assert ring is not None
     me = _ring.identity()
     with subprocess.Popen(["sleep", "1000"]) as bystander:

@@ -169,16 +169,16 @@ ring = Ring(fd, size, writable=True)
 print(ring.capacity, ring.base, ring.salt, ring.boot_id, ring.log_id, ring.name, ring.path, len(ring))
 print(ring.attach(1, 11, 12, 13, 14), ring.slots(SLOT_ATTACHED), ring.slot(1), ring.is_closed())
 producer = Quiet()
-print(producer.log(b"early"), producer._ring, producer._bound)
-producer._bind(ring, 1, 11)
+print(producer.log(b"early"), producer.ring, producer.is_bound)
+producer.bind(ring, 1, 11)
 print(producer.log(b"one"), producer.log(bytearray(b"two"), tag=7), producer.log(memoryview(b"three")))
-print(producer.log_many([b"a", b"bb", b""], tag=9), producer.log_many([]), producer._end, producer._bound)
+print(producer.log_many([b"a", b"bb", b""], tag=9), producer.log_many([]), producer.end, producer.is_bound)
 print(producer.log(bytes(5000))[1][1:], producer.log_many((bytes(5000),))[1][1:])
 for call in (
     lambda: producer.log("text"), lambda: producer.log(1), lambda: producer.log(),
     lambda: producer.log(b"", tog=1), lambda: producer.log(b"", tag=-1),
     lambda: producer.log_many("text"), lambda: producer.log_many(1),
-    lambda: producer.log_many([b"", None]), lambda: producer._bind(1, 2, 3), lambda: ring.slot(5000),
+    lambda: producer.log_many([b"", None]), lambda: producer.bind(1, 2, 3), lambda: ring.slot(5000),
     lambda: ring.load64(3), lambda: Mapping(fd, -1), lambda: Mapping(-1, 1), lambda: Ring(fd, 10, True),
     lambda: Ring(fd, size), lambda: setattr(ring, "base", 1), lambda: delattr(ring, "hint"), lambda: Frames(),
     lambda: format_ring(b"", 1, 2, 3, 4, b"", b"", b"", b""), lambda: crc32c("text"), lambda: Record(),
@@ -215,7 +215,7 @@ print(ring.detach(1, 0), ring.retire(1), ring.retire_resume(), ring.totals())
 print(ring.maximize64(4096, 5), ring.add64(SYNC_WANTED, 3), ring.sync_wanted)
 print(ring.wait(SPACE, 5, 1.0), ring.ring_bell(SPACE), ring.load32(SPACE))
 print(all_zero(bytes(100)), all_zero(b"1"), hex(crc32c(b"123456789")), crc32c_update(b"1", 5))
-print(producer._unbind(), producer.log(b"")[1], producer._count(1, 1))
+print(producer.unbind(), producer.log(b"")[1], producer.count(1, 1))
 class Sink(Outlet):
     def _take(self, data, level):
         print(data[27:], level)
@@ -239,9 +239,9 @@ for call in (
 print(sorted(vars(_core).keys() - {"__file__"}), crc32c_name())
 pid = os.fork()
 if pid == 0:
-    producer._bind(ring, 1, 11)
+    producer.bind(ring, 1, 11)
     forked()
-    os._exit(producer._bound)
+    os._exit(producer.is_bound)
 print(os.waitpid(pid, 0)[1])
 os.close(fd)
 """

@@ -94,16 +94,16 @@ class Source:
         os.close(fd)
         self.ring.attach(0, PID, 0, 0, 0)
         self.producer = Producer()
-        self.producer._bind(self.ring, 0, PID)
+        self.producer.bind(self.ring, 0, PID)
         self.position = base
 
     def log(self, data: bytes, tag: int = 0, kind: int = RECORD) -> int:
-        position = self.producer._try(data, tag, kind)
+        position = self.producer.try_record(data, tag, kind)
         assert position >= 0, f"status {position}"
         return position
 
     def log_many(self, records: Iterable[bytes], tag: int = 0) -> int:
-        position = self.producer._try_many(tuple(records), tag)
+        position = self.producer.try_group(tuple(records), tag)
         assert position >= 0, f"status {position}"
         return position
 

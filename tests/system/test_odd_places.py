@@ -789,7 +789,7 @@ class TestClock:
     ) -> None:
         """Its last sign of life was written before the clock was set back by an hour."""
         log = open_log()
-        ring = log._ring
+        ring = log.ring
         assert ring is not None
         stop_writer(log.name, signal.SIGKILL)
         ring.heartbeat = time.time_ns() + 3600 * 10**9

@@ -445,7 +445,7 @@ class TestAttach:
 
     def test_the_most_producers_a_ring_takes(self, log: disklog_mp.Session) -> None:
         """With every slot taken, one more is TooManyProducersError, and those attached go on."""
-        ring = log._ring
+        ring = log.ring
         assert ring is not None
         # The kernel's locks on all slots, as if their owners lived in other pid namespaces.
         with open(_ring.ring_path(log.name, None), "r+b") as file:

@@ -114,7 +114,7 @@ class TestTerminal:
     def test_options_that_nobody_of_ours_wrote(self, open_log: OpenLog, options: bytes, name: str) -> None:
         """Are none, or shown escaped."""
         log = open_log()
-        ring = log._ring
+        ring = log.ring
         assert ring is not None
         memory = memoryview(ring)
         kept = bytes(memory[_core.OPTIONS : _core.OPTIONS + _core.OPTIONS_LENGTH])

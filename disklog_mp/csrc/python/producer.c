@@ -327,7 +327,7 @@ static int parse_tag(PyObject *value, uint16_t *tag)
     return 0;
 }
 
-/* (data, *, tag=0): the arguments of log and _try. */
+/* (data, *, tag=0): the arguments of log and try_record. */
 static int parse_record(PyObject *const *args, Py_ssize_t nargs, PyObject *names, uint16_t *tag)
 {
     Py_ssize_t keywords = names == NULL ? 0 : PyTuple_Size(names);
@@ -593,11 +593,11 @@ static int producer_set(PyObject *self, PyObject *value, void *closure)
 }
 
 #define FIELD(name, which, set) {name, producer_get, set, NULL, (void *)(uintptr_t)(which)}
-static PyGetSetDef producer_getset[] = {FIELD("_ring", RING_FIELD, NULL),
-                                        FIELD("_end", END_FIELD, producer_set_end),
-                                        FIELD("_bound", BOUND_FIELD, NULL),
-                                        FIELD("_attention", ATTENTION_FIELD, producer_set),
-                                        FIELD("_watch", WATCH_FIELD, producer_set),
+static PyGetSetDef producer_getset[] = {FIELD("ring", RING_FIELD, NULL),
+                                        FIELD("end", END_FIELD, producer_set_end),
+                                        FIELD("is_bound", BOUND_FIELD, NULL),
+                                        FIELD("needs_attention", ATTENTION_FIELD, producer_set),
+                                        FIELD("watches_writer", WATCH_FIELD, producer_set),
                                         {NULL, NULL, NULL, NULL, NULL}};
 
 PyDoc_STRVAR(log_doc,
@@ -619,11 +619,11 @@ static PyMethodDef producer_methods[] = {
     {"log", (PyCFunction)(void (*)(void))producer_log, METH_FASTCALL | METH_KEYWORDS, log_doc},
     {"log_many", (PyCFunction)(void (*)(void))producer_log_many, METH_VARARGS | METH_KEYWORDS,
      log_many_doc},
-    {"_try", producer_try, METH_VARARGS, NULL},
-    {"_try_many", producer_try_many, METH_VARARGS, NULL},
-    {"_bind", producer_bind, METH_VARARGS, NULL},
-    {"_unbind", producer_unbind, METH_NOARGS, NULL},
-    {"_count", producer_count, METH_VARARGS, NULL},
+    {"try_record", producer_try, METH_VARARGS, NULL},
+    {"try_group", producer_try_many, METH_VARARGS, NULL},
+    {"bind", producer_bind, METH_VARARGS, NULL},
+    {"unbind", producer_unbind, METH_NOARGS, NULL},
+    {"count", producer_count, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL}};
 
 static PyType_Slot producer_slots[] = {{Py_tp_new, producer_new},

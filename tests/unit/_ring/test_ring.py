@@ -116,7 +116,7 @@ def make_producer(ring: Ring, slot: int = 1, pid: int = 1001) -> Raw:
     producer = Raw()
     if ring.slot(slot)[1] == SLOT_FREE:
         ring.attach(slot, pid, 5, 6, 7)
-    producer._bind(ring, slot, pid)
+    producer.bind(ring, slot, pid)
     return producer
 
 
@@ -140,7 +140,7 @@ def set_state(ring: Ring, position: int, state: int) -> None:
 
 def die_at(ring: Ring, producer: Raw, length: int) -> int:
     """Claim room for a record and never commit; the position, or a status."""
-    position = producer._try(bytes(length), 0)
+    position = producer.try_record(bytes(length), 0)
     if position >= 0:
         set_state(ring, position, 1)
     return position
@@ -335,7 +335,7 @@ def test_a_subclass_can_have_methods_of_its_own() -> None:
     assert Last.__dict__["log_many"].__doc__ == Producer.log_many.__doc__
     assert "_count" not in Last.__dict__
     assert disklog_mp.Session.__dict__["log"].__objclass__ is disklog_mp.Session
-    assert Last()._try(b"x", 0) == NEEDS_ATTACH
+    assert Last().try_record(b"x", 0) == NEEDS_ATTACH
     with pytest.raises(TypeError, match=r"descriptor 'log' for 'Last' objects doesn't apply"):
         Last.log(Producer(), b"x")
     with pytest.raises(TypeError, match="7 is no type"):
@@ -549,7 +549,7 @@ def test_a_frame_begins_where_the_one_before_ends(base: int) -> None:
         assert expected == producer.log(bytes(length))
         expected += -(-(length + 24) // 32) * 32
 
-    assert expected == producer._end == ring.frontier(base)
+    assert expected == producer.end == ring.frontier(base)
 
 
 @pytest.mark.parametrize("base", BASES)
@@ -559,7 +559,7 @@ def test_the_bytes_in_the_ring_are_the_frame(base: int, kind: int) -> None:
     ring = make_ring(base=base)
     producer = make_producer(ring, slot=4, pid=77)
 
-    position = producer._try(b"some bytes", 513, kind)
+    position = producer.try_record(b"some bytes", 513, kind)
 
     expected = encode(SALT, base, time_at(ring, base), 77, kind, 513, b"some bytes")
     assert base == position
@@ -613,8 +613,8 @@ def test_any_bytes_like_object_is_a_record(ring: Ring, producer: Raw) -> None:
         (lambda p: p.log_many([b"a", "b"]), TypeError, "encode"),
         (lambda p: p.log_many([b"a"], tag=70000), ValueError, "0 to 65535"),
         (lambda p: p.log_many([b"a"], 3), TypeError, "argument"),
-        (lambda p: p._bind(None, 1, 1), TypeError, "Ring"),
-        (lambda p: p._try_many([b"a"], 0), TypeError, "tuple"),
+        (lambda p: p.bind(None, 1, 1), TypeError, "Ring"),
+        (lambda p: p.try_group([b"a"], 0), TypeError, "tuple"),
     ],
 )
 def test_what_is_no_record_is_refused(
@@ -718,15 +718,15 @@ def test_a_long_record_is_copied_beside_other_threads() -> None:
 
 
 def test_an_unbound_producer_asks_to_be_attached(ring: Ring) -> None:
-    """Before _bind and after _unbind nothing is logged."""
+    """Before bind() and after unbind() nothing is logged."""
     producer = Raw()
 
-    assert NEEDS_ATTACH == producer.log(b"a") == producer._try(b"a", 0) == producer.log_many([b"a"])
-    assert (producer._ring, producer._bound) == (None, False)
-    producer._bind(ring, 1, 1)
-    assert (ring, True, 0) == (producer._ring, producer._bound, producer.log(b"a"))
-    assert producer._unbind() == 0
-    assert (producer.log(b"a"), producer._bound) == (NEEDS_ATTACH, False)
+    assert NEEDS_ATTACH == producer.log(b"a") == producer.try_record(b"a", 0) == producer.log_many([b"a"])
+    assert (producer.ring, producer.is_bound) == (None, False)
+    producer.bind(ring, 1, 1)
+    assert (ring, True, 0) == (producer.ring, producer.is_bound, producer.log(b"a"))
+    assert producer.unbind() == 0
+    assert (producer.log(b"a"), producer.is_bound) == (NEEDS_ATTACH, False)
 
 
 @pytest.mark.parametrize("hooks", [True, False], ids=["by Python", "without Python's knowledge"])
@@ -735,7 +735,7 @@ def test_a_forked_child_asks_to_be_attached(ring: Ring, producer: Raw, hooks: bo
     fork = os.fork if hooks else ctypes.PyDLL(None).fork
     pid = fork()
     if pid == 0:
-        os._exit(0 if producer.log(b"a") == NEEDS_ATTACH and not producer._bound else 1)
+        os._exit(0 if producer.log(b"a") == NEEDS_ATTACH and not producer.is_bound else 1)
 
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert producer.log(b"a") == 0
@@ -761,13 +761,13 @@ def test_a_forked_child_waits_for_no_thread_of_its_parent() -> None:
         for _ in range(10):
             pid = os.fork()
             if pid == 0:
-                os._exit(producer._unbind())
+                os._exit(producer.unbind())
             exits.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     stop = True
     thread.join()
 
     assert [0] * 10 == exits
-    assert producer._unbind() == 0
+    assert producer.unbind() == 0
 
 
 @pytest.mark.parametrize(("halted", "answer"), [(_core.LOG_FULL, HALTED), (_core.REPLACED, ENDED)])
@@ -777,25 +777,25 @@ def test_the_writer_s_word_stops_everybody_at_once(
     """A log that is full takes no records; a ring that is replaced sends producers on."""
     ring.halted = halted
 
-    assert answer == producer.log(b"a") == producer._try(b"a", 0) == producer.log_many([b"a"])
+    assert answer == producer.log(b"a") == producer.try_record(b"a", 0) == producer.log_many([b"a"])
     ring.halted = 0
     assert producer.log(b"a") == 0
 
 
 def test_a_producer_with_something_to_say_is_asked_first(ring: Ring, producer: Raw) -> None:
-    """Drops to report go before the next record; _try, which reports them, goes on."""
-    producer._attention = True
+    """Drops to report go before the next record; try_record(), which reports them, goes on."""
+    producer.needs_attention = True
 
     assert NEEDS_ATTENTION == producer.log(b"a") == producer.log_many([b"a"])
-    assert producer._attention
-    assert producer._try(b"gap", 0, GAP) == 0
+    assert producer.needs_attention
+    assert producer.try_record(b"gap", 0, GAP) == 0
 
 
 def test_a_silent_writer_is_looked_at_once_in_a_while(ring: Ring, producer: Raw) -> None:
     """The heartbeat is old: one look, and whatever it finds, the record is logged."""
     ring.heartbeat = 1
     producer.log(b"not watching")
-    producer._watch = True
+    producer.watches_writer = True
 
     assert (producer.log(b"a"), producer.log(b"b")) == (32 + 32, 96)
     assert producer.looked == 1
@@ -812,7 +812,7 @@ def test_a_writer_that_was_asleep_is_not_looked_at(ring: Ring, producer: Raw, sl
     else:
         ring.parked = 1
     ring.heartbeat = 1
-    producer._watch = True
+    producer.watches_writer = True
     producer.log(b"a")
     if sleeps:
         thread.join()
@@ -833,10 +833,10 @@ def test_what_a_process_did_stands_in_its_slot(ring: Ring, producer: Raw) -> Non
     producer.log(b"a")
     producer.log_many([b"b", b"c"])
     producer.log(bytes(5000))
-    producer._count(7, 2)
-    assert producer._try(b"again", 0, 1, 5, 4711) > 0
-    assert producer._try_many((b"again", b"again"), 0, 5, 4711) > 0
-    assert producer._try(b"my own", 0, 1, 5, 1001) > 0
+    producer.count(7, 2)
+    assert producer.try_record(b"again", 0, 1, 5, 4711) > 0
+    assert producer.try_group((b"again", b"again"), 0, 5, 4711) > 0
+    assert producer.try_record(b"my own", 0, 1, 5, 1001) > 0
 
     assert ring.slot(1) == (1, SLOT_ATTACHED, 0, 1001, 5, 6, 7, 7, 7, 2, 3)
 
@@ -969,7 +969,7 @@ def test_a_retired_slot_leaves_its_counts_in_the_totals(ring: Ring) -> None:
     for round_, slot in enumerate((3, 4, 3, 3)):
         producer = make_producer(ring, slot)
         producer.log(b"a")
-        producer._count(10, 100)
+        producer.count(10, 100)
         ring.retire(slot)
         ring.retire_resume()
 
@@ -1010,7 +1010,7 @@ def test_there_are_so_many_slots_and_no_more(ring: Ring) -> None:
         with pytest.raises(IndexError, match=f"slot {SLOTS} of {SLOTS}"):
             call(SLOTS)
     with pytest.raises(IndexError):
-        Producer()._bind(ring, SLOTS, 1)
+        Producer().bind(ring, SLOTS, 1)
 
 
 # -- sleeping ----------------------------------------------------------------------------------------

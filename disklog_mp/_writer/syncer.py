@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from disklog_mp import _core
-from disklog_mp._pages.writer import PageWriter, SyncJob
+from disklog_mp._pages.unsynced import SyncJob
+from disklog_mp._pages.writer import PageWriter
 from disklog_mp._writer.troubles import Troubles
 
 AGAIN = 1.0  # seconds before another attempt at what the disk refused

@@ -22,7 +22,8 @@ from disklog_mp._os.background import Closer
 from disklog_mp._os.files import REAL, Files
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.format import POSITION_MAX
-from disklog_mp._pages.writer import NO_LIMIT, PageWriter, Recovered
+from disklog_mp._pages.recovery import Recovered
+from disklog_mp._pages.writer import NO_LIMIT, PageWriter
 from disklog_mp._ring import contents as _salvage
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import repair as _repair

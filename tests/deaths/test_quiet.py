@@ -182,8 +182,8 @@ def test_it_does_not_sleep_past_the_age_of_a_page(name: str, path: Path) -> None
         while writer._drain():
             pass
         assert 90 < writer._to_next_look() <= 100
-        oldest = writer.pages._kept[0]
-        writer.pages._kept[0] = (*oldest[:2], oldest[2] - 10**12)
+        pages = writer.pages.retention.pages
+        pages[0] = pages[0]._replace(last_time=pages[0].last_time - 10**12)
         assert writer._to_next_look() == LOOK  # it is long over: as often as at what cannot be removed
         writer._chores(2e6)
         assert writer._to_next_look() == math.inf
@@ -217,7 +217,7 @@ def test_what_cannot_be_sealed_does_not_keep_it_busy(name: str, path: Path) -> N
         writer._drain()
         assert writer._to_next_roll() > 4.0
         os.truncate(path / "page-0000000001.dlog", 0)
-        page = writer.pages._page
+        page = writer.pages.page
         assert page is not None
         page.opened -= 3600.0
         with pytest.raises(OSError, match="cut"):

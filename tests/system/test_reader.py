@@ -625,7 +625,7 @@ class TestFollow:
         live.log(3)
         stream = Stream(Reader(path), None)
         assert 3 == len(list(stream))
-        live.pages._open_page(0)
+        live.pages.open_page(0)
         assert [] == list(stream)
         live.log(7)
 

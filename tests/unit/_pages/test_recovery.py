@@ -33,8 +33,9 @@ from disklog_mp._os import files as _files
 from disklog_mp._os.files import REAL, Files
 from disklog_mp._pages import format as _page_format
 from disklog_mp._pages.directory import Directory
-from disklog_mp._pages.file import LEAP
-from disklog_mp._pages.writer import PageWriter, Recovered
+from disklog_mp._pages.recovery import Recovered
+from disklog_mp._pages.survey import LEAP
+from disklog_mp._pages.writer import PageWriter
 from disklog_mp._reader.page import Damage
 from disklog_mp._reader.reader import Reader
 from disklog_mp.errors import FormatVersionError

@@ -27,9 +27,11 @@ from support.pages import (
 )
 
 from disklog_mp._pages import format as _page_format
-from disklog_mp._pages import writer as _page_writer
+from disklog_mp._pages import unsynced as _unsynced
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.format import PAGE_OPEN, PAGE_SEALED, PageHeader, PageLine
+from disklog_mp._pages.retention import KeptPage
+from disklog_mp._pages.unsynced import SyncJob
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._reader.reader import Reader
 
@@ -592,7 +594,7 @@ class TestRetention:
         """What all pages have together is known, not added up each time."""
         pages = page_writer(path, keep_bytes=5000)
         for number in range(1, 10_001):
-            pages._keep(number, 4096, 0)
+            pages.retention.keep(KeptPage(number, 4096, 0))
 
         assert pages.total_bytes() == 40_960_000
         assert list(range(1, 10_000)) == pages.retire()
@@ -679,7 +681,7 @@ class TestSync:
         job.run()
         pages.synced(job)
 
-        assert held <= _page_writer.FILES_KEPT + 1
+        assert held <= _unsynced.FILES_KEPT + 1
         assert files.calls["sync"] == 100
         assert pages.sync_job().files == ()
         pages.close()
@@ -721,7 +723,7 @@ class TestSync:
 
 
 class TestRescue:
-    def failed(self, path: Path) -> tuple[PageWriter, FaultyFiles, Source, _page_writer.SyncJob]:
+    def failed(self, path: Path) -> tuple[PageWriter, FaultyFiles, Source, SyncJob]:
         """Two sealed pages and one begun, and a sync that failed on all but the first."""
         pages = page_writer(path, files := FaultyFiles(), page_records=4)
         source = Source()

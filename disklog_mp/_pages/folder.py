@@ -1,0 +1,195 @@
+"""The log's directory in the hands of the writer that holds its lock: every file there is made, renamed and
+removed here.
+
+It counts the names that changed, because a name is on disk only once the directory was synced.
+"""
+
+import contextlib
+import errno
+
+from disklog_mp._core import census
+from disklog_mp._options import Options
+from disklog_mp._os.background import Closable
+from disklog_mp._os.files import Files, WritableFile
+from disklog_mp._pages import format as _page_format
+from disklog_mp._pages.directory import Directory
+from disklog_mp._pages.file import PageFile
+from disklog_mp._pages.format import HEADER_LENGTH, HeaderError, PageHeader
+from disklog_mp._pages.survey import FoundPage
+from disklog_mp._pages.unsynced import SealedPage
+from disklog_mp.errors import FormatVersionError
+
+
+class PageFolder:
+    """The directory while this process holds its lock."""
+
+    def __init__(self, directory: Directory, options: Options, gid: int) -> None:
+        self.directory = directory
+        self.names = 0  # names made, changed or removed so far
+        self._names_synced = 0
+        self._options = options
+        self._gid = gid
+
+    @property
+    def files(self) -> Files:
+        """The way to the disk."""
+        return self.directory.files
+
+    # -- which directory ---------------------------------------------------------------------------------
+
+    def take_replacement(self, log_id: bytes, newest: int) -> set[int] | None:
+        """If another directory stands where the locked one was, lock that one.
+
+        Returns the numbers of the pages in the new directory, None if it is still the locked one.  `newest`
+        is the newest page of this log.  Raises OSError if there is no directory, or it cannot be this log's.
+        """
+        directory = self.directory
+        if directory.is_held():
+            return None
+        numbers = directory.pages()
+        if numbers and (numbers[-1] > newest or self._log_of(numbers[-1]) != log_id):
+            raise FileExistsError(
+                errno.EEXIST,
+                "another directory, with another log's pages, stands where this log's was: put it back",
+                directory.path,
+            )
+        directory.create(self._options.mode, self._gid)  # it exists: this refuses files that are no log's
+        if not directory.lock(self._options.mode, self._gid):
+            pid, name = directory.read_note()
+            raise BlockingIOError(errno.EAGAIN, f"process {pid} writes log {name!r} there", directory.path)
+        directory.note_recovered()
+        return set(numbers)
+
+    def _log_of(self, number: int) -> bytes | None:
+        """Return the log id in the header of that page, None if it has no header."""
+        path = self.directory.page_path(number)
+        file = self.files.open(path, writable=False)
+        try:
+            return FoundPage(file, path, number).header.log_id
+        except (HeaderError, FormatVersionError):
+            return None
+        finally:
+            file.close()
+
+    # -- make and remove ---------------------------------------------------------------------------------
+
+    def make_page(self, header: PageHeader) -> PageFile:
+        """Make an empty page file: it has a whole header before it has its name.  Raises OSError."""
+        new_path = self.directory.new_path(header.number)
+        file = self._create(new_path)
+        try:
+            file.allocate(HEADER_LENGTH)
+            file.write_at(_page_format.pack(header), 0)
+            if self._options.sync != "never":
+                file.sync()  # else the name could survive a power loss, and the header not
+            page = PageFile(file, header, HEADER_LENGTH)
+            self.files.rename(new_path, self.directory.page_path(header.number))
+        except BaseException:
+            file.close()
+            with contextlib.suppress(OSError):  # the directory fails; the next attempt removes the file
+                self.files.unlink(new_path)
+            raise
+        self.names += 1
+        return page
+
+    def _create(self, path: str) -> WritableFile:
+        try:
+            return self.files.create(path, self._options.mode, self._gid)
+        except FileExistsError:  # left by an attempt of ours that failed
+            self.files.unlink(path)
+            return self.files.create(path, self._options.mode, self._gid)
+
+    def renew_access(self, file: WritableFile) -> None:
+        """Give an existing file the mode and group that the log has now."""
+        file.renew_access(self._options.mode, self._gid)
+
+    def remove_page(self, number: int) -> Closable | None:
+        """Remove a page's name; return its open file, whose close may take long.
+
+        If the name was the last of the file, the close frees its blocks.  A page without a name is no error.
+        """
+        path = self.directory.page_path(number)
+        with contextlib.ExitStack() as on_failure:
+            file = None
+            with contextlib.suppress(OSError):
+                file = self.files.open(path, writable=False)
+                on_failure.callback(file.close)
+            with contextlib.suppress(FileNotFoundError):
+                self.files.unlink(path)
+            on_failure.pop_all()
+        self.names += 1
+        return file
+
+    # -- keep aside, copy --------------------------------------------------------------------------------
+
+    def set_page_aside(self, number: int) -> str:
+        """Rename a page file without a valid header to the name for bytes kept aside; return its path."""
+        target = self.directory.bad_path(number, 0)
+        self.files.rename(self.directory.page_path(number), target)
+        self.names += 1
+        return target
+
+    def keep_aside(self, number: int, offset: int, data: memoryview) -> str:
+        """Copy unreadable bytes of a page to a file of their own, on disk; return its path."""
+        path = self.directory.bad_path(number, offset)
+        if (number, offset) not in self.directory.set_aside():  # else an interrupted recovery did it
+            new_path = self.directory.new_path(number)
+            file = self._create(new_path)
+            try:
+                file.write_at(data, 0)
+                file.sync()
+            finally:
+                file.close()
+            self.files.rename(new_path, path)
+            self.names += 1
+        self.sync()  # before the page gives up its own copy
+        return path
+
+    def write_anew(self, page: SealedPage) -> bool:
+        """Put a synced copy of a sealed page in its place; False if the copy is not what was written.
+
+        The copy lies elsewhere on the disk.  Raises OSError, and then the page is as it was.
+        """
+        header = page.header
+        path, new_path = self.directory.page_path(header.number), self.directory.new_path(header.number)
+        try:
+            source = self.files.open(path, writable=False)
+        except FileNotFoundError:  # removed by retention
+            return True
+        try:
+            size = source.size()
+            if size < header.data_offset:
+                return False
+            whole = source.map(size, writable=False)
+        finally:
+            source.close()
+        end = min(page.watermark, len(whole))
+        crc = census(whole, header.data_offset, end, header.first_position, header.salt)[-1]
+        file = self._create(new_path)
+        try:
+            file.allocate(len(whole))
+            file.write_at(memoryview(whole), 0)
+            file.sync()
+            self.files.rename(new_path, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self.files.unlink(new_path)
+            raise
+        finally:
+            file.close()
+        self.names += 1
+        return end == page.watermark and crc == page.data_crc
+
+    # -- sync --------------------------------------------------------------------------------------------
+
+    def sync(self) -> None:
+        """Sync the directory now."""
+        self.files.sync_directory(self.directory.path)
+
+    def has_unsynced_names(self) -> bool:
+        """True if a name changed that may not be on disk."""
+        return self.names != self._names_synced
+
+    def names_synced(self, names: int) -> None:
+        """Note that the first `names` changes are on disk."""
+        self._names_synced = max(self._names_synced, names)

@@ -1,0 +1,141 @@
+"""What is in a page file that an earlier writer left: its header, and how far its frames can be read.
+
+It only looks: what is done about what it finds is decided in recovery.py.
+"""
+
+from typing import NamedTuple
+
+from disklog_mp._core import FRAME_HEADER, Frames, Mapping, all_zero, census
+from disklog_mp._os.files import OS_PAGE, WritableFile
+from disklog_mp._pages import format as _page_format
+from disklog_mp._pages.format import HEADER_LENGTH, HeaderError, PageHeader
+from disklog_mp.errors import FormatVersionError
+
+# After a power loss the log goes on this many bytes later.  It is more than can be written between two syncs:
+# so a record that a reader saw before the power loss, and that was lost, shares its position with no other.
+LEAP = 1 << 40
+
+
+class Survey(NamedTuple):
+    """What stands in a page that was not sealed."""
+
+    end: int  # offset behind the last valid frame
+    torn_end: int  # offset behind all that was published or is not zero: the same, if nothing was torn
+    records: int  # up to `end`, those in corrupt ranges included
+    next_number: int  # of the record behind `torn_end`, counted from the page's first
+    valid: int  # records that can be read
+    abandoned: int
+    corrupt_ranges: int
+    corrupt_bytes: int
+    last_time: int
+    crc: int
+
+
+class FoundPage:
+    """A page file as recovery finds it.  Raises HeaderError, FormatVersionError."""
+
+    def __init__(self, file: WritableFile, path: str, number: int) -> None:
+        self.file = file
+        self.size = file.size()
+        if self.size < HEADER_LENGTH:
+            raise HeaderError(self.size, f"{self.size} bytes", f"a header of {HEADER_LENGTH} bytes")
+        data = memoryview(file.map(HEADER_LENGTH, writable=False))
+        try:
+            self.header = _page_format.unpack(data)
+        except HeaderError as problem:
+            if problem.offset == 8:
+                raise FormatVersionError(
+                    path, f"a page of version {problem.found}", problem.expected
+                ) from None
+            raise
+        if self.header.number != number:
+            raise HeaderError(32, self.header.number, number)
+        if self.header.data_offset > self.size:
+            raise HeaderError(self.size, f"{self.size} bytes", f"a page head of {self.header.head_length}")
+        self.line = _page_format.unpack_line(data)
+        self.is_plausible = _page_format.is_plausible(self.header, self.line, self.size)
+        self.is_sealed = self.is_plausible and _page_format.is_sealed(data)
+
+    def whole(self) -> Mapping:
+        return self.file.map(self.size, writable=False)
+
+    def offset(self, position: int) -> int:
+        return self.header.data_offset + position - self.header.first_position
+
+    def published(self) -> int:
+        """The watermark, if it can be one; the file may end before it."""
+        return self.line.watermark if self.is_plausible else self.header.data_offset
+
+    def ends_at(self) -> int:
+        return self.header.first_position + self.published() - self.header.data_offset
+
+    def survey_last(self, ring_is_there: bool, released: int | None) -> Survey:
+        """Survey the page in which the log goes on."""
+        published, records = self.published(), self.line.records if self.is_plausible else 0
+        if self.is_sealed and ring_is_there:
+            return Survey(published, published, records, records, records, 0, 0, 0, 0, 0)  # no power loss
+        if self.is_sealed:
+            return self.survey(published, published, published, records)
+        if ring_is_there and released is not None:
+            ours = self.offset(released)
+            return self.survey(max(ours, published), ours, min(ours, published), records)
+        if ring_is_there and self.is_plausible:
+            return self.survey(published, published, published, records)
+        return self.survey(self.size, self.size, published, records)
+
+    def survey_older(self, following: PageHeader) -> Survey:
+        """Survey a page that was left unsealed though the next one was begun, which says where it ended."""
+        end = self.offset(following.first_position)
+        if end - self.published() >= LEAP:
+            end -= LEAP
+        adjacent = following.number == self.header.number + 1
+        claimed = end if adjacent and end >= self.published() else self.published()
+        return self.survey(
+            claimed if adjacent else self.size,
+            self.size,
+            claimed,
+            following.first_number - self.header.first_number,
+        )
+
+    def survey(self, stop: int, ours: int, claimed: int, numbered: int) -> Survey:
+        """Check all frames below `stop`.
+
+        Below `ours` there must be frames, or something is lost; what is not right behind it is written
+        again.  `claimed`: the offset up to which the page once reached, and `numbered`: the records it had
+        then, as far as is known.
+        """
+        header, whole = self.header, self.whole()
+        start, position, salt = header.data_offset, header.first_position, header.salt
+        stop, ours = (max(start, min(offset, self.size)) for offset in (stop, ours))
+        first = min(stop, ours)
+        records, _, abandoned, ranges, corrupt, end, last_time, crc = census(
+            whole, start, first, position, salt
+        )
+        if end == first < stop:
+            more = census(whole, first, stop, position + first - start, salt, crc)
+            if more[3] == 0:
+                records, abandoned, end, crc = records + more[0], abandoned + more[2], more[5], more[7]
+                last_time = more[6] or last_time
+        torn_end = max(end, claimed, _last_nonzero(whole, end, ours))
+        numbered = min(numbered, (torn_end - start) // FRAME_HEADER)
+        valid = records
+        if ranges:  # one record each at the least, as readers count
+            frames = Frames(whole, start, end, position, header.first_number, salt)
+            frames.seek(2**64 - 1)
+            records = frames.number - header.first_number
+            if torn_end == end:
+                records = max(records, numbered)
+        next_number = max(records, numbered) if ranges or torn_end > end else records
+        return Survey(end, torn_end, records, next_number, valid, abandoned, ranges, corrupt, last_time, crc)
+
+
+def _last_nonzero(whole: Mapping, start: int, end: int) -> int:
+    """Return the offset one past the last byte that is not zero, `start` if there is none."""
+    view = memoryview(whole)
+    for step in (1 << 20, OS_PAGE, 1):
+        while end > start:
+            before = max(start, (end - 1) // step * step)
+            if not all_zero(view[before:end]):
+                break
+            end = before
+    return end

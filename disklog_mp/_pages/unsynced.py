@@ -1,0 +1,143 @@
+"""Which written bytes may not be on disk yet: sealed pages that wait for a sync, and the jobs that sync them.
+
+It opens and closes nothing itself, SyncJob.run() aside: its methods return the files that are to be closed.
+"""
+
+from typing import NamedTuple, Protocol
+
+from disklog_mp._os.files import Files
+from disklog_mp._pages.directory import Directory
+from disklog_mp._pages.format import PageHeader
+
+FILES_KEPT = 32  # sealed pages whose descriptor waits for a sync; of more than that only the path is kept
+
+
+class Syncable(Protocol):
+    """What a sync job needs of a file."""
+
+    def sync(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class SyncJob(NamedTuple):
+    """What must reach the disk for all below `position` to be durable.  run() may be called in a thread."""
+
+    files: tuple[Syncable, ...]
+    sealed: int  # the first files, this many, were sealed pages when the job was made
+    directory: Directory | None  # None: no name in it changed since the last sync
+    names: int  # the count of changed names that this job covers
+    position: int
+    failed: list[Syncable]  # filled by run()
+
+    def run(self) -> None:
+        """Sync; raises the first OSError after all files have been tried."""
+        error = None
+        for file in self.files:
+            try:
+                file.sync()
+            except OSError as problem:
+                self.failed.append(file)
+                error = error or problem
+        if error is not None:
+            raise error
+        if self.directory is not None:
+            self.directory.files.sync_directory(self.directory.path)
+
+
+class SleepingFile:
+    """Stands in for a sealed page's file: it holds no descriptor and opens the page again to sync it."""
+
+    def __init__(self, files: Files, path: str) -> None:
+        self._files = files
+        self._path = path
+
+    def sync(self) -> None:
+        """Sync the page; a page that is gone was removed by retention and needs no sync."""
+        try:
+            file = self._files.open(self._path, writable=True)
+        except FileNotFoundError:
+            return
+        try:
+            file.sync()
+        finally:
+            file.close()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class SealedPage(NamedTuple):
+    """A page that will not change any more, and may not be on disk yet."""
+
+    header: PageHeader
+    watermark: int
+    data_crc: int
+    file: Syncable
+
+
+class Unsynced:
+    """The sealed pages that may not be on disk yet, oldest first."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._pages: list[SealedPage] = []
+        self._in_job: tuple[Syncable, ...] = ()  # another thread may be syncing these: they stay open
+
+    def add(self, page: SealedPage) -> None:
+        """Note a sealed page; its file stays open until a job has synced it."""
+        self._pages.append(page)
+
+    def put_to_sleep(self) -> list[Syncable]:
+        """If too many files wait, keep only the paths of the newest ones; return the files to close.
+
+        With sync="never", or while the disk does not answer, more and more pages wait.  A file that the job
+        under way may be syncing is left alone: the next call takes it, for it looks at two pages.
+        """
+        to_close = []
+        if len(self._pages) > FILES_KEPT:
+            for i, page in enumerate(self._pages[-2:], len(self._pages) - 2):
+                if page.file not in self._in_job:
+                    to_close.append(page.file)
+                    path = self._directory.page_path(page.header.number)
+                    self._pages[i] = page._replace(file=SleepingFile(self._directory.files, path))
+        return to_close
+
+    def job(self, current: Syncable | None, names: int, position: int, *, names_changed: bool) -> SyncJob:
+        """Return what to sync now; `current` is the file of the page being written."""
+        files = [page.file for page in self._pages]
+        sealed = len(files)
+        if current is not None:
+            files.append(current)
+        self._in_job = tuple(files)
+        directory = self._directory if names_changed else None
+        return SyncJob(self._in_job, sealed, directory, names, position, [])
+
+    def done(self, job: SyncJob) -> list[Syncable]:
+        """Forget the pages that were sealed when the job was made and are synced now; return their files."""
+        self._in_job = ()
+        synced = set(job.files[: job.sealed]) - set(job.failed)
+        to_close = [page.file for page in self._pages if page.file in synced]
+        self._pages = [page for page in self._pages if page.file not in synced]
+        return to_close
+
+    def failed(self, job: SyncJob) -> list[SealedPage]:
+        """Return the pages that the job could not sync."""
+        return [page for page in self._pages if page.file in job.failed]
+
+    def remove(self, page: SealedPage) -> None:
+        """Forget one page."""
+        self._pages.remove(page)
+
+    def retired(self, numbers: list[int]) -> list[Syncable]:
+        """Forget the pages of these numbers; return their files.  Those in a job stay until it is done."""
+        gone = [page for page in self._pages if page.header.number in numbers]
+        gone = [page for page in gone if page.file not in self._in_job]
+        for page in gone:
+            self._pages.remove(page)
+        return [page.file for page in gone]
+
+    def clear(self) -> list[Syncable]:
+        """Forget all pages; return their files."""
+        to_close = [page.file for page in self._pages]
+        self._pages.clear()
+        return to_close

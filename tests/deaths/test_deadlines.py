@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.children import child, fork, stepping_clock, succeeds
 from support.machine import processes_of, shared_memory_of, wait_until
 from support.workers import claim_and
-from system.test_odd_places import CLOCK, child, fork, succeeds
 
 import disklog_mp
 from disklog_mp import _core, aio
@@ -538,19 +538,11 @@ def test_get_page_waits_for_a_dead_writer_as_long_as_the_session_does(scene: Sce
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a C compiler")
 def test_steps_of_the_clock_lengthen_no_wait(scene: Scene, tmp_path: Path) -> None:
     """Set a day ahead and back again all the time, while calls wait for a writer that stands still."""
-    source, library, ahead = tmp_path / "clock.c", tmp_path / "clock.so", tmp_path / "ahead"
-    source.write_text(CLOCK)
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
-    ahead.write_bytes(bytes(8))
+    environment, ahead = stepping_clock(tmp_path)
     scene.serve()
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(STEPS), scene.name, str(scene.writer), str(ahead)],
-        env={
-            **os.environ,
-            "LD_PRELOAD": str(library),
-            "CLOCK_AHEAD": str(ahead),
-            "PYTHONPATH": str(Path(__file__).parents[1]),
-        },
+        env={**environment, "PYTHONPATH": str(Path(__file__).parents[1])},
         capture_output=True,
         text=True,
         timeout=60,

@@ -50,6 +50,7 @@ def test_each_death_is_told_once(heard: Heard) -> None:
 
 
 def test_one_that_is_closed_is_not_watched_any_more(heard: Heard) -> None:
+    """A pidfd that was closed tells of no death; those added later do."""
     process, pidfd = sleeper()
     heard.watch.add(pidfd)
     os.close(pidfd)

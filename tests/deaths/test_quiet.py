@@ -98,6 +98,7 @@ def test_a_ring_that_was_removed_is_replaced(log: disklog_mp.Session, name: str,
 def test_another_directory_in_the_place_of_its_own_is_taken(
     log: disklog_mp.Session, path: Path, tmp_path: Path
 ) -> None:
+    """A writer at rest notices that its directory was replaced, and goes on in the new one."""
     path.rename(tmp_path / "before")
     path.mkdir()
     wait_until((path / "disklog.lock").exists, 30)
@@ -139,12 +140,14 @@ def test_a_producer_that_was_killed_is_noticed(log: disklog_mp.Session, name: st
 
 
 def test_a_page_is_rolled_when_asked(log: disklog_mp.Session, path: Path) -> None:
+    """A writer at rest wakes for roll()."""
     log.roll()
     with disklog_mp.Reader(path).get_page(1) as page:
         wait_until(lambda: page.sealed, 30)
 
 
 def test_a_signal_ends_it(log: disklog_mp.Session, name: str) -> None:
+    """A writer at rest ends on SIGTERM."""
     pid = log.stats().writer_pid
     os.kill(pid, signal.SIGTERM)
     wait_until(lambda: log.stats().writer_pid == 0, 30)

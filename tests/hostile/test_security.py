@@ -1,6 +1,5 @@
 """Other users, and what they plant: it is neither believed, followed nor obeyed, and nobody is harmed."""
 
-import ast
 import asyncio
 import contextlib
 import functools
@@ -18,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rules.test_layers import MODULES, PACKAGE
 from support.command import call
+from support.faulty_files import RefusingFile, RefusingFiles
 from support.machine import RUN, wait_until
 from support.pages import LOG_ID, SALT, Source, page_path, page_writer
 from support.users import DAEMON, NOBODY, ROOT, User, as_user, make_ring, serving
-from trouble.test_sync_failure import RefusingFile, RefusingFiles
 
 import disklog_mp
 from disklog_mp import _core, aio
@@ -609,52 +607,7 @@ class TestNames:
             assert os.path.normpath(_ring.ring_path(good, "/rings")) == f"/rings/disklog-{good}"
 
 
-# -- nothing is executed, nobody is killed -------------------------------------------------------------------
-
-EVALUATORS = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "yaml"} | {
-    "eval",
-    "exec",
-    "compile",
-    "__import__",
-}
-
-
-def is_player(module: str) -> bool:
-    """True of what demonstrates, measures and tortures with processes of its own."""
-    return (
-        module in ("cli.crashtest", "cli.demo", "cli._bench_work", "cli._workers") or "cli._crash" in module
-    )
-
-
-def tree_of(module: str) -> ast.Module:
-    return ast.parse((PACKAGE / (module.replace(".", "/") + ".py")).read_text())
-
-
-def test_nothing_is_unpickled_or_evaluated() -> None:
-    """No module imports what could, or calls eval, exec or compile."""
-    for module in MODULES:
-        for node in ast.walk(tree_of(module)):
-            used: set[str] = set()
-            if isinstance(node, ast.Import):
-                used = {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                used = {(node.module or "").split(".")[0], *(alias.name for alias in node.names)}
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                used = {node.func.id}
-            assert not used & EVALUATORS, module
-            assert "multiprocessing" not in used or is_player(module), module
-
-
-# With kill_stalled= one that has a ring mapped, by a pidfd, see test_nobody_is_killed_for_what_a_slot_says.
-KILLS = {"_ring": {"pidfd_send_signal"}, "writer": {"kill"}}
-
-
-def test_nobody_signals_a_process() -> None:
-    """But the commands that play with processes they started themselves, and who is asked to."""
-    for module in MODULES:
-        names = {node.attr for node in ast.walk(tree_of(module)) if isinstance(node, ast.Attribute)}
-        signals = names & {"kill", "killpg", "terminate", "send_signal", "pidfd_send_signal"}
-        assert signals == KILLS.get(module, set()) or is_player(module), module
+# -- no process is harmed ------------------------------------------------------------------------------
 
 
 def test_the_pids_of_producers_harm_nobody(open_log: OpenLog, path: Path) -> None:

@@ -124,3 +124,18 @@ def answers(path: str | Path) -> bool:
 def wait_for(path: str | Path) -> None:
     """Wait until a server answers."""
     wait_until(lambda: answers(path), 30)
+
+
+@contextlib.contextmanager
+def redis(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A redis-server of the test's own, at tmp_path/redis."""
+    with subprocess.Popen(
+        ["redis-server", "--port", "0", "--unixsocket", "redis", "--save", "", "--appendonly", "yes"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        try:
+            wait_until((tmp_path / "redis").exists)
+            yield process
+        finally:
+            process.kill()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +17,12 @@ from support.machine import wait_until
 import disklog_mp
 from disklog_mp._loggers import structured as _structured
 from integrations.killing import SECONDS, SMALL, Lanes, account, balance
-from integrations.serving import TESTS, Server, running
+from integrations.serving import TESTS, Server, redis, running
 
 pytestmark = pytest.mark.usefixtures("writer_ends")
 TASK = 0.2  # seconds
 ENOUGH = int(4 * (SECONDS + 20) / TASK)
 Events = list[_structured.Event]
-
-
-@contextmanager
-def redis(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A redis-server of the test's own, at tmp_path/redis."""
-    with subprocess.Popen(
-        ["redis-server", "--port", "0", "--unixsocket", "redis", "--save", "", "--appendonly", "yes"],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-    ) as process:
-        try:
-            wait_until((tmp_path / "redis").exists)
-            yield process
-        finally:
-            process.kill()
 
 
 @pytest.fixture

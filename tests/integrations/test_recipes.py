@@ -29,8 +29,7 @@ import disklog_mp.structlog
 from disklog_mp._loggers import structured as _structured
 from disklog_mp.logging import DiskLogHandler
 from disklog_mp.otel import LogRecordExporter
-from integrations.serving import get, running, wait_for
-from integrations.test_celery import redis
+from integrations.serving import get, redis, running, wait_for
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 BLOCKS = re.findall(r"^```(?:py|json)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)

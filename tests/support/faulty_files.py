@@ -226,3 +226,25 @@ def files_that_die(step: int) -> FaultyFiles:
 def content(path: Path) -> dict[str, Any]:
     """All files of a directory, with their bytes."""
     return {entry.name: entry.read_bytes() for entry in sorted(path.iterdir())}
+
+
+class RefusingFile(RealFile):
+    """A file whose sync fails while `refusals` is positive."""
+
+    refusals = 0
+
+    def sync(self) -> None:
+        if RefusingFile.refusals > 0:
+            RefusingFile.refusals -= 1
+            raise OSError(5, "Input/output error")
+        super().sync()
+
+
+class RefusingFiles(RealFiles):
+    """A file system of such files."""
+
+    def create(self, path: str, mode: int, gid: int) -> RealFile:
+        return RefusingFile(super().create(path, mode, gid).fd)
+
+    def open(self, path: str, *, writable: bool) -> RealFile:
+        return RefusingFile(super().open(path, writable=writable).fd)

@@ -11,11 +11,11 @@ import sys
 import textwrap
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.children import child, end, fork, stepping_clock, succeeds
 from support.machine import stop_writer, wait_until
 
 import disklog_mp
@@ -27,44 +27,6 @@ LONG = bool(os.environ.get("DISKLOG_MP_LONG"))  # the long forms, of `make long`
 CLONE_NEWPID = 0x20000000
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a pid namespace")
-
-
-def fork(work: Callable[[], object]) -> int:
-    """Do the work in a forked child, which then ends; return its pid."""
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        work()
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
-
-
-@contextlib.contextmanager
-def child(work: Callable[[], object]) -> Iterator[int]:
-    """A forked child that is killed at the end, unless somebody waited for it before."""
-    pid = fork(work)
-    try:
-        yield pid
-    finally:
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-
-
-def end(pid: int, number: int = signal.SIGKILL) -> None:
-    """Signal a child and wait for its end."""
-    os.kill(pid, number)
-    os.waitpid(pid, 0)
-
-
-def succeeds(pid: int) -> None:
-    """Wait for a child, which must have done all its work."""
-    assert os.waitpid(pid, 0)[1] == 0
 
 
 def run(script: str, *arguments: str, before: tuple[str, ...] = ()) -> str:
@@ -723,34 +685,6 @@ class TestTwoWriters:
         assert [b"%d" % i for i in range(rounds)] == payloads(path)
 
 
-CLOCK = r"""
-#define _GNU_SOURCE
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <fcntl.h>
-#include <time.h>
-#include <unistd.h>
-
-static volatile long long *ahead;
-
-__attribute__((constructor)) static void begin(void)
-{
-    int fd = open(getenv("CLOCK_AHEAD"), O_RDONLY);
-    ahead = mmap(NULL, 8, PROT_READ, MAP_SHARED, fd, 0);
-    close(fd);
-}
-
-int clock_gettime(clockid_t clock, struct timespec *now)
-{
-    int status = (int)syscall(SYS_clock_gettime, clock, now);
-    if (clock == CLOCK_REALTIME)
-        now->tv_sec += *ahead;
-    return status;
-}
-"""
-
-
 class TestClock:
     """The wall clock steps.  The machine's own cannot be set by a test, and a time namespace has none of its
     own; so clock_gettime is replaced in the processes under test, which is all they and libc ask.
@@ -761,11 +695,7 @@ class TestClock:
         """Order and numbers are the ring's, waits and the age of pages are monotonic, and keep_age keeps
         for too long rather than not long enough.
         """
-        source, library, ahead = tmp_path / "clock.c", tmp_path / "clock.so", tmp_path / "ahead"
-        source.write_text(CLOCK)
-        subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
-        ahead.write_bytes(bytes(8))
-        environment = {**os.environ, "LD_PRELOAD": str(library), "CLOCK_AHEAD": str(ahead)}
+        environment, ahead = stepping_clock(tmp_path)
         code = textwrap.dedent(STEPS)
         done = subprocess.run(
             [sys.executable, "-c", code, name, str(path), str(ahead)],

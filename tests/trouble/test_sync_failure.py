@@ -4,34 +4,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.faulty_files import RefusingFile, RefusingFiles
 from support.machine import wait_until
 
 import disklog_mp
 from disklog_mp._options import Options
-from disklog_mp._os.files import RealFile, RealFiles
 from disklog_mp._writer.writer import Writer
-
-
-class RefusingFile(RealFile):
-    """A file whose sync fails while `refusals` is positive."""
-
-    refusals = 0
-
-    def sync(self) -> None:
-        if RefusingFile.refusals > 0:
-            RefusingFile.refusals -= 1
-            raise OSError(5, "Input/output error")
-        super().sync()
-
-
-class RefusingFiles(RealFiles):
-    """A file system of such files."""
-
-    def create(self, path: str, mode: int, gid: int) -> RealFile:
-        return RefusingFile(super().create(path, mode, gid).fd)
-
-    def open(self, path: str, *, writable: bool) -> RealFile:
-        return RefusingFile(super().open(path, writable=writable).fd)
 
 
 @pytest.mark.parametrize("refusals", [1, 3])

@@ -337,6 +337,7 @@ class TestLive:
     def test_an_iterator_goes_on_while_there_is_more_and_once_it_has_ended_stays_so(
         self, path: Path, pages: PageWriter
     ) -> None:
+        """An iterator sees records published after it began; exhausted, it stays exhausted."""
         source = Source()
         source.log(b"0")
         source.move(pages)
@@ -354,6 +355,7 @@ class TestLive:
     def test_an_iterator_kept_by_whom_the_page_tells_of_damage_is_collected(
         self, path: Path, pages: PageWriter
     ) -> None:
+        """A page, its iterators and the holder of its on_damage callback are a cycle that gc frees."""
         source = Source()
         for i in range(10):
             source.log(b"%d" % i)

@@ -474,6 +474,7 @@ def test_a_ring_is_in_huge_pages_where_the_kernel_has_them() -> None:
 
 @pytest.mark.parametrize(("offset", "length"), [(-1, 1), (0, -1), (4096, 4097), (8193, 0), (1, 2**63 - 1)])
 def test_only_what_is_mapped_is_put_into_huge_pages(offset: int, length: int) -> None:
+    """collapse() refuses a range outside the mapping."""
     fd = memory(8192)
     mapping = Mapping(fd, 8192, writable=True)
     os.close(fd)

@@ -54,6 +54,7 @@ def naps(pace: Pace, asked: Asked, length: int, times: int) -> list[float]:
 
 
 def test_naps_grow_while_much_is_logged_and_shrink_when_it_is_little(asked: Asked) -> None:
+    """The more bytes a nap yields, the longer the next one, up to LONGEST_NAP."""
     pace = Pace()
     growing = naps(pace, asked, MUCH, 20)
 
@@ -64,6 +65,7 @@ def test_naps_grow_while_much_is_logged_and_shrink_when_it_is_little(asked: Aske
 
 
 def test_naps_stay_short_where_the_ring_would_fill_up(asked: Asked) -> None:
+    """A nap that yields more than a part of the ring (ROOM) is not made longer."""
     pace = Pace()
     naps(pace, asked, MUCH, 20)
 
@@ -71,6 +73,7 @@ def test_naps_stay_short_where_the_ring_would_fill_up(asked: Asked) -> None:
 
 
 def test_what_is_written_without_a_nap_before_does_not_make_naps_longer(asked: Asked) -> None:
+    """Only bytes found after a nap count."""
     pace = Pace()
     for _ in range(20):
         pace.wrote(MUCH, CAPACITY)
@@ -79,6 +82,7 @@ def test_what_is_written_without_a_nap_before_does_not_make_naps_longer(asked: A
 
 
 def test_the_longer_nothing_happens_the_longer_it_sleeps(asked: Asked) -> None:
+    """First naps, then longer and longer parks."""
     pace = Pace()
     for _ in range(100):
         rest(pace, asked)
@@ -89,6 +93,7 @@ def test_the_longer_nothing_happens_the_longer_it_sleeps(asked: Asked) -> None:
 
 
 def test_a_bell_has_it_look_around_more_often_again(asked: Asked) -> None:
+    """After a bell the parks are short again."""
     pace = Pace()
     for _ in range(100):
         rest(pace, asked)
@@ -100,6 +105,7 @@ def test_a_bell_has_it_look_around_more_often_again(asked: Asked) -> None:
 
 
 def test_what_is_due_or_limited_is_not_slept_through(asked: Asked) -> None:
+    """A due chore or a limit bounds the sleep."""
     pace = Pace()
     for _ in range(100):
         rest(pace, asked, is_due=True)
@@ -113,6 +119,7 @@ def test_what_is_due_or_limited_is_not_slept_through(asked: Asked) -> None:
 def test_a_claim_that_is_not_committed_is_looked_at_less_and_less_often(
     asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Pauses between looks at an open claim grow, and end when it is committed."""
     slept: list[float] = []
     monkeypatch.setattr(_pace, "time", type("Clock", (), {"sleep": slept.append}))
     pace: Any = Pace()

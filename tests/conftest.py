@@ -13,7 +13,7 @@ import pytest
 from support.machine import RUN, descriptors, processes_of, shared_memory_of, stop_writer, wait_until
 
 import disklog_mp
-from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
 
 pytest_plugins = ["support.mounts", "integrations.killing"]
 
@@ -77,7 +77,7 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         for pid in left[1]:
             os.kill(pid, signal.SIGKILL)
         for entry in left[0]:
-            os.unlink(os.path.join(_ring.SHM, entry))
+            os.unlink(os.path.join(_names.SHM, entry))
         pytest.fail(f"left behind: shared memory {left[0]}, processes {left[1]}")
     after = descriptors()
     more = {fd: target for fd, target in after.items() if fd not in before}

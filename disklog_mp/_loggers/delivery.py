@@ -17,7 +17,7 @@ import weakref
 from typing import Any, TextIO
 
 from disklog_mp import _core, _options
-from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
 from disklog_mp._session import opening as _open
 from disklog_mp._session.session import POLICIES, Session
 from disklog_mp.errors import (
@@ -83,7 +83,7 @@ class Delivery(_core.Outlet):
         missing: str,
         **options: Any,
     ) -> None:
-        self.log_name = _ring.check_name(name)
+        self.log_name = _names.check_name(name)
         self.path = None if path is None else os.path.abspath(path)
         if on_full not in POLICIES:
             raise ValueError(f"on_full={on_full!r} is not one of {', '.join(POLICIES)}")

@@ -1,4 +1,4 @@
-"""Files, mappings and locks: the only module that opens, writes, syncs, maps or locks.
+"""Files and mappings: the only module that opens, writes, syncs or maps files.
 
 It knows neither pages nor rings.  Everything the page writer does to a disk goes through a `Files`, so a
 test can hand in one that fails, or that forgets what was not synced.
@@ -6,10 +6,8 @@ test can hand in one that fails, or that forgets what was not synced.
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
-import struct
 from typing import Protocol
 
 from disklog_mp._core import Mapping
@@ -170,14 +168,6 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 REAL = RealFiles()
 
 
-def boot_id() -> str:
-    """Return what is new at every boot of the machine: what was written in an earlier one and not synced
-    may be gone.
-    """
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
-
-
 def list_directory(path: str) -> list[str]:
     """Return the names in a directory; PermissionError says who may help."""
     try:
@@ -263,42 +253,3 @@ def _make_one(path: str, at_first: int, mode: int, gid: int) -> None:
     except BaseException:
         os.rmdir(path)
         raise
-
-
-# struct flock: type, whence, start, length, pid.  Open-file-description locks belong to the descriptor's
-# open file: closing another descriptor of the file does not drop them, the death of the process does.
-_FLOCK = struct.Struct("hhqqi4x")
-
-
-def lock_byte(fd: int, byte: int) -> bool:
-    """Take the exclusive lock on one byte; False if another open file has it."""
-    try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
-
-
-def unlock_byte(fd: int, byte: int) -> None:
-    """Give the lock on one byte back."""
-    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, byte, 1, 0))
-
-
-def is_locked(fd: int, byte: int) -> bool:
-    """True if an open file other than this one holds the lock on the byte."""
-    answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
-    return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
-
-
-def locked_bytes(fd: int, start: int, end: int) -> set[int]:
-    """Return those bytes of a range on which other open files hold locks."""
-    found: set[int] = set()
-    while start < end:
-        wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, end - start, 0)
-        kind, _, first, length, _ = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, wanted))
-        if kind == fcntl.F_UNLCK:
-            break
-        behind = first + length if length else end  # 0: to the end of the file, however long it is
-        found.update(range(max(start, first), min(behind, end)))
-        start = behind
-    return found

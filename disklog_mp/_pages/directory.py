@@ -10,6 +10,8 @@ import re
 import stat
 
 from disklog_mp._os import files as _files
+from disklog_mp._os import locks as _locks
+from disklog_mp._os import processes as _processes
 from disklog_mp._os.files import REAL, Files, RealFile
 
 PAGE_NAME = re.compile(r"page-([0-9]{10,19})\.dlog")
@@ -132,7 +134,7 @@ class Directory:
             file = _files.REAL.create(path, mode, gid)
         except FileExistsError:
             file = _files.REAL.open(path, writable=True)
-        if not _files.lock_byte(file.fd, 0):
+        if not _locks.lock_byte(file.fd, 0):
             file.close()
             return False
         try:
@@ -143,7 +145,7 @@ class Directory:
         self.unlock()  # of a directory that is no longer ours
         self._lock = file
         self._boot = self._words()[2]
-        self.rebooted = self._boot != _files.boot_id()
+        self.rebooted = self._boot != _processes.boot_id()
         return True
 
     def is_held(self) -> bool:
@@ -171,7 +173,7 @@ class Directory:
     def note_recovered(self) -> None:
         """The pages hold what they can: what is written from here on is lost by the next power loss only."""
         if self._lock is not None:
-            self._boot, self.rebooted = _files.boot_id(), False
+            self._boot, self.rebooted = _processes.boot_id(), False
             with contextlib.suppress(OSError):  # then the next writer takes more care than it must
                 self.note(self._noted, self._rings)
 
@@ -208,7 +210,7 @@ class Directory:
         except FileNotFoundError:
             return False
         try:
-            return _files.is_locked(file.fd, 0)
+            return _locks.is_locked(file.fd, 0)
         finally:
             file.close()
 

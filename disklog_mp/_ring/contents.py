@@ -15,6 +15,19 @@ from typing import NamedTuple
 from disklog_mp import _core
 
 
+def records_between(ring: _core.Ring, position: int, end: int) -> list[_core.Record]:
+    """Return the records that stand in the ring between two positions."""
+    offset = ring.data_offset + (position & (ring.capacity - 1))
+    frames = _core.Frames(ring, offset, offset + end - position, position, 0, ring.salt)
+    records = list(frames)
+    if frames.damage:
+        import logging
+
+        text = "a ring without writer and name: the frame at position %d is damaged: it is not saved"
+        logging.getLogger("disklog_mp").warning(text, position)
+    return records
+
+
 class Run(NamedTuple):
     """Whole frames that follow each other."""
 

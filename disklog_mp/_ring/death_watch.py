@@ -1,26 +1,30 @@
-"""Hears of a producer's death at once, for a writer that may be at rest: the kernel makes pidfds readable."""
+"""Tells a writer that is at rest of a producer's death at once: the kernel makes pidfds readable.
+
+It knows only descriptors; which process died, and what follows, is found out elsewhere.
+"""
 
 import contextlib
 import os
 import select
-import threading
 from collections.abc import Callable
+
+from disklog_mp._os.background import Background
 
 
 class DeathWatch:
-    """Calls `tell`, in a thread of its own, when a process that is watched is gone."""
+    """Calls `tell`, in a thread of its own, when a process that is watched has ended."""
 
     def __init__(self, tell: Callable[[], None]) -> None:
         self._tell = tell
         self._epoll: select.epoll | None = None
         self._end = -1  # an eventfd
-        self._thread: threading.Thread | None = None
+        self._background: Background[select.epoll] = Background("disklog-deaths", self._run)
         self._cannot = False
 
     def add(self, pidfd: int) -> None:
         """Watch a process until its pidfd is closed.
 
-        Where descriptors or threads are short, nobody is told: what the writer looks at anyway must do.
+        Does nothing where descriptors or threads are short: the writer's regular checks find the death then.
         """
         if self._cannot:
             return
@@ -29,15 +33,14 @@ class DeathWatch:
                 self._begin()
             assert self._epoll is not None
             self._epoll.register(pidfd, select.EPOLLIN | select.EPOLLONESHOT)
-        except (OSError, RuntimeError):  # RuntimeError: no thread can be started
-            self._cannot = self._thread is None
+        except OSError:
+            pass
+        self._cannot = not self._background.is_started()
 
     def _begin(self) -> None:
         self._epoll, self._end = select.epoll(), os.eventfd(0)
         self._epoll.register(self._end, select.EPOLLIN)
-        thread = threading.Thread(target=self._run, args=(self._epoll,), name="disklog-deaths", daemon=True)
-        thread.start()
-        self._thread = thread
+        self._background.give(self._epoll)
 
     def _run(self, epoll: select.epoll) -> None:
         while all(fd != self._end for fd, _ in epoll.poll()):
@@ -46,10 +49,9 @@ class DeathWatch:
     def close(self) -> None:
         """End the thread."""
         self._cannot = True
-        if self._thread is not None:
+        if self._background.is_started():
             os.eventfd_write(self._end, 1)
-            self._thread.join()
-            self._thread = None
+            self._background.close()
         if self._end >= 0:
             os.close(self._end)
             self._end = -1

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 
-from disklog_mp import _core
-from disklog_mp._os import files as _files
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import liveness as _liveness
+from disklog_mp._ring import names as _names
 from disklog_mp.errors import FormatVersionError
 
 
@@ -19,7 +19,7 @@ def remove(name: str, ring_dir: str | None, *, force: bool) -> str | None:
     `force` removes records that no writer has written, and what is not a ring of this version.
     Raises LogNotFoundError, PermissionError, ValueError.
     """
-    _ring.check_name(name)
+    _names.check_name(name)
     try:
         file = _ring.attach(name, ring_dir)
     except FormatVersionError as problem:
@@ -33,9 +33,9 @@ def remove(name: str, ring_dir: str | None, *, force: bool) -> str | None:
 def _remove(name: str, ring_dir: str | None, force: bool, file: _ring.RingFile) -> str | None:
     ring = file.ring
     # The lock is held until the name is gone, so that no writer starts on this ring meanwhile.
-    if not _files.lock_byte(file.fd, _core.WRITER_LOCK):
+    if not _liveness.lock_as_writer(file):
         return f"process {ring.writer_pid} is writing it"
-    alive = _producers_alive(file)
+    alive = [slot.pid for slot in _liveness.living_producers(file)]
     if alive:
         processes = "1 process" if len(alive) == 1 else f"{len(alive):,} processes"
         return f"{processes} attached: {', '.join(map(str, alive))}"
@@ -50,22 +50,13 @@ def _remove(name: str, ring_dir: str | None, force: bool, file: _ring.RingFile) 
     return None
 
 
-def _producers_alive(file: _ring.RingFile) -> list[int]:
-    witnesses = _ring.Witnesses(file, _ring.identity())
-    try:
-        slots = _ring.slots(file.ring, _core.SLOT_ATTACHED)
-        return [slot.pid for slot in slots if not witnesses.is_dead(slot)]
-    finally:
-        witnesses.close()
-
-
 def _remove_unknown(name: str, ring_dir: str | None, force: bool, problem: Exception) -> str | None:
     """Remove a ring of another version, or a damaged one: its contents cannot be read."""
     if not force:
         return f"its contents cannot be read ({problem}); --force removes it all the same"
-    fd = os.open(_ring.ring_path(name, ring_dir), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = os.open(_names.ring_path(name, ring_dir), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        if any(_files.is_locked(fd, byte) for byte in range(_core.WRITER_LOCK + 1)):
+        if _liveness.is_in_use(fd):
             return "a process is using it"
     finally:
         os.close(fd)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from disklog_mp import _core
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import liveness as _liveness
 from disklog_mp._ring import repair as _repair
+from disklog_mp._ring import slots as _slots
 from disklog_mp._ring.repair import Repair
 
 
@@ -57,7 +59,7 @@ def read(file: _ring.RingFile) -> Stats:
     ring = file.ring
     released = ring.released
     claimed = ring.frontier(released)
-    (logged, dropped, _), slots = _ring.tallies(ring)
+    (logged, dropped, _), slots = _slots.tallies(ring)
     producers = []
     for state, slot in slots:
         logged += slot.logged
@@ -82,7 +84,7 @@ def read(file: _ring.RingFile) -> Stats:
         first_page=first,
         last_page=last,
         page_bytes=ring.page_bytes,
-        writer_pid=ring.writer_pid if _ring.writer_alive(file) else 0,
+        writer_pid=ring.writer_pid if _liveness.writer_alive(file) else 0,
         writers=ring.writer_count,
         error=error_text(ring) if ring.error_time else None,
         repair=_repair.read(ring),

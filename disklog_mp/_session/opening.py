@@ -10,6 +10,8 @@ from typing import Any
 
 from disklog_mp._pages.directory import Directory
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import liveness as _liveness
+from disklog_mp._ring import names as _names
 from disklog_mp._session.session import Session, read_options
 from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiveError
 
@@ -100,7 +102,7 @@ def open_within(
     from disklog_mp import _options
 
     given = _options.check(options)
-    _ring.check_name(name)
+    _names.check_name(name)
     where = os.path.abspath(os.fsdecode(path))
     ring_dir = None if ring_dir is None else os.path.abspath(ring_dir)
     starter = functools.partial(_start, name, where, given, ring_dir)
@@ -118,7 +120,7 @@ def open_within(
                 if not same or time.monotonic() > deadline:
                     raise
                 # Its note may be a dead writer's: the ring there says whether it is this one's.
-                current, wanted = Directory(where).rings(), ring_dir or _ring.SHM
+                current, wanted = Directory(where).rings(), ring_dir or _names.SHM
                 if current not in ("", wanted) and _is_running(name, where, {}, current):
                     raise ConfigMismatchError("ring_dir", current, wanted) from None
                 time.sleep(0.005)
@@ -169,7 +171,7 @@ def _is_running(name: str, path: str, given: dict[str, Any], ring_dir: str | Non
     except LogNotFoundError:
         return False
     try:
-        if not _ring.writer_alive(file):
+        if not _liveness.writer_alive(file):
             return False
         if file.ring.path != path:
             raise WriterActiveError(name, file.ring.path, file.ring.writer_pid)

@@ -7,30 +7,15 @@ killed on the way is followed by another, who may log the one frame that was und
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from disklog_mp import _core
-from disklog_mp._core import Record
-from disklog_mp._os import files as _files
+from disklog_mp._os import processes as _processes
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import liveness as _liveness
+from disklog_mp._ring import slots as _slots
+from disklog_mp._ring.contents import records_between
+from disklog_mp._ring.relog import Append
 
 NO_LIMIT = 2**63
-
-Append = Callable[[Sequence[Record]], int]
-
-
-def append_to(producer: _core.Producer) -> Append:
-    """Return what logs the records of a frame again as they were: time, pid and tag, a group as a group."""
-
-    def append(records: Sequence[Record]) -> int:
-        first = records[0]
-        if len(records) > 1:
-            group = tuple(record.data for record in records)
-            return producer.try_group(group, first.tag, first.timestamp, first.pid)
-        kind = _core.KIND_GAP if first.gap else _core.KIND_RECORD
-        return producer.try_record(first.data, first.tag, kind, first.timestamp, first.pid)
-
-    return append
 
 
 def rescue(file: _ring.RingFile, append: Append) -> bool:
@@ -42,15 +27,15 @@ def rescue(file: _ring.RingFile, append: Append) -> bool:
     ring = file.ring
     if _is_done(ring):
         return True
-    if not _files.lock_byte(file.fd, _core.WRITER_LOCK):
+    if not _liveness.lock_as_writer(file):
         return False
-    witnesses = _ring.Witnesses(file, _ring.identity())
+    witnesses = _liveness.Witnesses(file, _processes.identity())
     try:
         ring.halted = _core.REPLACED  # nobody begins another record in it
         return _move(ring, witnesses, append)
     finally:
         witnesses.close()
-        _files.unlock_byte(file.fd, _core.WRITER_LOCK)
+        _liveness.unlock_as_writer(file)
 
 
 def _is_done(ring: _core.Ring) -> bool:
@@ -58,7 +43,7 @@ def _is_done(ring: _core.Ring) -> bool:
     return ring.is_closed() and ring.frontier(ring.released) == ring.released
 
 
-def _move(ring: _core.Ring, witnesses: _ring.Witnesses, append: Append) -> bool:
+def _move(ring: _core.Ring, witnesses: _liveness.Witnesses, append: Append) -> bool:
     position = ring.released
     while True:
         stop, following = ring.drain(position, 0, NO_LIMIT)[4:]
@@ -70,23 +55,13 @@ def _move(ring: _core.Ring, witnesses: _ring.Witnesses, append: Append) -> bool:
             ring.release(position, end)
             position = end
         elif stop == _core.STOP_CLAIMED:
-            if not witnesses.is_dead(_ring.Slot(*ring.slot(following))):
+            if not witnesses.is_dead(_slots.Slot(*ring.slot(following))):
                 return False
             ring.abandon(position)
         elif stop != _core.STOP_EMPTY or ring.close(position):
             if stop == _core.STOP_DAMAGED:
                 _warn(f"the claim map is damaged at position {position}: what follows is not saved")
             return True
-
-
-def records_between(ring: _core.Ring, position: int, end: int) -> list[Record]:
-    """Return the records that stand in the ring between two positions."""
-    offset = ring.data_offset + (position & (ring.capacity - 1))
-    frames = _core.Frames(ring, offset, offset + end - position, position, 0, ring.salt)
-    records = list(frames)
-    if frames.damage:
-        _warn(f"the frame at position {position} is damaged: it is not saved")
-    return records
 
 
 def _warn(what: str) -> None:

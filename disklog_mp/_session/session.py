@@ -33,8 +33,13 @@ from disklog_mp._core import (
     SYNC_WANTED,
     TOO_LARGE,
 )
-from disklog_mp._os import files as _files
+from disklog_mp._os import locks as _locks
+from disklog_mp._os import processes as _processes
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import liveness as _liveness
+from disklog_mp._ring import names as _names
+from disklog_mp._ring import slots as _slots
+from disklog_mp._ring.relog import append_to
 from disklog_mp._session import rescue as _orphan
 from disklog_mp.errors import (
     DiskLogError,
@@ -79,7 +84,7 @@ class _Attachment:
         self.users = 0
         self.is_being_rescued = False  # by this process
         self._detached = False  # another thread may still look at it
-        self.who = _ring.identity()
+        self.who = _processes.identity()
         self.file = _ring.attach(name, ring_dir)
         try:
             status = os.fstat(self.file.fd)
@@ -87,13 +92,13 @@ class _Attachment:
             ring = self.file.ring
             # If it has ended, or its writer is about to replace it, no slot of it is worth having.
             if ring.halted != _core.REPLACED and not ring.is_closed():
-                self.slot = _ring.take_slot(self.file, self.who, time.time_ns())
+                self.slot = _slots.take_slot(self.file, self.who, time.time_ns())
                 self._incarnation = ring.slot(self.slot)[2]
                 if not ring.is_closed():
                     return
                 ring.detach(self.slot, self._incarnation)
             # The writer closed it before it could see us: there is a successor, or soon no log.
-            alive = _ring.writer_alive(self.file)
+            alive = _liveness.writer_alive(self.file)
             if alive:
                 ring.wake()  # a writer at rest sees by this that it is not so, if it is not
             raise _RingClosedError(name, alive or _ring.is_replaced(self.file, name, ring_dir))
@@ -115,7 +120,7 @@ class _Attachment:
             return False
         try:
             status = os.fstat(fd)
-            good = (status.st_dev, status.st_ino) == self._inode and _files.lock_byte(fd, self.slot)
+            good = (status.st_dev, status.st_ino) == self._inode and _locks.lock_byte(fd, self.slot)
         except BaseException:
             os.close(fd)
             raise
@@ -138,7 +143,7 @@ class _Attachment:
         ring = self.file.ring
         if not ring.detach(self.slot, self._incarnation) and self._has_descriptor():
             # Somebody scribbled over the slot's word, or it is another's by now: the lock says which.
-            if _files.lock_byte(self.file.fd, self.slot):
+            if _locks.lock_byte(self.file.fd, self.slot):
                 ring.detach(self.slot, ring.slot(self.slot)[2])
         if ring.parked:  # it may have stayed for nobody but us
             ring.wake()
@@ -209,7 +214,7 @@ def _take_shared(name: str, ring_dir: str | None, former: _Attachment | None) ->
     if attachment is not None and (
         attachment is former
         or attachment.who.pid != os.getpid()
-        or not attachment.mend(_ring.ring_path(name, ring_dir))
+        or not attachment.mend(_names.ring_path(name, ring_dir))
         or not _ring.is_current(attachment.file, name, ring_dir)
     ):
         del _attachments[name, ring_dir]
@@ -278,7 +283,7 @@ class Session(_core.Producer):
         # Set first: a session whose construction failed can be closed.
         self._closed = True
         self._attachment: _Attachment | None = None
-        self.name = _ring.check_name(name)
+        self.name = _names.check_name(name)
         if on_full not in POLICIES:
             raise ValueError(f"on_full={on_full!r} is not one of {', '.join(POLICIES)}")
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
@@ -311,7 +316,7 @@ class Session(_core.Producer):
                 self._attach_now(former)
                 self._rescue()
                 return
-            except _ring.SlotsReturnedError as full:
+            except _slots.SlotsReturnedError as full:
                 problem: DiskLogError = TooManyProducersError(*full.args)
                 pause = 0.01
             except LogNotFoundError as missing:
@@ -356,8 +361,8 @@ class Session(_core.Producer):
         return (
             former is not None
             and former.who.pid == os.getpid()
-            and former.mend(_ring.ring_path(self.name, self._ring_dir))
-            and _ring.writer_alive(former.file)
+            and former.mend(_names.ring_path(self.name, self._ring_dir))
+            and _liveness.writer_alive(former.file)
         )
 
     def _rescue(self) -> bool:
@@ -370,7 +375,7 @@ class Session(_core.Producer):
                     return False
                 orphan.is_being_rescued = True
             try:
-                if not _orphan.rescue(orphan.file, _orphan.append_to(self)):
+                if not _orphan.rescue(orphan.file, append_to(self)):
                     return False
             finally:
                 orphan.is_being_rescued = False
@@ -403,7 +408,7 @@ class Session(_core.Producer):
     def _whole_attachment(self, patience: float | None = None) -> _Attachment:
         """The attachment with a descriptor that can be asked."""
         attachment = self._attachment
-        if attachment is None or not attachment.mend(_ring.ring_path(self.name, self._ring_dir)):
+        if attachment is None or not attachment.mend(_names.ring_path(self.name, self._ring_dir)):
             self.unbind()
             self._attach(patience)
             attachment = self._attachment
@@ -547,7 +552,7 @@ class Session(_core.Producer):
         over to the ring that took this one's name.
         """
         file = self._whole_attachment(0.0).file
-        if _ring.writer_alive(file):
+        if _liveness.writer_alive(file):
             file.ring.wake()  # who took the bell from it may have died before ringing
             return
         if _ring.is_replaced(file, self.name, self._ring_dir):
@@ -572,7 +577,7 @@ class Session(_core.Producer):
 
     def _keep_writer(self, patience: float | None = None) -> bool:
         """True if a writer is alive.  If not, one is started, if this session may; nobody waits for it."""
-        if _ring.writer_alive(self._whole_attachment(patience).file):
+        if _liveness.writer_alive(self._whole_attachment(patience).file):
             return True
         try:
             self._look_at_writer()
@@ -708,7 +713,7 @@ class Session(_core.Producer):
             file = self._attachment.file
             if (
                 file.ring.released < self.end
-                and not _ring.writer_alive(file)
+                and not _liveness.writer_alive(file)
                 and _ring.is_replaced(file, self.name, self._ring_dir)
             ):
                 self._attach(0.0)

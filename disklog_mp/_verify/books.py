@@ -27,6 +27,7 @@ from disklog_mp._pages.directory import Directory
 from disklog_mp._reader.reader import Cursor, Reader
 from disklog_mp._ring import claims as _claims
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import slots as _slots
 from disklog_mp._verify.pages import DAMAGE, NOTE, count_abandoned
 
 PATIENCE = 2.0  # seconds for a moment in which nothing moves
@@ -196,7 +197,7 @@ def _prove(reader: Reader, ring: _core.Ring, look: _Look, books: Books) -> Books
 
 def _counts(ring: _core.Ring) -> Counts:
     """How many records were logged and dropped, by all who are or were attached."""
-    (logged, dropped, _), slots = _ring.tallies(ring)
+    (logged, dropped, _), slots = _slots.tallies(ring)
     attached: Counter[int] = Counter()
     for _, slot in slots:
         attached[slot.pid] += max(0, slot.logged - slot.again)

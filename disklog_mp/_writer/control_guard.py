@@ -6,6 +6,7 @@ Claim words and records are not here: what a record is, only its producer knows.
 from disklog_mp import _core
 from disklog_mp._os import files as _files
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import liveness as _liveness
 
 BOOKS = _core.TOTALS - 16  # retired_count, retiring, totals, base_records
 BOOKS_LENGTH = 72
@@ -60,7 +61,7 @@ class OwnWords:
         lock.  And a word that says nothing that can be would keep the slot for ever.
         """
         ring, damaged, suspects = self._ring, False, set()
-        taken = _files.locked_bytes(self._file.fd, 0, _core.SLOTS)
+        taken = _liveness.locked_slots(self._file)
         for index in taken.difference(ring.slots(_core.SLOT_ATTACHED)):
             at = _core.SLOTS_OFFSET + SLOT_LENGTH * index
             word = ring.load64(at)

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from disklog_mp import _core
 from disklog_mp._options import Options, group_id, parse_duration
 from disklog_mp._os import files as _files
+from disklog_mp._os import processes as _processes
 from disklog_mp._os.background import Closer
 from disklog_mp._os.files import REAL, Files
 from disklog_mp._pages.directory import Directory
@@ -26,9 +27,12 @@ from disklog_mp._pages.recovery import Recovered
 from disklog_mp._pages.writer import NO_LIMIT, PageWriter
 from disklog_mp._ring import contents as _salvage
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import liveness as _liveness
+from disklog_mp._ring import names as _names
+from disklog_mp._ring import relog as _relog
 from disklog_mp._ring import repair as _repair
+from disklog_mp._ring import slots as _slots
 from disklog_mp._ring.death_watch import DeathWatch
-from disklog_mp._session import rescue as _orphan
 from disklog_mp._writer.control_guard import OwnWords
 from disklog_mp._writer.pace import Pace, Watched
 from disklog_mp._writer.syncer import Syncer
@@ -65,13 +69,13 @@ class Writer:
         ring_dir: str | None = None,
         files: Files = REAL,
     ) -> None:
-        self.name = _ring.check_name(name)
+        self.name = _names.check_name(name)
         self.options = options
         self.ring_dir = ring_dir
         self._gid = group_id(options.group)
         self._capacity = options.ring_bytes
         self._interval = None if options.sync in ("always", "page", "never") else parse_duration(options.sync)
-        self._who = _ring.identity()
+        self._who = _processes.identity()
         self._barrier = int(_core.has_barrier())
         self._directory = Directory(path, files)
         self._directory.create(options.mode, self._gid)
@@ -84,7 +88,7 @@ class Writer:
         self._left = 0  # what stands in the ring below was left by a writer that died
         try:
             self.pages = PageWriter(self._directory, name, options, self._gid, self._closer)
-            self._directory.note(f"{self._who.pid} {name}", ring_dir or _ring.SHM)
+            self._directory.note(f"{self._who.pid} {name}", ring_dir or _names.SHM)
             self.recovered = self._take_over()
         except BaseException as error:
             if self._file is not None:
@@ -98,7 +102,7 @@ class Writer:
         self._tell_of_repair(found := _found(self.recovered))
         self._repair = found if self._left > self.pages.position else None
         # Rings this writer closed, while somebody is still attached to them: they will come over.
-        self._former: list[tuple[_ring.RingFile, _ring.Witnesses]] = []
+        self._former: list[tuple[_ring.RingFile, _liveness.Witnesses]] = []
         self._marks: dict[int, int] = {}  # dead producers' slots: release up to here, then retire
         self._lap: int | None = None  # the end of a damaged ring that is being saved
         self._saved = 0
@@ -144,7 +148,7 @@ class Writer:
                 raise self._active() from None
         elif self._is_ours(found):
             try:
-                path = _ring.ring_path(self.name, self.ring_dir)
+                path = _names.ring_path(self.name, self.ring_dir)
                 _ring.renew_access(found, self.options.mode, self._gid, path)
             except BaseException:
                 os.close(found.fd)
@@ -182,7 +186,7 @@ class Writer:
                 file = _ring.attach(self.name, self.ring_dir)
             except LogNotFoundError:
                 return None
-            if not _files.lock_byte(file.fd, _core.WRITER_LOCK):
+            if not _liveness.lock_as_writer(file):
                 active = WriterActiveError(self.name, file.ring.path, file.ring.writer_pid)
                 os.close(file.fd)
                 raise active
@@ -204,14 +208,14 @@ class Writer:
             return recovered
         first = max(pages.survived, old.base, old.frontier(old.released) - old.capacity)
         runs = _salvage.runs(old, first, first + old.capacity, old.salt, records=1, length=0)
-        frames = [_orphan.records_between(old, run.position, run.end) for run in runs]
+        frames = [_salvage.records_between(old, run.position, run.end) for run in runs]
 
         def log_again(ring: _core.Ring) -> None:
             self._open_books(ring)
             producer = _core.Producer()
             ring.attach(0, self._who.pid, self._who.start, self._who.namespace, time.time_ns())
             producer.bind(ring, 0, self._who.pid)
-            append = _orphan.append_to(producer)
+            append = _relog.append_to(producer)
             for records in frames:
                 append(records)
             producer.unbind()
@@ -229,7 +233,7 @@ class Writer:
     def _is_ours(self, file: _ring.RingFile) -> bool:
         """True if the ring is this directory's, of this boot."""
         # A ring kept on a disk over a reboot: its processes are gone, its last bytes may be.
-        return file.ring.path == self._directory.path and file.ring.boot_id == _ring.boot_id()
+        return file.ring.path == self._directory.path and _ring.is_of_this_boot(file.ring)
 
     def _give_way(self, ring: _core.Ring, option: str, current: str, given: str) -> None:
         """Close a ring that another comes in place of; ConfigMismatchError if anything would be lost."""
@@ -338,7 +342,7 @@ class Writer:
         ring.parked = 0
         ring.barrier = self._barrier
         ring.heartbeat = time.time_ns()
-        self._witnesses = _ring.Witnesses(self._file_(), self._who, self._deaths.add)
+        self._witnesses = _liveness.Witnesses(self._file_(), self._who, self._deaths.add)
         self.troubles.show_in(ring)
         self._data = memory[ring.data_offset :]
         self._mask = ring.capacity - 1
@@ -499,7 +503,7 @@ class Writer:
         """The claim at the head is its owner's for as long as that lives, and padding when it is dead."""
         ring = self.ring
         # Whatever the slot says of its state: who holds its lock is alive.
-        slot = _ring.Slot(*ring.slot(owner))
+        slot = _slots.Slot(*ring.slot(owner))
         if not self._witnesses.is_dead(slot):
             self._pace.held()
             self._lose_patience(slot)
@@ -512,7 +516,7 @@ class Writer:
                 self._repair.ring_abandoned += 1
         return True
 
-    def _lose_patience(self, slot: _ring.Slot) -> None:
+    def _lose_patience(self, slot: _slots.Slot) -> None:
         """Kill who has held up the log for too long, if that was asked for; the next look finds it dead."""
         limit, now, position = self.options.kill_stalled, time.monotonic(), self.pages.position
         if position != self._held_at:
@@ -637,7 +641,7 @@ class Writer:
         """Retire the slots of those who left."""
         ring = self.ring
         for index in ring.slots(_core.SLOT_DETACHED):
-            self._witnesses.forget(_ring.Slot(*ring.slot(index)))
+            self._witnesses.forget(_slots.Slot(*ring.slot(index)))
             self._own.retire(index)
 
     def _reap(self) -> int:
@@ -645,7 +649,7 @@ class Writer:
         ring, position = self.ring, self.pages.position
         self._free_slots()
         taken = 0
-        for slot in _ring.slots(ring, _core.SLOT_ATTACHED):
+        for slot in _slots.read_slots(ring, _core.SLOT_ATTACHED):
             taken += 1
             if slot.index not in self._marks:
                 if not self._witnesses.is_dead(slot):
@@ -657,7 +661,7 @@ class Writer:
                 self._own.retire(slot.index)
                 taken -= 1
         for file, witnesses in list(self._former):
-            left = [s for s in _ring.slots(file.ring, _core.SLOT_ATTACHED) if not witnesses.is_dead(s)]
+            left = [s for s in _slots.read_slots(file.ring, _core.SLOT_ATTACHED) if not witnesses.is_dead(s)]
             taken += len(left)
             if not left:
                 self._former.remove((file, witnesses))
@@ -714,7 +718,7 @@ class Writer:
             self.troubles.show_in(ring)
             totals = list(old.ring.totals())
             for state in (_core.SLOT_ATTACHED, _core.SLOT_DETACHED):
-                for slot in _ring.slots(old.ring, state):
+                for slot in _slots.read_slots(old.ring, state):
                     for i, count in enumerate((slot.logged, slot.dropped, slot.waited)):
                         totals[i] += count
             for i, total in enumerate(totals):
@@ -797,7 +801,7 @@ class Writer:
         ring = self.ring
         for attempt in range(ATTEMPTS):
             try:
-                if self._reap() or _files.locked_bytes(self._file_().fd, 0, _core.SLOTS):
+                if self._reap() or _liveness.locked_slots(self._file_()):
                     return False
                 break
             except OSError:  # the kernel cannot say now

@@ -24,6 +24,7 @@ from disklog_mp._reader import reader
 from disklog_mp._reader.page import Damage, Page, report
 from disklog_mp._reader.reader import Cursor
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import liveness as _liveness
 from disklog_mp._session import opening as _open
 from disklog_mp._session import session
 from disklog_mp.errors import LogNotFoundError, RingFullError, WaitTimeoutError, WriterDiedError
@@ -261,7 +262,7 @@ class Session:
             if _ring.is_replaced(attachment.file, inner.name, inner._ring_dir):
                 await _in_thread_until(deadline, inner._attach)
                 return True
-            alive = _ring.writer_alive(attachment.file)
+            alive = _liveness.writer_alive(attachment.file)
             return alive or await _in_thread_until(deadline, inner._keep_writer)
         except TimeoutError:  # whoever waits sees to that
             return False

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import click
 
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
 from disklog_mp._verify import survey as _survey
 from disklog_mp.cli import _text
 from disklog_mp.errors import DiskLogError, FormatVersionError, LogNotFoundError
@@ -52,7 +53,7 @@ def find(log: str, ring_dir: str | None) -> Found:
     A word is the name of an open log, or else a directory; with a slash in it, it is a directory.
     Raises NoSuchLogError, NotADirectoryError, what _ring.attach raises for a name.
     """
-    if _ring.NAME.fullmatch(log) and log not in (".", ".."):
+    if _names.NAME.fullmatch(log) and log not in (".", ".."):
         try:
             file = _ring.attach(log, ring_dir)
         except LogNotFoundError:
@@ -86,8 +87,8 @@ def _ring_of(path: str, name: str, ring_dir: str | None) -> _ring.RingFile | Non
     """The ring of the log in a directory: in `ring_dir`, or else where the lock file says that it is."""
     if ring_dir is None:
         noted = _survey.ring_dir_of(path)
-        ring_dir = noted if os.path.isabs(noted) and noted != _ring.SHM else None
-    if _ring.NAME.fullmatch(name) is None:
+        ring_dir = noted if os.path.isabs(noted) and noted != _names.SHM else None
+    if _names.NAME.fullmatch(name) is None:
         return None
     try:
         file = _ring.attach(name, ring_dir)
@@ -105,8 +106,8 @@ def _ring_of(path: str, name: str, ring_dir: str | None) -> _ring.RingFile | Non
 
 def names(ring_dir: str | None) -> list[str]:
     """Return the names of the logs that have a ring on this machine."""
-    where = ring_dir or _ring.SHM
+    where = ring_dir or _names.SHM
     found = [
-        entry.removeprefix(_ring.PREFIX) for entry in os.listdir(where) if entry.startswith(_ring.PREFIX)
+        entry.removeprefix(_names.PREFIX) for entry in os.listdir(where) if entry.startswith(_names.PREFIX)
     ]
-    return sorted(name for name in found if _ring.NAME.fullmatch(name))
+    return sorted(name for name in found if _names.NAME.fullmatch(name))

@@ -14,6 +14,7 @@ import disklog_mp
 from disklog_mp import _core, aio
 from disklog_mp._options import Options
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import slots as _slots
 from disklog_mp._ring.stats import Stats
 from disklog_mp._verify.log import Verification, verify
 from disklog_mp._writer.writer import Writer
@@ -183,7 +184,7 @@ def test_each_attached_producer_has_books_of_its_own(
         assert counted == {os.getpid(): (4, 4), other.pid: (5, 5)}
 
         file = _ring.attach(name, None)
-        slots = _ring.slots(file.ring, _core.SLOT_ATTACHED)
+        slots = _slots.read_slots(file.ring, _core.SLOT_ATTACHED)
         for slot, logged in zip(sorted(slots, key=lambda slot: slot.pid == other.pid), (3, 6), strict=True):
             file.ring.store64(SLOT + 64 * slot.index + LOGGED, logged)
         os.close(file.fd)

@@ -36,6 +36,9 @@ from disklog_mp import _core, aio
 from disklog_mp._options import Options
 from disklog_mp._os import files as _files
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import liveness as _liveness
+from disklog_mp._ring import names as _names
+from disklog_mp._ring import slots as _slots
 from disklog_mp._session import opening as _open
 from disklog_mp._session import session, start_writer
 from disklog_mp._writer import pace as _pace
@@ -170,7 +173,7 @@ class Scene:
     def has_writer(self) -> bool:
         """True if the log's ring has a live writer."""
         with contextlib.suppress(DiskLogError), self.ring() as file:
-            return file.ring.writer_pid != 0 and _ring.writer_alive(file)
+            return file.ring.writer_pid != 0 and _liveness.writer_alive(file)
         return False
 
     @contextlib.contextmanager
@@ -190,7 +193,7 @@ class Scene:
         """The writer is dead."""
         with self.ring() as file:
             os.kill(self.writer, signal.SIGKILL)
-            wait_until(lambda: not _ring.writer_alive(file), 60)
+            wait_until(lambda: not _liveness.writer_alive(file), 60)
 
     def begin(self, work: Callable[[], object]) -> int:
         """Have a child do what may need children of its own."""
@@ -216,7 +219,7 @@ class Scene:
         self.end_children()
         wait_until(self._end_started, 60)
         for entry in shared_memory_of(self.name):  # rings, and one that was being made
-            os.unlink(os.path.join(_ring.SHM, entry))
+            os.unlink(os.path.join(_names.SHM, entry))
 
     def _end_started(self) -> bool:
         """Writers that sessions started: one may fork, and end, while we look."""
@@ -311,19 +314,19 @@ def writer_replaced_meanwhile(scene: Scene) -> None:
 
 def ring_replaced_meanwhile(scene: Scene) -> None:
     """The writer finds its ring without a name, within a second, and makes another."""
-    os.unlink(_ring.ring_path(scene.name, None))
+    os.unlink(_names.ring_path(scene.name, None))
 
 
 def name_removed_and_writer_stopped(scene: Scene) -> None:
     """There is a ring, which nobody can attach to any more."""
     scene.stop()
-    os.unlink(_ring.ring_path(scene.name, None))
+    os.unlink(_names.ring_path(scene.name, None))
 
 
 def name_removed_and_writer_killed(scene: Scene) -> None:
     """There is a ring, which nobody can attach to any more."""
     scene.kill()
-    os.unlink(_ring.ring_path(scene.name, None))
+    os.unlink(_names.ring_path(scene.name, None))
 
 
 def claim(scene: Scene, number: int) -> None:
@@ -613,7 +616,7 @@ class TestStart:
             assert in_time(lambda: log.flush(TIMEOUT), TIMEOUT)
             assert in_time(lambda: log.sync(TIMEOUT), TIMEOUT)
             fill(log.log, TIMEOUT)
-            os.unlink(_ring.ring_path(scene.name, None))
+            os.unlink(_names.ring_path(scene.name, None))
 
             def find_none() -> None:
                 assert in_time(lambda: log.log(RECORD), TIMEOUT)
@@ -668,7 +671,7 @@ class TestOtherThreads:
 
         def pids() -> list[int]:
             with scene.ring() as file:
-                return [slot.pid for slot in _ring.slots(file.ring, _core.SLOT_ATTACHED)]
+                return [slot.pid for slot in _slots.read_slots(file.ring, _core.SLOT_ATTACHED)]
 
         scene.serve()
         log = Standing(scene.name, timeout=TIMEOUT)
@@ -835,7 +838,7 @@ def test_a_ring_that_is_replaced_while_one_attaches_is_left_for_the_next(
         monkeypatch.undo()
         file = attach(name, ring_dir)
         os.kill(scene.writer, signal.SIGCONT)
-        wait_until(lambda: not _ring.writer_alive(file), 60)
+        wait_until(lambda: not _liveness.writer_alive(file), 60)
         return file
 
     monkeypatch.setattr(_ring, "attach", attach_slowly)

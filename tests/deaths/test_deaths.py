@@ -20,9 +20,10 @@ from support.workers import MAP_OFFSET, claim_and, die_after_logging, log_for_ev
 import disklog_mp
 from disklog_mp import _core
 from disklog_mp._options import Options
-from disklog_mp._os import files as _files
+from disklog_mp._os import processes as _processes
 from disklog_mp._ring import claims as _claims
-from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
+from disklog_mp._ring import slots as _slots
 from disklog_mp._verify.books import close_books
 from disklog_mp._writer.writer import Writer
 
@@ -132,8 +133,8 @@ class TestWriter:
         with disklog_mp.attach(log.name) as other:
             log.log(b"0 0")
             log.flush()
-            os.unlink(_ring.ring_path(log.name, None))
-            wait_until(lambda: os.path.exists(_ring.ring_path(log.name, None)))
+            os.unlink(_names.ring_path(log.name, None))
+            wait_until(lambda: os.path.exists(_names.ring_path(log.name, None)))
             for i in range(1, 100):
                 (log if i % 2 else other).log(b"0 %d" % i)
             log.flush()
@@ -161,8 +162,7 @@ class TestWriter:
         log.unbind()  # its machine goes down
         stamps = [record.timestamp for record in _claims.records(ring, ring.released, 1)]
         boot = os.urandom(16)
-        monkeypatch.setattr(_ring, "boot_id", lambda: boot)
-        monkeypatch.setattr(_files, "boot_id", boot.hex)
+        monkeypatch.setattr(_processes, "boot_id", boot.hex)
         work = Writer(name, path, Options(ring_bytes=1 << 16), ring_dir=str(tmp_path / "rings"))
         thread = threading.Thread(target=work.run, args=(lambda: len(numbers_of(path)) == 52,))
         thread.start()
@@ -237,7 +237,7 @@ class TestWriter:
             os._exit(0)
         wait_until(lambda: len(numbers_of(path)) == 2)
         stop_writer(log.name, signal.SIGKILL)
-        os.unlink(_ring.ring_path(log.name, None))
+        os.unlink(_names.ring_path(log.name, None))
         os.write(tell, b"x")
         os.waitpid(child, 0)
         os.close(told)
@@ -269,7 +269,7 @@ class TestWriter:
         with disklog_mp.attach(log.name, timeout=60) as other:
             for i in range(900):
                 other.log(b"0 %d" % i + b" " * 1000)
-            os.unlink(_ring.ring_path(log.name, None))
+            os.unlink(_names.ring_path(log.name, None))
             timer = threading.Timer(0.3, os.kill, (writer, signal.SIGCONT))
             timer.start()
             for i in range(900, 3000):
@@ -480,9 +480,9 @@ class TestWorkers:
             ring = log.ring
             assert ring is not None
             index = next(
-                slot.index for slot in _ring.slots(ring, _core.SLOT_ATTACHED) if slot.pid == victim.pid
+                slot.index for slot in _slots.read_slots(ring, _core.SLOT_ATTACHED) if slot.pid == victim.pid
             )
-            start = _ring.start_ticks(innocent.pid)
+            start = _processes.start_ticks(innocent.pid)
             memory = memoryview(ring)[8192 + 64 * index :]
             memory[8:12] = innocent.pid.to_bytes(4, "little")
             memory[16:24] = start.to_bytes(8, "little")  # type: ignore[union-attr]

@@ -21,6 +21,7 @@ import disklog_mp
 from disklog_mp import DiskLogError, _core
 from disklog_mp._options import Options
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
 from disklog_mp._writer.writer import LOOK, UNSEEN, Writer
 
 OPTIONS = Options(ring_bytes=1 << 14, linger=None, sync="never")
@@ -87,7 +88,7 @@ def test_who_is_kept_out_for_no_reason_wakes_it(log: disklog_mp.Session, path: P
 
 def test_a_ring_that_was_removed_is_replaced(log: disklog_mp.Session, name: str, path: Path) -> None:
     """Nobody can attach, so nobody could wake it."""
-    os.unlink(_ring.ring_path(name, None))
+    os.unlink(_names.ring_path(name, None))
     with wait_until(lambda: attached(name), 30) as other:
         other.log(b"second")
         other.flush()

@@ -22,6 +22,8 @@ import disklog_mp
 from disklog_mp._options import Options
 from disklog_mp._reader.reader import Reader
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import liveness as _liveness
+from disklog_mp._ring import names as _names
 from disklog_mp._verify.log import verify
 from disklog_mp._writer.writer import Writer
 
@@ -59,7 +61,7 @@ def _ring_is_written(name: str) -> bool:
     except disklog_mp.LogNotFoundError:
         return False
     try:
-        return _ring.writer_alive(file)
+        return _liveness.writer_alive(file)
     finally:
         os.close(file.fd)
 
@@ -163,7 +165,7 @@ def test_what_is_durable_is_not_synced_again(orphan: disklog_mp.Session, path: P
             assert len(work.pages.sync_job().files) == files
         finally:
             work.close()
-    os.unlink(_ring.ring_path(orphan.name, None))
+    os.unlink(_names.ring_path(orphan.name, None))
     work = Writer(orphan.name, path, OPTIONS)
     try:
         assert work.ring.durable == 0
@@ -290,7 +292,7 @@ def test_a_writer_that_open_started_tells_too(name: str, path: Path, tmp_path: P
                 file.write(noise)
         with open(tmp_path / "stderr", "wb") as stderr:
             subprocess.run(command, stderr=stderr, check=True, timeout=60)
-            wait_until(lambda: not os.path.exists(_ring.ring_path(name, None)), 30)
+            wait_until(lambda: not os.path.exists(_names.ring_path(name, None)), 30)
 
     said = (tmp_path / "stderr").read_text()
     assert said == (
@@ -302,7 +304,7 @@ def test_a_writer_that_open_started_tells_too(name: str, path: Path, tmp_path: P
 def test_a_writer_that_is_stopped_before_it_replaced_the_ring_leaves_none(name: str, path: Path) -> None:
     """It has closed the ring of its predecessor, for one of another size, and is told to go."""
     Writer(name, path, OPTIONS).close()
-    assert os.path.exists(_ring.ring_path(name, None))
+    assert os.path.exists(_names.ring_path(name, None))
     Writer(name, path, OPTIONS._replace(ring_bytes=1 << 17)).run(lambda: True)
 
-    assert not os.path.exists(_ring.ring_path(name, None))
+    assert not os.path.exists(_names.ring_path(name, None))

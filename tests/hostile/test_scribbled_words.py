@@ -22,8 +22,11 @@ from support.workers import MAP_OFFSET
 import disklog_mp
 from disklog_mp import _core
 from disklog_mp._options import Options
+from disklog_mp._os import processes as _processes
 from disklog_mp._pages.directory import Directory
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
+from disklog_mp._ring import slots as _slots
 from disklog_mp._verify import books as _books
 from disklog_mp._verify.pages import DAMAGE, check_page
 from disklog_mp._writer.writer import Writer
@@ -127,7 +130,7 @@ class Image:
         os.waitpid(pid, 0)
         with open(answer) as file:
             self.slot, self.positions = json.load(file)
-        self.ring_file = Path(_ring.ring_path(self.name, str(self.rings)))
+        self.ring_file = Path(_names.ring_path(self.name, str(self.rings)))
         shutil.copytree(self.path, self.kept / "log")
         shutil.copytree(self.rings, self.kept / "rings")
 
@@ -165,7 +168,7 @@ class Image:
         pid = os.fork()
         if pid == 0:
             file = _ring.attach(self.name, str(self.rings))
-            slot = _ring.take_slot(file, _ring.identity(), time.time_ns())
+            slot = _slots.take_slot(file, _processes.identity(), time.time_ns())
             word = (position // CAPACITY + 1) % 2**28 << 36 | 1 << 33 | slot << 20 | 3
             ring.store64(MAP_OFFSET + position % CAPACITY // _core.GRANULE * 8, word)
             os._exit(0)
@@ -324,6 +327,6 @@ def test_a_lie_in_a_ring_in_use_stops_nobody(
 
     assert b"%d" % count in found
     assert Directory(str(path)).read_note()[0] == writer
-    assert _ring.start_ticks(writer) is not None
+    assert _processes.start_ticks(writer) is not None
     wait_until(lambda: "somebody wrote over" in capfd.readouterr().err, 20)
     wait_until(lambda: can_be_attached(log.name), 20)

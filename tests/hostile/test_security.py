@@ -26,10 +26,11 @@ from support.users import DAEMON, NOBODY, ROOT, User, as_user, make_ring, servin
 import disklog_mp
 from disklog_mp import _core, aio
 from disklog_mp._options import Options
+from disklog_mp._os import processes as _processes
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._reader.page import Page
-from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
 from disklog_mp._verify.pages import check_page
 from disklog_mp._writer.writer import Writer
 from disklog_mp.logging import DiskLogHandler
@@ -100,7 +101,7 @@ class TestOthers:
         log = open_log()
         log.log(b"mine")
         log.flush()
-        ring = look(_ring.ring_path(name, None))[:2]
+        ring = look(_names.ring_path(name, None))[:2]
         for use in (
             lambda: disklog_mp.attach(name),
             lambda: disklog_mp.open(name, path),
@@ -115,13 +116,13 @@ class TestOthers:
         log.flush()
 
         assert read(path) == [b"mine", b"too"]
-        assert look(_ring.ring_path(name, None))[:2] == ring
+        assert look(_names.ring_path(name, None))[:2] == ring
 
     def test_a_ring_nobody_may_read_hides_no_other(self, open_log: OpenLog, name: str, place: Path) -> None:
         """stat and ls go on with the rest, and say which they could not see."""
         rings = str(place / "rings")
         open_log(ring_dir=rings).close()
-        planted = Path(_ring.ring_path("a", rings))
+        planted = Path(_names.ring_path("a", rings))
         planted.write_bytes(bytes(8192))
         os.chown(planted, PLANTER, PLANTER)
         for command in ("stat", "ls"):
@@ -147,7 +148,7 @@ class TestGroup:
                 with pytest.raises(PermissionError, match=HINT):
                     as_user(NOBODY, use)
             assert found == [b"member"]
-            assert access(_ring.ring_path(name, rings)) == (0o660, SHARED)
+            assert access(_names.ring_path(name, rings)) == (0o660, SHARED)
             assert {access(file) for file in path.iterdir()} == {(0o660, SHARED)}
             assert access(path) == (0o770, SHARED)
 
@@ -173,7 +174,7 @@ class TestGroup:
         with serving(ROOT, name, path, page_records=2, end=signal.SIGKILL, **given):
             for i in range(5):
                 log_and_read(name, path, b"%d" % i)
-        os.unlink(_ring.ring_path(name, None))
+        os.unlink(_names.ring_path(name, None))
         with open(page_path(path, 3), "r+b") as torn:
             torn.seek(4096 + 32)
             torn.write(b"torn" * 8)
@@ -182,10 +183,10 @@ class TestGroup:
         os.chown(page_path(path, 4), -1, max(gid, 0))
         with serving(ROOT, name, path, page_records=2, **given):
             log_and_read(name, path, b"5")
-            assert access(_ring.ring_path(name, None)) == (mode, max(gid, 0))
-            os.unlink(_ring.ring_path(name, None))
-            wait_until(lambda: os.path.exists(_ring.ring_path(name, None)))
-            assert access(_ring.ring_path(name, None)) == (mode, max(gid, 0))
+            assert access(_names.ring_path(name, None)) == (mode, max(gid, 0))
+            os.unlink(_names.ring_path(name, None))
+            wait_until(lambda: os.path.exists(_names.ring_path(name, None)))
+            assert access(_names.ring_path(name, None)) == (mode, max(gid, 0))
             log_and_read(name, path, b"6")
         files = sorted(path.iterdir())
 
@@ -237,15 +238,15 @@ class TestGroup:
         """A mate's ring under our name would show him what we log with mode=0o600: PermissionError."""
         with serving(MATE, name, path, mode=0o660, group=SHARED, end=signal.SIGKILL):
             pass
-        ring = look(_ring.ring_path(name, None))
+        ring = look(_names.ring_path(name, None))
         for given in ({}, {"mode": 0o660}, {"mode": 0o640, "group": SHARED}):
             with (
                 pytest.raises(PermissionError, match=f"user {MATE.uid} and group {SHARED}, mode 0660"),
                 serving(MEMBER, name, path, **given),
             ):
                 pass
-        assert look(_ring.ring_path(name, None)) == ring
-        os.unlink(_ring.ring_path(name, None))
+        assert look(_names.ring_path(name, None)) == ring
+        os.unlink(_names.ring_path(name, None))
 
     @pytest.mark.parametrize(("before", "after"), [(0o660, 0o600), (0o600, 0o660)], ids=oct)
     def test_another_mode_holds_for_what_is_gone_on_in(
@@ -256,7 +257,7 @@ class TestGroup:
             as_user(MEMBER, lambda: log_and_read(name, path, b"x"))
         with serving(MEMBER, name, path, mode=after, group=SHARED):
             as_user(MEMBER, lambda: log_and_read(name, path, b"y"))
-            assert access(_ring.ring_path(name, None)) == (after, SHARED)
+            assert access(_names.ring_path(name, None)) == (after, SHARED)
 
         assert {access(file) for file in path.iterdir()} == {(after, SHARED)}
 
@@ -269,7 +270,7 @@ class TestGroup:
             pass
 
         assert not path.exists()
-        assert not os.path.exists(_ring.ring_path(name, None))
+        assert not os.path.exists(_names.ring_path(name, None))
 
 
 # -- what others plant ---------------------------------------------------------------------------------------
@@ -343,10 +344,10 @@ class TestPlantedRings:
     ) -> None:
         """By attach() and open(), with its owner, group and mode; even where what it holds is a ring."""
         make_ring("honest", str(place), str(path))
-        target = Path(_ring.ring_path("honest", str(place)))
+        target = Path(_names.ring_path("honest", str(place)))
         for rings, user in itertools.product((None, str(place)), (ROOT, MEMBER)):
             os.chown(target, user.uid, user.gid)
-            object_ = plant_for(plant, _ring.ring_path(name, rings), target)
+            object_ = plant_for(plant, _names.ring_path(name, rings), target)
             before = look(object_), look(target)
             own = place / f"log-of-{user.uid}"
             for use in (
@@ -371,7 +372,7 @@ class TestPlantedRings:
         target.write_bytes(b"precious")
         os.chown(target, VICTIM.uid, VICTIM.gid)
         for rings in (None, str(place)):
-            where = Path(_ring.ring_path(name, rings)).parent
+            where = Path(_names.ring_path(name, rings)).parent
 
             def plant_it(where: Path = where) -> None:
                 plant_for(plant, str(where / f".disklog-{name}.{os.getpid()}"), target)
@@ -386,7 +387,7 @@ class TestPlantedRings:
             assert object_.lstat().st_uid == PLANTER
             remove(object_)
             assert target.read_bytes() == b"precious"
-            assert not os.path.exists(_ring.ring_path(name, rings))
+            assert not os.path.exists(_names.ring_path(name, rings))
 
     def test_names_of_the_dead_do_not_hinder(self, name: str, path: Path, place: Path) -> None:
         """Temporary names that cannot be removed, of no process, or no number at all."""
@@ -603,8 +604,8 @@ class TestNames:
     def test_a_name_leads_nowhere_else(self) -> None:
         """All that a name may be stays one name in the ring's directory."""
         for good in (".", "..", "x" * 100, "-rf", "A.b-c_9"):
-            assert _ring.check_name(good) == good
-            assert os.path.normpath(_ring.ring_path(good, "/rings")) == f"/rings/disklog-{good}"
+            assert _names.check_name(good) == good
+            assert os.path.normpath(_names.ring_path(good, "/rings")) == f"/rings/disklog-{good}"
 
 
 # -- no process is harmed ------------------------------------------------------------------------------
@@ -615,9 +616,9 @@ def test_the_pids_of_producers_harm_nobody(open_log: OpenLog, path: Path) -> Non
     log = open_log()
     ring = log.ring
     assert ring is not None
-    me = _ring.identity()
+    me = _processes.identity()
     with subprocess.Popen(["sleep", "1000"]) as bystander:
-        start = _ring.start_ticks(bystander.pid) or 0
+        start = _processes.start_ticks(bystander.pid) or 0
         writer = log.stats().writer_pid
         wrong = [
             (bystander.pid, start + 1, me.namespace),

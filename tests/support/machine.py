@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import disklog_mp
+from disklog_mp._os import processes as _processes
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import liveness as _liveness
+from disklog_mp._ring import names as _names
 
 RUN = f"test-{os.getpid()}"
 
@@ -30,13 +33,13 @@ def processes_of(text: str) -> list[int]:
 
 def shared_memory_of(text: str) -> list[str]:
     """Return the shared-memory objects with that text in their names."""
-    return [entry for entry in os.listdir(_ring.SHM) if text in entry]
+    return [entry for entry in os.listdir(_names.SHM) if text in entry]
 
 
 def writer_of(file: _ring.RingFile) -> int:
     """Return the pid of the writer, 0 while what says so is scribbled over: it might be anybody's."""
     pid = file.ring.writer_pid
-    return pid if _ring.start_ticks(pid) == file.ring.writer_start else 0
+    return pid if _processes.start_ticks(pid) == file.ring.writer_start else 0
 
 
 def stop_writer(name: str, number: int = signal.SIGTERM, ring_dir: str | None = None) -> None:
@@ -46,13 +49,13 @@ def stop_writer(name: str, number: int = signal.SIGTERM, ring_dir: str | None = 
     except disklog_mp.LogNotFoundError:
         return
     try:
-        wait_until(lambda: writer_of(file) or not _ring.writer_alive(file))
+        wait_until(lambda: writer_of(file) or not _liveness.writer_alive(file))
         pid = writer_of(file)
         if not pid:
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-        wait_until(lambda: not _ring.writer_alive(file), 20)
+        wait_until(lambda: not _liveness.writer_alive(file), 20)
     finally:
         os.close(file.fd)
 

@@ -9,7 +9,9 @@ from multiprocessing.synchronize import Barrier
 import disklog_mp
 from disklog_mp import _core
 from disklog_mp._options import Options
+from disklog_mp._os import processes as _processes
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import slots as _slots
 from disklog_mp._writer import pace as _pace
 from disklog_mp._writer import writer
 
@@ -43,7 +45,7 @@ def claim_and(name: str, number: int, length: int = 3) -> None:
     """Claim granules at the frontier as log() does, then get that signal before committing."""
     file = _ring.attach(name, None)
     ring = file.ring
-    slot = _ring.take_slot(file, _ring.identity(), time.time_ns())
+    slot = _slots.take_slot(file, _processes.identity(), time.time_ns())
     position = ring.frontier(ring.released)
     tag = (position // ring.capacity + 1) % 2**28
     word = tag << 36 | 1 << 33 | slot << 20 | length

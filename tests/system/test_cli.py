@@ -15,7 +15,7 @@ from support.command import COMMAND, kill_writer, run, start
 from support.machine import stop_writer, wait_until
 
 import disklog_mp
-from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
 from disklog_mp.cli import COMMANDS, _text, _times, commands
 
 OpenLog = Callable[..., disklog_mp.Session]
@@ -203,7 +203,7 @@ class TestServe:
         assert last.endswith(b"stopped, all that was committed is written")
         assert process.returncode == 0
         assert [len(page) for page in disklog_mp.Reader(path).pages()] == [3, 3, 1]
-        assert not os.path.exists(_ring.ring_path(name, None))
+        assert not os.path.exists(_names.ring_path(name, None))
 
     def test_a_second_writer(self, log: disklog_mp.Session, name: str, path: Path) -> None:
         """A log has one writer: the second is told which process that is, and exits with 2."""
@@ -360,7 +360,7 @@ class TestRm:
             refused.stderr.decode()
         )
         assert forced.returncode == 0
-        assert not os.path.exists(_ring.ring_path(name, None))
+        assert not os.path.exists(_names.ring_path(name, None))
         assert [record.data for record in disklog_mp.Reader(path)] == [b"in a page"]
 
     def test_what_is_no_ring(self, tmp_path: Path) -> None:

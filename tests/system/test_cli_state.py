@@ -17,6 +17,8 @@ import disklog_mp
 from disklog_mp import _core
 from disklog_mp._pages.format import STATE
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
+from disklog_mp._ring import slots as _slots
 from disklog_mp._verify.books import Books
 from disklog_mp.cli.state.verify import books_lines
 
@@ -86,7 +88,7 @@ class TestStat:
     ) -> None:
         """stat, ls, verify and cat take no slot in the ring."""
         kill_writer()
-        ring = Path(_ring.ring_path(name, None))
+        ring = Path(_names.ring_path(name, None))
         before = ring.read_bytes()
         for arguments in (["stat", name], ["ls"], ["verify", name], ["cat", name, "--ring"]):
             run(*arguments)
@@ -254,7 +256,7 @@ class TestVerify:
         log.log(b"x")
         log.flush()
         file = _ring.attach(name, None)
-        (slot,) = _ring.slots(file.ring, _core.SLOT_ATTACHED)
+        (slot,) = _slots.read_slots(file.ring, _core.SLOT_ATTACHED)
         file.ring.store64(SLOTS_OFFSET + 64 * slot.index + LOGGED, counted)
         os.close(file.fd)
         done = run("verify", name)

@@ -17,7 +17,9 @@ from support.command import COMMAND, run, start
 from support.machine import processes_of, shared_memory_of, wait_until
 
 import disklog_mp
+from disklog_mp._os import processes as _processes
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
 from disklog_mp.cli.crashtest import processes as _crash_lives
 from disklog_mp.cli.crashtest import run as _crash_work
 from disklog_mp.cli.crashtest.ledger import END, Balance, Ledger, Line
@@ -102,7 +104,7 @@ class TestCommand:
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdout=pipe, stderr=pipe, start_new_session=True) as process:
             name = f"crashtest-{process.pid}"
-            wait_until(lambda: os.path.exists(_ring.ring_path(name, None)))
+            wait_until(lambda: os.path.exists(_names.ring_path(name, None)))
             wait_until(lambda: any(True for log in tmp_path.glob("*/log") for _ in disklog_mp.Reader(log)))
             os.killpg(process.pid, signal.SIGINT)
             out, complaint = process.communicate(timeout=60)
@@ -164,7 +166,7 @@ class TestFindings:
         """Its writers go on in another: nothing is lost, but it is told."""
 
         def remove(name: str, place: Path) -> None:
-            os.unlink(_ring.ring_path(name, None))
+            os.unlink(_names.ring_path(name, None))
 
         assert "the ring was replaced" in meddle(remove)
 
@@ -410,7 +412,7 @@ class TestStalls:
             def _put(self, session: disklog_mp.Session, records: Sequence[bytes]) -> None:
                 time.sleep(0.15)
 
-        parent = os.getpid(), _ring.start_ticks(os.getpid()) or 0
+        parent = os.getpid(), _processes.start_ticks(os.getpid()) or 0
         worker = Slow(Order(name, str(tmp_path), 1, "seed", 100, 1 << 20, *parent))
         notes.set(1, FROZEN, frozen)
         worker._log([record_of(1, 0, 10)])

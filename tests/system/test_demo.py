@@ -11,7 +11,7 @@ from support.command import COMMAND, run
 from support.machine import processes_of, wait_until
 
 import disklog_mp
-from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
 
 
 def start_demo(path: Path, *arguments: str) -> subprocess.Popen[bytes]:
@@ -52,5 +52,5 @@ def test_control_c_leaves_nothing_running(path: Path) -> None:
     assert process.returncode == 130
     assert b"Traceback" not in complaint
     wait_until(lambda: not processes_of(str(path)))
-    wait_until(lambda: not os.path.exists(_ring.ring_path(f"demo-{process.pid}", None)))
+    wait_until(lambda: not os.path.exists(_names.ring_path(f"demo-{process.pid}", None)))
     assert run("verify", path).returncode == 0

@@ -20,7 +20,10 @@ from support.machine import stop_writer, wait_until
 
 import disklog_mp
 from disklog_mp import _core
+from disklog_mp._os import processes as _processes
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
+from disklog_mp._ring import slots as _slots
 
 OpenLog = Callable[..., disklog_mp.Session]
 LONG = bool(os.environ.get("DISKLOG_MP_LONG"))  # the long forms, of `make long`
@@ -62,7 +65,7 @@ class TestForks:
             for fd in os.listdir("/proc/self/fd"):
                 with contextlib.suppress(FileNotFoundError):
                     links.append(os.readlink(f"/proc/self/fd/{fd}"))
-            assert not [link for link in links if link.startswith(_ring.ring_path(log.name, None))]
+            assert not [link for link in links if link.startswith(_names.ring_path(log.name, None))]
 
         _ring_users: list[disklog_mp.Session] = []
         log.close()  # so that each attach() takes a slot anew
@@ -358,7 +361,7 @@ class TestNamespaces:
             sys.path.insert(0, sys.argv[3])
             import disklog_mp
             from support.machine import wait_until
-            from disklog_mp._ring import file as _ring
+            from disklog_mp._ring import names as _names
             from system.test_odd_places import fork
             from support.workers import claim_and
 
@@ -383,7 +386,7 @@ class TestNamespaces:
             os.kill(second, signal.SIGKILL)
             os.waitpid(second, 0)
             log.close()
-            wait_until(lambda: not os.path.exists(_ring.ring_path(name, None)))
+            wait_until(lambda: not os.path.exists(_names.ring_path(name, None)))
         """
         told = run(
             script,
@@ -530,7 +533,7 @@ def _ring_attach_another(name: str) -> None:
     """Take and give back a slot beside the one this process has."""
     file = _ring.attach(name, None)
     try:
-        slot = _ring.take_slot(file, _ring.identity(), time.time_ns())
+        slot = _slots.take_slot(file, _processes.identity(), time.time_ns())
         file.ring.detach(slot, file.ring.slot(slot)[2])
     finally:
         os.close(file.fd)
@@ -705,7 +708,7 @@ class TestClock:
             timeout=60,
             check=False,
         )
-        wait_until(lambda: not os.path.exists(_ring.ring_path(name, None)))
+        wait_until(lambda: not os.path.exists(_names.ring_path(name, None)))
         assert (done.stdout, done.stderr) == ("done\n", "")
 
         records = list(disklog_mp.Reader(path))

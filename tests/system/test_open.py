@@ -19,7 +19,7 @@ from support.workers import open_and_log
 
 import disklog_mp
 from disklog_mp._pages.directory import Directory
-from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
 from disklog_mp._verify.log import verify
 
 OpenLog = Callable[..., disklog_mp.Session]
@@ -150,7 +150,7 @@ class TestDirectories:
         with disklog_mp.open(name, path, mode=0o660, group=os.getgid(), linger=0) as log:
             log.log(b"x")
             log.flush()
-            ring = os.stat(_ring.ring_path(name, None))
+            ring = os.stat(_names.ring_path(name, None))
 
             assert ring.st_mode & 0o777 == 0o660
             assert path.stat().st_mode & 0o777 == 0o770
@@ -202,7 +202,7 @@ class TestRings:
 
         assert caught.value.errno == errno.ENOSPC
         assert "/dev/shm" in str(caught.value)
-        assert not [entry for entry in os.listdir(_ring.SHM) if name in entry]
+        assert not [entry for entry in os.listdir(_names.SHM) if name in entry]
 
     @pytest.mark.parametrize(
         ("content", "found"),
@@ -217,7 +217,7 @@ class TestRings:
     )
     def test_what_is_no_ring_is_refused(self, name: str, path: Path, content: bytes, found: str) -> None:
         """attach and open say what they found, what they read, and how to be rid of it."""
-        file = Path(_ring.ring_path(name, None))
+        file = Path(_names.ring_path(name, None))
         file.write_bytes(content.ljust(300_000, b"\0") if content else b"")
         try:
             for use in (lambda: disklog_mp.attach(name), lambda: disklog_mp.open(name, path)):
@@ -230,7 +230,7 @@ class TestRings:
         """ring_dir=: no /dev/shm at all, for containers that share a volume."""
         place = tmp_path / "rings"
         with disklog_mp.open(name, path, ring_dir=str(place), linger=0, ring_bytes=1 << 16) as log:
-            assert not os.path.exists(_ring.ring_path(name, None))
+            assert not os.path.exists(_names.ring_path(name, None))
             with disklog_mp.attach(name, ring_dir=str(place)) as other:
                 other.log(b"x")
                 other.flush()
@@ -250,7 +250,7 @@ class TestRings:
         with log, pytest.raises(disklog_mp.ConfigMismatchError) as caught:
             disklog_mp.open(name, path, ring_dir=places[1])
 
-        assert ("ring_dir", places[0] or _ring.SHM, places[1] or _ring.SHM) == caught.value.args
+        assert ("ring_dir", places[0] or _names.SHM, places[1] or _names.SHM) == caught.value.args
 
     def test_where_a_dead_writers_ring_was_is_nobodys_business(
         self, name: str, path: Path, tmp_path: Path
@@ -272,7 +272,7 @@ class TestRings:
         """An object under our name that belongs to neither us nor root may be a trap."""
         if os.geteuid() != 0:
             pytest.skip("only root can make an object of another user")
-        file = Path(_ring.ring_path(name, None))
+        file = Path(_names.ring_path(name, None))
         file.write_bytes(b"\0" * 4096)
         pid = os.fork()
         if pid == 0:
@@ -338,7 +338,7 @@ class TestRetention:
             log.get_page(1)
         assert verify(str(path), name, log._whole_attachment().file).exit_code == 0
         log.close()
-        wait_until(lambda: not os.path.exists(_ring.ring_path(name, None)))
+        wait_until(lambda: not os.path.exists(_names.ring_path(name, None)))
         cursor = disklog_mp.Reader(path).end()
         log = open_log(page_records=5, keep_age=0, linger=0)
         position = log.log(b"more")
@@ -369,7 +369,7 @@ class TestEndOfLife:
         """After the last session closed the writer goes, the ring with it, the records stay."""
         with open_log(linger=0) as log:
             log.log(b"x")
-        wait_until(lambda: not os.path.exists(_ring.ring_path(name, None)))
+        wait_until(lambda: not os.path.exists(_names.ring_path(name, None)))
 
         with pytest.raises(disklog_mp.LogNotFoundError):
             disklog_mp.attach(name)
@@ -381,7 +381,7 @@ class TestEndOfLife:
             with open_log(linger=0, page_records=10) as log:
                 for i in range(4):
                     log.log(b"%d" % (run * 4 + i))
-            wait_until(lambda: not os.path.exists(_ring.ring_path(name, None)))
+            wait_until(lambda: not os.path.exists(_names.ring_path(name, None)))
         pages = list(disklog_mp.Reader(path).pages())
 
         assert [10, 2] == [len(page) for page in pages]
@@ -431,7 +431,7 @@ class TestServe:
             assert process.wait() == 0
 
         assert 100 == len(list(disklog_mp.Reader(path)))
-        assert not os.path.exists(_ring.ring_path(name, None))
+        assert not os.path.exists(_names.ring_path(name, None))
 
     def test_producers_stay_attached_over_a_restart(self, name: str, path: Path) -> None:
         """The ring stays for them; what they log meanwhile is there when the writer is back."""
@@ -463,7 +463,7 @@ class TestServe:
             server.settimeout(20)
             with serve(name, path, NOTIFY_SOCKET=address, WATCHDOG_USEC="200000") as process:
                 assert server.recv(4096).startswith(b"READY=1")
-                assert os.path.exists(_ring.ring_path(name, None))
+                assert os.path.exists(_names.ring_path(name, None))
                 assert server.recv(4096) == b"WATCHDOG=1"
                 process.terminate()
                 while (told := server.recv(4096)) == b"WATCHDOG=1":

@@ -17,7 +17,7 @@ from support.machine import stopped_writer, wait_until
 
 import disklog_mp
 from disklog_mp import _core
-from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
 
 OpenLog = Callable[..., disklog_mp.Session]
 
@@ -448,7 +448,7 @@ class TestAttach:
         ring = log.ring
         assert ring is not None
         # The kernel's locks on all slots, as if their owners lived in other pid namespaces.
-        with open(_ring.ring_path(log.name, None), "r+b") as file:
+        with open(_names.ring_path(log.name, None), "r+b") as file:
             everybody = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 1, _core.SLOTS - 1, 0)
             fcntl.fcntl(file, fcntl.F_OFD_SETLK, everybody)
             for index in ring.slots(_core.SLOT_FREE):

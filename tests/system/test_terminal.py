@@ -15,6 +15,7 @@ from support.users import make_ring
 import disklog_mp
 from disklog_mp import _core
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
 
 OpenLog = Callable[..., disklog_mp.Session]
 
@@ -73,7 +74,7 @@ class TestTerminal:
         """Its log's name and directory, the last trouble, the options: whoever may attach wrote it."""
         rings = str(tmp_path / "rings")
         make_ring(name, rings, str(path))
-        target = _ring.ring_path(name, rings)
+        target = _names.ring_path(name, rings)
         size = os.path.getsize(target)
         os.unlink(target)
         with open(target, "x+b") as file:
@@ -82,7 +83,7 @@ class TestTerminal:
             path = path.with_name(NASTY_PATH)
             write_page(path, [frame(0, NASTY_BYTES)])
             log_name = NASTY[:40].encode()
-            _core.format_ring(memory, 4096, 0, 1, SALT, _ring.boot_id(), LOG_ID, log_name, os.fsencode(path))
+            _core.format_ring(memory, 4096, 0, 1, SALT, bytes(16), LOG_ID, log_name, os.fsencode(path))
         os.chmod(target, 0o600)
         view = memoryview(memory)
         options = (

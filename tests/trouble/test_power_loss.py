@@ -25,10 +25,9 @@ from support.pages import page_path
 import disklog_mp
 from disklog_mp import _core
 from disklog_mp._options import Options
-from disklog_mp._os import files as _files
+from disklog_mp._os import processes as _processes
 from disklog_mp._os.files import REAL, Files, RealFile, RealFiles
 from disklog_mp._pages.format import HEADER_LENGTH
-from disklog_mp._ring import file as _ring
 from disklog_mp._writer import writer
 from disklog_mp._writer.writer import Writer
 
@@ -158,8 +157,7 @@ def next_boot(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Have everything from then on happen in another boot of the machine.  A real one no test survives."""
 
     def next_boot() -> None:
-        monkeypatch.setattr(_files, "boot_id", lambda: "another")
-        monkeypatch.setattr(_ring, "boot_id", lambda: b"another boot id!")
+        monkeypatch.setattr(_processes, "boot_id", lambda: "01" * 16)
 
     return next_boot
 

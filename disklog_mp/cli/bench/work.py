@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import click
 
 import disklog_mp
-from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
 from disklog_mp.cli import _workers
 
 GROUP = 64
@@ -189,5 +189,5 @@ def produce_lines(gate: Gate, seconds: float, path: str, data: bytes, limit: int
 def wait_for_writer(name: str) -> None:
     """Return when the log's writer has left, so that its directory can be removed."""
     deadline = time.monotonic() + 30
-    while os.path.exists(_ring.ring_path(name, None)) and time.monotonic() < deadline:
+    while os.path.exists(_names.ring_path(name, None)) and time.monotonic() < deadline:
         time.sleep(0.02)

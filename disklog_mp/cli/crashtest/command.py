@@ -18,7 +18,10 @@ import click
 
 import disklog_mp
 from disklog_mp import _options
+from disklog_mp._os import processes as _processes
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import liveness as _liveness
+from disklog_mp._ring import names as _names
 from disklog_mp._verify.log import verify
 from disklog_mp._verify.pages import DAMAGE
 from disklog_mp.cli import _text
@@ -107,7 +110,7 @@ class _Run:
         }
         self._descriptors = _descriptors()
         self._place = tempfile.mkdtemp(prefix="disklog-crashtest-", dir=directory)
-        parent = os.getpid(), _ring.start_ticks(os.getpid()) or 0
+        parent = os.getpid(), _processes.start_ticks(os.getpid()) or 0
         self._order = Order(self._name, self._place, 0, "", result.length, lag, *parent)
         os.mkdir(self._order.log)
         self._notes = Notes(self._order.notes, int(result.seconds * LINES_PER_SECOND) + 1000)
@@ -195,7 +198,7 @@ class _Run:
 
     def _is_serving(self, child: Child) -> bool:
         file = self._find_ring()
-        return file is not None and file.ring.writer_pid == child.pid and _ring.writer_alive(file)
+        return file is not None and file.ring.writer_pid == child.pid and _liveness.writer_alive(file)
 
     def _is_writing(self, child: Child) -> bool:
         """True if the writer has something to write."""
@@ -384,7 +387,7 @@ class _Run:
             os.close(self._file.fd)
             self._file = None
         found = {
-            "shared memory": [entry for entry in os.listdir(_ring.SHM) if self._name in entry],
+            "shared memory": [entry for entry in os.listdir(_names.SHM) if self._name in entry],
             "processes": _processes_of(self._place),
             "files": [name for name in _listed(self._order.log) if name.startswith(".")],
             "descriptors": leaks.get("descriptors", [])
@@ -396,7 +399,7 @@ class _Run:
                 self._find(f"left behind: {kind}: {', '.join(what)}")
 
     def _remove_ring(self) -> None:
-        path = _ring.ring_path(self._name, None)
+        path = _names.ring_path(self._name, None)
         if os.path.exists(path):
             if not self._result.is_right:
                 shutil.copyfile(path, os.path.join(self._place, "ring"))

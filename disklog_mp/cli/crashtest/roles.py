@@ -15,6 +15,7 @@ from typing import Protocol
 
 import disklog_mp
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import liveness as _liveness
 from disklog_mp.cli.crashtest import run as _crash_work
 from disklog_mp.cli.crashtest.processes import Life
 from disklog_mp.cli.crashtest.run import Order
@@ -110,7 +111,7 @@ class Opened:
     def _adopt(self) -> None:
         """The program is done: from now on this is the writer it has left."""
         file = self._find()
-        if file is not None and _ring.writer_alive(file):
+        if file is not None and _liveness.writer_alive(file):
             with contextlib.suppress(ProcessLookupError, ValueError):
                 self._pidfd = os.pidfd_open(file.ring.writer_pid)
                 self._code, self.pid = None, file.ring.writer_pid

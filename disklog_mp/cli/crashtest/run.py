@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import disklog_mp
 from disklog_mp._core import Mapping
-from disklog_mp._ring import file as _ring
+from disklog_mp._os import processes as _processes
 from disklog_mp.errors import PageRetiredError, RingFullError
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Order(NamedTuple):
 
     def is_abandoned(self) -> bool:
         """True if the crash test itself was killed."""
-        return _ring.start_ticks(self.parent) != self.parent_start
+        return _processes.start_ticks(self.parent) != self.parent_start
 
 
 def record_of(line: int, sequence: int, length: int, place: int = 0, group: int = 1) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from disklog_mp._ring import claims as _claims
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import slots as _slots
 from disklog_mp.cli.crashtest.run import BEGAN, STALL, Notes, RunDelay
 
 TICK = 0.005  # seconds between two looks
@@ -105,7 +106,7 @@ def _holder(file: _ring.RingFile, position: int) -> int:
     """The process whose record is the next to be written and is not complete; 0 if there is none."""
     for claim in _claims.walk(file.ring, position):
         if claim.state == _claims.CLAIMED:
-            return _ring.Slot(*file.ring.slot(claim.owner)).pid
+            return _slots.Slot(*file.ring.slot(claim.owner)).pid
         break
     return 0
 

@@ -15,7 +15,7 @@ from multiprocessing.context import SpawnProcess
 import click
 
 import disklog_mp
-from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
 from disklog_mp._verify.log import Verification, verify
 from disklog_mp.cli import _text, _workers
 from disklog_mp.cli._find import find
@@ -105,7 +105,7 @@ class _Run:
     def wait_for_writer(self) -> None:
         """Return when the log's writer has nothing more to do and is gone, and the ring with it."""
         deadline = time.monotonic() + 20
-        while os.path.exists(_ring.ring_path(self.name, None)):
+        while os.path.exists(_names.ring_path(self.name, None)):
             if time.monotonic() > deadline:
                 self.problems.append(f"the writer is still there: disklog-mp stat {self.name}")
                 return

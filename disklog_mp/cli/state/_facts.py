@@ -6,8 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from disklog_mp import _core
+from disklog_mp._os import processes as _processes
 from disklog_mp._ring import claims as _claims
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
+from disklog_mp._ring import slots as _slots
 from disklog_mp._ring import stats as _stats
 from disklog_mp._verify import survey as _survey
 from disklog_mp.cli import _text
@@ -31,8 +34,8 @@ def _holder(ring: _core.Ring) -> int | None:
     """The process that is stopped inside log() while all records after its own wait for it."""
     for claim in _claims.walk(ring, ring.released):
         if claim.state == _claims.CLAIMED:
-            pid = _ring.Slot(*ring.slot(claim.owner)).pid if claim.owner < _core.SLOTS else 0
-            return pid if _ring.is_stopped(pid) else None
+            pid = _slots.Slot(*ring.slot(claim.owner)).pid if claim.owner < _core.SLOTS else 0
+            return pid if _processes.is_stopped(pid) else None
     return None
 
 
@@ -66,7 +69,7 @@ def of_pages(path: str, name: str, ring_dir: str | None) -> dict[str, Any]:
         verify = f"`disklog-mp verify {path}` shows details"
         problems.append(f"{_text.plural(found.unreadable, 'page')} without a readable header: {verify}")
     if found.writer_pid:
-        where = ring_dir or _survey.ring_dir_of(path) or _ring.SHM
+        where = ring_dir or _survey.ring_dir_of(path) or _names.SHM
         problems.append(
             f"process {found.writer_pid} writes this log, but its ring is not in {where}: "
             f"give its directory with --ring-dir"

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from disklog_mp import _core
+from disklog_mp._os import processes as _processes
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import liveness as _liveness
+from disklog_mp._ring import slots as _slots
 from disklog_mp.cli import _text
 
 
 def describe(file: _ring.RingFile) -> list[dict[str, Any]]:
     """Return one entry for each attached process; `command` is None if it is not to be seen from here."""
-    who = _ring.identity()
-    witnesses = _ring.Witnesses(file, who)
+    who = _processes.identity()
+    witnesses = _liveness.Witnesses(file, who)
     here = who.namespace
     try:
         return [
@@ -25,16 +28,16 @@ def describe(file: _ring.RingFile) -> list[dict[str, Any]]:
                 "waited": slot.waited,
                 "since": slot.since,
             }
-            for slot in _ring.slots(file.ring, _core.SLOT_ATTACHED)
+            for slot in _slots.read_slots(file.ring, _core.SLOT_ATTACHED)
         ]
     finally:
         witnesses.close()
 
 
-def _command(slot: _ring.Slot) -> str | None:
+def _command(slot: _slots.Slot) -> str | None:
     import psutil  # only stat needs it
 
-    if _ring.start_ticks(slot.pid) != slot.start:
+    if _processes.start_ticks(slot.pid) != slot.start:
         return None  # gone, or the pid is another's by now
     try:
         return " ".join(psutil.Process(slot.pid).cmdline()) or None

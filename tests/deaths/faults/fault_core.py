@@ -98,8 +98,10 @@ class Faults:
         import posix_ipc
 
         from disklog_mp._os import files as _files
+        from disklog_mp._os import locks, processes
         from disklog_mp._pages import directory as _directory
         from disklog_mp._ring import file as _ring
+        from disklog_mp._ring import liveness
         from disklog_mp._session import session
 
         wrapped = {name: self._wrapped(name, getattr(os, name)) for name in FAILURES if hasattr(os, name)}
@@ -109,11 +111,11 @@ class Faults:
         silent = {name: call for name, call in wrapped.items() if name != "close"}
         for module in (_directory, _files):
             module.os = _Calls(os, wrapped)  # type: ignore[attr-defined]
-        for module in (_ring, session):
+        for module in (_ring, liveness, processes, session):
             module.os = _Calls(os, silent)  # type: ignore[attr-defined]
-        locking = {"fcntl": self._wrapped("lock", _files.fcntl.fcntl)}
-        _files.fcntl = _Calls(_files.fcntl, locking)  # type: ignore[assignment]
-        _ring.io = _Calls(io, {"FileIO": self._wrapped("FileIO", io.FileIO)})  # type: ignore[assignment]
+        locking = {"fcntl": self._wrapped("lock", locks.fcntl.fcntl)}
+        locks.fcntl = _Calls(locks.fcntl, locking)  # type: ignore[assignment]
+        processes.io = _Calls(io, {"FileIO": self._wrapped("FileIO", io.FileIO)})  # type: ignore[assignment]
         memory = {"SharedMemory": self._wrapped("shm_open", posix_ipc.SharedMemory)}
         _ring.posix_ipc = _Calls(posix_ipc, memory)  # type: ignore[assignment]
 

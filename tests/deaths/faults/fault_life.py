@@ -21,6 +21,8 @@ from deaths.faults import fault_core
 from disklog_mp import _core
 from disklog_mp._options import Options
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
+from disklog_mp._ring import slots as _slots
 from disklog_mp._verify import books as _books
 from disklog_mp._verify.log import verify
 from disklog_mp._verify.pages import DAMAGE
@@ -358,7 +360,7 @@ class Life:
             elif ring.slots(_core.SLOT_ATTACHED) == [attachment.slot] and not ring.slots(_core.SLOT_DETACHED):
                 break
             if time.monotonic() > deadline:
-                raise Wrong(f"slots that nobody frees: {_ring.slots(ring, _core.SLOT_ATTACHED)}")
+                raise Wrong(f"slots that nobody frees: {_slots.read_slots(ring, _core.SLOT_ATTACHED)}")
             ring.wake()
             self.see_to_writer()
             time.sleep(0.001)
@@ -405,7 +407,7 @@ class Life:
             self.start_writer()  # the ring may have stayed, for the next
             os.kill(self.writer, signal.SIGTERM)
             self.wait(self.writer)
-        left = [entry for entry in os.listdir(_ring.SHM) if self.name in entry]
+        left = [entry for entry in os.listdir(_names.SHM) if self.name in entry]
         if left:
             raise Wrong(f"left in shared memory: {left}")
 
@@ -414,9 +416,9 @@ class Life:
         if self.bystander is not None:
             self.bystander.close()
         _ring.unlink(self.name, None)
-        for entry in os.listdir(_ring.SHM):
+        for entry in os.listdir(_names.SHM):
             if self.name in entry:
-                os.unlink(os.path.join(_ring.SHM, entry))
+                os.unlink(os.path.join(_names.SHM, entry))
         shutil.rmtree(self.path, ignore_errors=True)
 
 

@@ -29,7 +29,7 @@ from support.pages import (
     write_page,
 )
 
-from disklog_mp._os import files as _files
+from disklog_mp._os import processes as _processes
 from disklog_mp._os.files import REAL, Files
 from disklog_mp._pages import format as _page_format
 from disklog_mp._pages.directory import Directory
@@ -832,7 +832,7 @@ class TestReboot:
     def test_in_the_same_boot_the_page_goes_on(self, path: Path) -> None:
         """Nothing that was written can have been lost."""
         make_log(path)
-        pages, report = self.reopen(path, note=_files.boot_id())
+        pages, report = self.reopen(path, note=_processes.boot_id())
         pages.close()
 
         assert report.position == 14 * FRAME

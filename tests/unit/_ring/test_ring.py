@@ -58,7 +58,7 @@ from disklog_mp._core import (
     Producer,
     Ring,
 )
-from disklog_mp._ring import file as _ring
+from disklog_mp._ring import slots as _slots
 
 SMALL = 4096
 SALT = 0x1234_5678_9ABC_DEF0
@@ -999,7 +999,7 @@ def test_the_tallies_are_of_one_moment(ring: Ring) -> None:
                 self.coming.pop(0)()
             return found
 
-    totals, slots = _ring.tallies(Moving())  # type: ignore[arg-type]
+    totals, slots = _slots.tallies(Moving())  # type: ignore[arg-type]
 
     assert totals[0] + sum(slot.logged for _, slot in slots) == 3
     assert [slot.index for _, slot in slots] == [5]

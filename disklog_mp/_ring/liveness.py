@@ -1,0 +1,173 @@
+"""Which processes of a ring are alive: its writer, by its lock, and its producers, by the kernel's word."""
+
+import array
+import errno
+import os
+import resource
+import select
+import signal
+from collections.abc import Callable
+
+from disklog_mp import _core
+from disklog_mp._os import locks as _locks
+from disklog_mp._os import processes as _processes
+from disklog_mp._ring.file import RingFile
+from disklog_mp._ring.names import PREFIX
+from disklog_mp._ring.slots import Slot, read_slots
+
+SPARE_DESCRIPTORS = 64  # of the writer's, for pages and what comes and goes; the others watch producers
+
+
+def writer_alive(file: RingFile) -> bool:
+    """True if a process holds the writer's lock on this ring; the kernel drops it with the process."""
+    return _locks.is_locked(file.fd, _core.WRITER_LOCK)
+
+
+def lock_as_writer(file: RingFile) -> bool:
+    """Take the writer's lock; False if another process has it."""
+    return _locks.lock_byte(file.fd, _core.WRITER_LOCK)
+
+
+def unlock_as_writer(file: RingFile) -> None:
+    """Give the writer's lock back."""
+    _locks.unlock_byte(file.fd, _core.WRITER_LOCK)
+
+
+def locked_slots(file: RingFile) -> set[int]:
+    """Return the indexes of the slots whose locks are held: their producers are alive."""
+    return _locks.locked_bytes(file.fd, 0, _core.SLOTS)
+
+
+def is_in_use(fd: int) -> bool:
+    """True if another process holds any lock of the ring behind this descriptor, which may be damaged."""
+    return bool(_locks.locked_bytes(fd, 0, _core.WRITER_LOCK + 1))
+
+
+def living_producers(file: RingFile) -> list[Slot]:
+    """Return the slots of the producers that are not certainly dead."""
+    witnesses = Witnesses(file, _processes.identity())
+    try:
+        return [slot for slot in read_slots(file.ring, _core.SLOT_ATTACHED) if not witnesses.is_dead(slot)]
+    finally:
+        witnesses.close()
+
+
+def _may_map_a_ring(pid: int, otherwise: bool = True) -> bool:
+    """False if the process certainly runs another program by now, which has no ring mapped; `otherwise` if
+    that cannot be seen.  A daemon that closed all its descriptors has its rings still.
+    """
+    try:
+        with open(f"/proc/{pid}/maps", "rb") as file:
+            return PREFIX.encode() in file.read()
+    except OSError:  # another user's, or gone meanwhile: the next look tells
+        return otherwise
+
+
+class Witnesses:
+    """Tells which producers are dead, by the kernel's word: never by time, never by the pid alone.
+
+    Two witnesses: the lock on the slot's byte, which the kernel drops with the process, and, for a process
+    of the writer's own pid namespace, a pidfd, or /proc when there are no descriptors left for those.  If
+    they disagree the producer is alive, unless it is seen to run another program by now (exec)
+    that has no ring mapped.
+    """
+
+    def __init__(
+        self, file: RingFile, who: _processes.Identity, watch: Callable[[int], None] = lambda pidfd: None
+    ) -> None:
+        """Asks nobody, so that it cannot fail; `who` is this process, `watch` is given each new pidfd."""
+        self._file = file
+        self._watch = watch
+        self._namespace = who.namespace
+        self._pidfds: dict[tuple[int, int], int] = {}  # (slot, incarnation) -> pidfd, -1: gone at first sight
+        self._most = max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS)
+
+    def is_dead(self, slot: Slot) -> bool:
+        """True if the process that owns the slot is certainly gone."""
+        try:
+            return self._is_gone(slot)
+        except OSError:  # the kernel cannot say now: alive, until it can
+            return False
+
+    def _is_gone(self, slot: Slot) -> bool:
+        if _locks.is_locked(self._file.fd, slot.index):
+            self._see(slot)
+            return False
+        if slot.namespace != self._namespace:
+            return True
+        pidfd = self._see(slot)
+        if pidfd is None:
+            alive = _processes.is_running(slot.pid, slot.start)
+        elif pidfd >= 0:
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            alive = not poll.poll(0)
+        else:
+            alive = False
+        return not alive or not _may_map_a_ring(slot.pid)
+
+    def _see(self, slot: Slot) -> int | None:
+        key = (slot.index, slot.incarnation)
+        if key in self._pidfds:
+            return self._pidfds[key]
+        if slot.namespace == self._namespace and len(self._pidfds) >= self._most:
+            return None
+        pidfd = -1
+        if slot.namespace == self._namespace:
+            try:
+                pidfd = os.pidfd_open(slot.pid)
+            except (ProcessLookupError, ValueError, OverflowError):
+                pidfd = -1
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # no such pid can be
+                    return None
+            # The pid may be another's by now: then the one that owned the slot is gone.
+            if pidfd >= 0 and not self._is_of(slot, pidfd):
+                os.close(pidfd)
+                pidfd = -1
+        self._pidfds[key] = pidfd
+        if pidfd >= 0:
+            self._watch(pidfd)
+        return pidfd
+
+    def _is_of(self, slot: Slot, pidfd: int) -> bool:
+        try:
+            return _processes.start_ticks(slot.pid) == slot.start
+        except OSError:
+            os.close(pidfd)
+            raise
+
+    def are_all_seen(self, slots: int) -> bool:
+        """True if so many processes, all there are, are known by their pidfds."""
+        return sum(pidfd >= 0 for pidfd in self._pidfds.values()) >= slots
+
+    def pidfds(self) -> bytes:
+        """Return the pidfds of those seen alive, as C integers."""
+        return array.array("i", [pidfd for pidfd in self._pidfds.values() if pidfd >= 0]).tobytes()
+
+    def kill(self, slot: Slot) -> bool:
+        """Kill the process that owns the slot; True if there was one to kill.
+
+        What the slot says is not trusted: only a process that has a ring mapped is killed, by a pidfd.
+        """
+        pidfd = self._see(slot)
+        if pidfd is None or pidfd < 0 or not _may_map_a_ring(slot.pid, otherwise=False):
+            return False
+        try:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    def forget(self, slot: Slot) -> None:
+        """The slot was retired."""
+        pidfd = self._pidfds.pop((slot.index, slot.incarnation), -1)
+        if pidfd >= 0:
+            os.close(pidfd)
+
+    def close(self) -> None:
+        """Close all descriptors."""
+        for pidfd in self._pidfds.values():
+            if pidfd >= 0:
+                os.close(pidfd)
+        self._pidfds.clear()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import astuple, dataclass
 
-from disklog_mp._core import REPAIR, Ring
+from disklog_mp._core import Ring
+from disklog_mp._ring import control as _control
 
 
 @dataclass
@@ -45,13 +46,12 @@ class Repair:
 
     def store(self, ring: Ring) -> None:
         """Put it into the ring, its time last."""
-        for i, value in reversed(list(enumerate(astuple(self)))):
-            ring.store64(REPAIR + 8 * i, value)
+        _control.store_repair_counts(ring, astuple(self))
 
 
 def read(ring: Ring) -> Repair | None:
     """Return the last repair of which this ring knows."""
-    repair = Repair(*(ring.load64(REPAIR + 8 * i) for i in range(9)))
+    repair = Repair(*_control.repair_counts(ring))
     return repair if repair.time else None
 
 

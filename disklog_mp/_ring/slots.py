@@ -1,4 +1,7 @@
-"""The producers' slots in a ring: taking one, reading them, counting what all of them say."""
+"""The producers' slots in a ring: taking one, reading them, adding up what all producers counted.
+
+It does not know which producers are alive; nothing that stands in a slot is trusted.
+"""
 
 import time
 from typing import NamedTuple
@@ -6,42 +9,44 @@ from typing import NamedTuple
 from disklog_mp import _core
 from disklog_mp._os import locks as _locks
 from disklog_mp._os.processes import Identity
+from disklog_mp._ring import control as _control
+from disklog_mp._ring.control import Totals
 from disklog_mp._ring.file import RingFile
 from disklog_mp.errors import TooManyProducersError
 
-TALLIES = 20  # looks, half a millisecond apart
-NO_NOTE = 2**64 - 1  # DL_NO_NOTE in layout.h
+FEW = 16  # slots tried before a list of all 4,096 is made
+TALLY_TRIES = 20  # looks while slots are being freed
+TALLY_PAUSE = 0.0005  # seconds between two of them
 
 
 class SlotsReturnedError(TooManyProducersError):
-    """Every slot is taken, but some by producers that have left: the writer frees those when it sees it."""
+    """Every slot is taken, but some by producers that have detached: the writer frees those soon."""
 
 
-def take_slot(file: RingFile, who: Identity, since: int) -> int:
+def take_slot(file: RingFile, owner: Identity, since: int) -> int:
     """Take a free producer slot for this process and return its index.  Does not wait for one.
 
-    The kernel's lock on the slot's byte comes first: killed before ATTACHED, nothing is left behind.
+    The slot's lock is taken first: a process killed before the slot says ATTACHED leaves nothing behind.
     Raises TooManyProducersError.
     """
-    for most in (16, _core.SLOTS):
+    for most in (FEW, _core.SLOTS):
         for index in file.ring.slots(_core.SLOT_FREE, most):
             if not _locks.lock_byte(file.fd, index):
                 continue
-            if file.ring.attach(index, who.pid, who.start, who.namespace, since):
-                file.ring.wake()  # a writer at rest has to know who may die
+            if file.ring.attach(index, owner.pid, owner.start, owner.namespace, since):
+                file.ring.wake()  # a writer at rest has to watch this process
                 return index
             _locks.unlock_byte(file.fd, index)
+    file.ring.wake()  # the writer frees the slots of producers that detached, or died a moment ago
     if file.ring.slots(_core.SLOT_DETACHED, 1):
-        file.ring.wake()
         raise SlotsReturnedError(_core.SLOTS)
-    file.ring.wake()  # some may have died a moment ago
     raise TooManyProducersError(_core.SLOTS)
 
 
 class Slot(NamedTuple):
-    """One producer's slot as it stands in the ring; nothing in it is trusted."""
+    """One producer's slot as it stands in the ring."""
 
-    index: int  # type: ignore[assignment]  # of the slot in its table; nobody asks a tuple for that
+    index: int  # type: ignore[assignment]  # it hides the method index() of tuples, which is not used
     state: int
     incarnation: int
     pid: int
@@ -51,32 +56,49 @@ class Slot(NamedTuple):
     logged: int
     dropped: int
     waited: int
-    again: int
+    relogged: int
+
+
+def read_slot(ring: _core.Ring, index: int) -> Slot:
+    """Return the slot of that index."""
+    return Slot(*ring.slot(index))
 
 
 def read_slots(ring: _core.Ring, state: int) -> list[Slot]:
     """Return the slots in that state."""
-    return [Slot(*ring.slot(index)) for index in ring.slots(state)]
+    return [read_slot(ring, index) for index in ring.slots(state)]
 
 
-def tallies(ring: _core.Ring) -> tuple[list[int], list[tuple[int, Slot]]]:
-    """Return what those who left have logged, dropped and waited, in all, and the slots of those who have
-    not, with their states; at one moment, for a slot that is freed between two looks is in neither.
+class Tallies(NamedTuple):
+    """The counts of all producers that a ring ever had."""
+
+    freed: Totals  # of producers whose slots were freed
+    slots: list[Slot]  # attached or detached, in the state in which each was found
+
+    def total(self) -> Totals:
+        """Return the counts of all producers together."""
+        slots = self.slots
+        return Totals(
+            self.freed.logged + sum(slot.logged for slot in slots),
+            self.freed.dropped + sum(slot.dropped for slot in slots),
+            self.freed.waited + sum(slot.waited for slot in slots),
+        )
+
+
+def tallies(ring: _core.Ring) -> Tallies:
+    """Return the counts of one moment: a slot that is freed during the look would be in neither part.
+
+    If the writer died while it freed a slot, the last look counts; the next writer finishes that slot.
     """
-    for _ in range(TALLIES):  # a writer may have died at it: the next one ends it
-        before = _retirement(ring)
-        totals = list(ring.totals())
+    for _ in range(TALLY_TRIES):
+        before = _control.retirement(ring)
+        freed = _control.totals(ring)
         found = {
-            slot.index: (state, slot)
+            slot.index: slot._replace(state=state)
             for state in (_core.SLOT_ATTACHED, _core.SLOT_DETACHED)
             for slot in read_slots(ring, state)
         }
-        if before == _retirement(ring) and before[1] == NO_NOTE:
+        if before == _control.retirement(ring) and not before.is_under_way():
             break
-        time.sleep(0.0005)
-    return totals, list(found.values())
-
-
-def _retirement(ring: _core.Ring) -> tuple[int, int]:
-    """How many slots were freed, and whether one is being freed just now."""
-    return ring.load64(_core.TOTALS - 16), ring.load64(_core.TOTALS - 8)
+        time.sleep(TALLY_PAUSE)
+    return Tallies(freed, list(found.values()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from disklog_mp import _core
+from disklog_mp._ring import control as _control
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import liveness as _liveness
 from disklog_mp._ring import repair as _repair
@@ -59,13 +60,13 @@ def read(file: _ring.RingFile) -> Stats:
     ring = file.ring
     released = ring.released
     claimed = ring.frontier(released)
-    (logged, dropped, _), slots = _slots.tallies(ring)
-    producers = []
-    for state, slot in slots:
-        logged += slot.logged
-        dropped += slot.dropped
-        if state == _core.SLOT_ATTACHED:
-            producers.append(ProducerStats(slot.pid, slot.logged, slot.dropped, slot.waited, slot.since))
+    tallies = _slots.tallies(ring)
+    total = tallies.total()
+    producers = [
+        ProducerStats(slot.pid, slot.logged, slot.dropped, slot.waited, slot.since)
+        for slot in tallies.slots
+        if slot.state == _core.SLOT_ATTACHED
+    ]
     first, last = ring.first_page, ring.page
     return Stats(
         name=ring.name,
@@ -77,8 +78,8 @@ def read(file: _ring.RingFile) -> Stats:
         ring_used=claimed - released,
         ring_capacity=ring.capacity,
         records=ring.records,
-        logged=logged,
-        dropped=dropped,
+        logged=total.logged,
+        dropped=total.dropped,
         abandoned=ring.abandoned,
         pages=last - first + 1 if first else 0,
         first_page=first,
@@ -86,14 +87,7 @@ def read(file: _ring.RingFile) -> Stats:
         page_bytes=ring.page_bytes,
         writer_pid=ring.writer_pid if _liveness.writer_alive(file) else 0,
         writers=ring.writer_count,
-        error=error_text(ring) if ring.error_time else None,
+        error=_control.error_text(ring) if ring.error_time else None,
         repair=_repair.read(ring),
         producers=tuple(producers),
     )
-
-
-def error_text(ring: _core.Ring) -> str:
-    """Return the last trouble's text; what cannot be printed is escaped."""
-    data = bytes(memoryview(ring)[_core.ERROR_TEXT : _core.ERROR_TEXT + _core.ERROR_TEXT_LENGTH])
-    text = data.partition(b"\0")[0].decode("utf-8", "backslashreplace")
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)

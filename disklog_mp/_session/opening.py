@@ -9,10 +9,11 @@ import time
 from typing import Any
 
 from disklog_mp._pages.directory import Directory
+from disklog_mp._ring import control as _control
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import liveness as _liveness
 from disklog_mp._ring import names as _names
-from disklog_mp._session.session import Session, read_options
+from disklog_mp._session.session import Session
 from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiveError
 
 PATIENCE = 20.0  # seconds for a writer to become ready, ours or somebody else's
@@ -175,7 +176,7 @@ def _is_running(name: str, path: str, given: dict[str, Any], ring_dir: str | Non
             return False
         if file.ring.path != path:
             raise WriterActiveError(name, file.ring.path, file.ring.writer_pid)
-        current = read_options(file.ring)
+        current = _control.options(file.ring)
         for option, value in given.items():
             if option in current and current[option] != value:
                 raise ConfigMismatchError(option, current[option], value)

@@ -55,7 +55,7 @@ def _move(ring: _core.Ring, witnesses: _liveness.Witnesses, append: Append) -> b
             ring.release(position, end)
             position = end
         elif stop == _core.STOP_CLAIMED:
-            if not witnesses.is_dead(_slots.Slot(*ring.slot(following))):
+            if not witnesses.is_dead(_slots.read_slot(ring, following)):
                 return False
             ring.abandon(position)
         elif stop != _core.STOP_EMPTY or ring.close(position):

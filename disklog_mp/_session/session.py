@@ -35,6 +35,7 @@ from disklog_mp._core import (
 )
 from disklog_mp._os import locks as _locks
 from disklog_mp._os import processes as _processes
+from disklog_mp._ring import control as _control
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import liveness as _liveness
 from disklog_mp._ring import names as _names
@@ -545,7 +546,7 @@ class Session(_core.Producer):
         return 0
 
     def _option(self, name: str) -> Any:
-        return read_options(self._ready_ring()).get(name)
+        return _control.options(self._ready_ring()).get(name)
 
     def _look_at_writer(self) -> None:
         """The writer has been silent for a while: if it is dead, start another, without waiting for it, or go
@@ -620,7 +621,7 @@ class Session(_core.Producer):
             if goal == "durable":
                 ring.maximize64(SYNC_WANTED, position)
                 if ring.sync_failures > failures:
-                    from disklog_mp._ring.stats import error_text
+                    from disklog_mp._ring.control import error_text
 
                     raise OSError(ring.error_number, f"the log could not be synced: {error_text(ring)}")
             reached = getattr(ring, goal)
@@ -744,13 +745,3 @@ class Session(_core.Producer):
 
 def _unpickle(name: str, ring_dir: str | None, on_full: str, timeout: float) -> Session:
     return Session(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout)
-
-
-def read_options(ring: _core.Ring) -> dict[str, Any]:
-    """Return the options of the ring's writer, {} if they cannot be read."""
-    data = bytes(memoryview(ring)[_core.OPTIONS : _core.OPTIONS + _core.OPTIONS_LENGTH])
-    try:
-        options = json.loads(data.partition(b"\0")[0])
-    except (ValueError, RecursionError):  # the second for brackets in brackets
-        return {}
-    return options if isinstance(options, dict) else {}

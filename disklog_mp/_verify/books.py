@@ -197,10 +197,9 @@ def _prove(reader: Reader, ring: _core.Ring, look: _Look, books: Books) -> Books
 
 def _counts(ring: _core.Ring) -> Counts:
     """How many records were logged and dropped, by all who are or were attached."""
-    (logged, dropped, _), slots = _slots.tallies(ring)
+    tallies = _slots.tallies(ring)
+    total = tallies.total()
     attached: Counter[int] = Counter()
-    for _, slot in slots:
-        attached[slot.pid] += max(0, slot.logged - slot.again)
-        logged += slot.logged
-        dropped += slot.dropped
-    return Counts(logged, dropped, attached)
+    for slot in tallies.slots:
+        attached[slot.pid] += max(0, slot.logged - slot.relogged)
+    return Counts(total.logged, total.dropped, attached)

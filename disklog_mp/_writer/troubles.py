@@ -10,6 +10,7 @@ import time
 
 from disklog_mp import _core
 from disklog_mp._os.background import Stderr
+from disklog_mp._ring import control as _control
 
 
 class Troubles:
@@ -71,9 +72,7 @@ class Troubles:
         ring = self._ring
         if ring is None:
             return
-        data = text.encode("utf-8", "replace")[: _core.ERROR_TEXT_LENGTH - 1]
-        start, length = _core.ERROR_TEXT, _core.ERROR_TEXT_LENGTH
-        memoryview(ring)[start : start + length] = data.ljust(length, b"\0")
+        _control.store_error_text(ring, text)
         ring.error_number = number
         ring.error_time = time.time_ns()
 

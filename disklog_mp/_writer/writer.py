@@ -26,6 +26,7 @@ from disklog_mp._pages.format import POSITION_MAX
 from disklog_mp._pages.recovery import Recovered
 from disklog_mp._pages.writer import NO_LIMIT, PageWriter
 from disklog_mp._ring import contents as _salvage
+from disklog_mp._ring import control as _control
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import liveness as _liveness
 from disklog_mp._ring import names as _names
@@ -219,7 +220,7 @@ class Writer:
             for records in frames:
                 append(records)
             producer.unbind()
-            ring.detach(0, ring.slot(0)[2])
+            ring.detach(0, _slots.read_slot(ring, 0).incarnation)
 
         wanted = self._capacity
         if frames:  # with padding they may take more room than before; it gets its own size when they are out
@@ -331,11 +332,8 @@ class Writer:
         """Put this writer's identity, options and books into the ring.  It asks the kernel for nothing: a
         writer that stopped halfway would take the new ring's positions for places in the old one.
         """
-        ring, options = self.ring, self.options.to_json()
-        if len(options) >= _core.OPTIONS_LENGTH:
-            raise ValueError("the options are too long to be kept in the ring")
-        memory = memoryview(ring)
-        memory[_core.OPTIONS : _core.OPTIONS + len(options) + 1] = options + b"\0"
+        ring = self.ring
+        _control.store_options(ring, self.options.to_json())
         ring.writer_start, ring.writer_namespace = self._who.start, self._who.namespace
         ring.writer_pid = self._who.pid
         ring.writer_count = ring.writer_count + 1 & WORD
@@ -344,7 +342,7 @@ class Writer:
         ring.heartbeat = time.time_ns()
         self._witnesses = _liveness.Witnesses(self._file_(), self._who, self._deaths.add)
         self.troubles.show_in(ring)
-        self._data = memory[ring.data_offset :]
+        self._data = memoryview(ring)[ring.data_offset :]
         self._mask = ring.capacity - 1
         self._publish_books()
         ring.written = self.pages.position
@@ -503,7 +501,7 @@ class Writer:
         """The claim at the head is its owner's for as long as that lives, and padding when it is dead."""
         ring = self.ring
         # Whatever the slot says of its state: who holds its lock is alive.
-        slot = _slots.Slot(*ring.slot(owner))
+        slot = _slots.read_slot(ring, owner)
         if not self._witnesses.is_dead(slot):
             self._pace.held()
             self._lose_patience(slot)
@@ -641,7 +639,7 @@ class Writer:
         """Retire the slots of those who left."""
         ring = self.ring
         for index in ring.slots(_core.SLOT_DETACHED):
-            self._witnesses.forget(_slots.Slot(*ring.slot(index)))
+            self._witnesses.forget(_slots.read_slot(ring, index))
             self._own.retire(index)
 
     def _reap(self) -> int:
@@ -716,13 +714,7 @@ class Writer:
 
         def carry_over(ring: _core.Ring) -> None:
             self.troubles.show_in(ring)
-            totals = list(old.ring.totals())
-            for state in (_core.SLOT_ATTACHED, _core.SLOT_DETACHED):
-                for slot in _slots.read_slots(old.ring, state):
-                    for i, count in enumerate((slot.logged, slot.dropped, slot.waited)):
-                        totals[i] += count
-            for i, total in enumerate(totals):
-                ring.store64(_core.TOTALS + 8 * i, total)
+            _control.store_totals(ring, _slots.tallies(old.ring).total())
             ring.base_records, ring.base_position = old.ring.base_records, old.ring.base_position
             if (repair := _repair.read(old.ring)) is not None:
                 repair.store(ring)

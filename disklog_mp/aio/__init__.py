@@ -292,7 +292,7 @@ class Session:
             if goal == "durable":
                 ring.maximize64(SYNC_WANTED, position)
                 if ring.sync_failures > failures:
-                    from disklog_mp._ring.stats import error_text
+                    from disklog_mp._ring.control import error_text
 
                     raise OSError(ring.error_number, f"the log could not be synced: {error_text(ring)}")
             now = time.monotonic()

@@ -106,7 +106,7 @@ def _holder(file: _ring.RingFile, position: int) -> int:
     """The process whose record is the next to be written and is not complete; 0 if there is none."""
     for claim in _claims.walk(file.ring, position):
         if claim.state == _claims.CLAIMED:
-            return _slots.Slot(*file.ring.slot(claim.owner)).pid
+            return _slots.read_slot(file.ring, claim.owner).pid
         break
     return 0
 

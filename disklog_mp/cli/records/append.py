@@ -10,7 +10,7 @@ import click
 
 import disklog_mp
 from disklog_mp import _options
-from disklog_mp._session.session import Session, read_options
+from disklog_mp._ring import control as _control
 from disklog_mp.cli._find import ring_dir_option
 
 CHUNK = 256 << 10
@@ -80,13 +80,13 @@ def _records(fd: int, end: bytes, limit: int) -> Iterator[tuple[bytes, list[byte
 class _Sink:
     """Logs records, several with one claim where that changes nothing."""
 
-    def __init__(self, log: Session, tag: int) -> None:
+    def __init__(self, log: disklog_mp.Session, tag: int) -> None:
         ring = log._ready_ring()
         self.limit = ring.record_limit
         self._log = log
         self._tag = tag
         # A group is never split, so it would make pages of other sizes than asked for.
-        self._singly = read_options(ring).get("page_records") is not None
+        self._singly = _control.options(ring).get("page_records") is not None
         self._group_bytes = min(GROUP_BYTES, self.limit // 2)
 
     def log(self, records: list[bytes]) -> None:

@@ -999,10 +999,10 @@ def test_the_tallies_are_of_one_moment(ring: Ring) -> None:
                 self.coming.pop(0)()
             return found
 
-    totals, slots = _slots.tallies(Moving())  # type: ignore[arg-type]
+    tallies = _slots.tallies(Moving())  # type: ignore[arg-type]
 
-    assert totals[0] + sum(slot.logged for _, slot in slots) == 3
-    assert [slot.index for _, slot in slots] == [5]
+    assert tallies.total().logged == 3
+    assert [slot.index for slot in tallies.slots] == [5]
 
 
 def test_there_are_so_many_slots_and_no_more(ring: Ring) -> None:

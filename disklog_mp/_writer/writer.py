@@ -401,8 +401,9 @@ class Writer:
             if moved:
                 continue
             self._sync_if_wanted()
-            if stopping() or self._is_over(now):
-                if self._leave(now):
+            asked = stopping()
+            if asked or self._is_over(now):
+                if self._leave(now, asked):
                     return
                 continue
             self._rest(bell)
@@ -801,9 +802,12 @@ class Writer:
                     return False
         return ring.frontier(self.pages.position) == self.pages.position
 
-    def _leave(self, now: float) -> bool:
-        """End in good order: all that is committed is written and synced.  The ring goes if it is of no
-        use to anybody; with producers attached it stays, for them and the next writer.
+    def _leave(self, now: float, asked: bool) -> bool:
+        """End in good order: all that is committed is written and synced.  False if this writer has to stay.
+
+        A ring without producers is removed.  A writer that was asked to end leaves a ring with producers to
+        them and to the next writer.  One that was not asked stays if a producer has just attached: that
+        producer may have no right to start another writer.
         """
         ring = self.ring
         if self._back_off:
@@ -822,6 +826,9 @@ class Writer:
                 _ring.unlink(self.name, self.ring_dir)
             except OSError as error:  # another user's, in a directory where only the owner may
                 self.troubles.say(f"the ring stays, closed, for the next writer: {error}")
+        elif not asked:
+            self._last_used = now
+            return False
         if self.options.sync != "never":
             self.leaving = ends
             self._syncer.run_now(self.pages.sync_job)

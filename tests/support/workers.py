@@ -54,9 +54,23 @@ def claim_and(name: str, number: int, length: int = 3) -> None:
     time.sleep(600)
 
 
+all_open: Barrier  # of the processes that open_and_log() together
+
+
+def meet_at(barrier: Barrier) -> None:
+    """Let this process wait there when it opens a log: where its pool begins it."""
+    global all_open
+    all_open = barrier
+
+
 def open_and_log(name: str, path: str, worker: int, count: int) -> int:
-    """Open the log (starting its writer if need be), log, flush; return the writer's pid."""
+    """Open the log (starting its writer if need be), log, flush; return the writer's pid.
+
+    No process leaves before all have opened.  Else the writer may rightly end in between: on a machine with
+    much to do, one process can be at its imports for longer than the writer lingers after all others.
+    """
     with disklog_mp.open(name, path, linger=0.5, ring_bytes=1 << 20) as log:
+        all_open.wait(60)
         for sequence in range(count):
             log.log(b"%d %d" % (worker, sequence))
         log.flush()

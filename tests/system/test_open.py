@@ -15,12 +15,14 @@ from pathlib import Path
 
 import pytest
 from support.machine import stop_writer, wait_until
-from support.workers import open_and_log
+from support.workers import meet_at, open_and_log
 
 import disklog_mp
+from disklog_mp._options import Options
 from disklog_mp._pages.directory import Directory
 from disklog_mp._ring import names as _names
 from disklog_mp._verify.log import verify
+from disklog_mp._writer.writer import Writer
 
 OpenLog = Callable[..., disklog_mp.Session]
 
@@ -28,13 +30,42 @@ OpenLog = Callable[..., disklog_mp.Session]
 class TestOneWriter:
     def test_sixteen_processes_open_at_once_and_one_writer_results(self, name: str, path: Path) -> None:
         """All log, all that they logged is there, and the ring has had one writer."""
-        with ProcessPoolExecutor(16, mp_context=get_context("spawn")) as pool:
+        spawn = get_context("spawn")
+        with ProcessPoolExecutor(16, spawn, initializer=meet_at, initargs=(spawn.Barrier(16),)) as pool:
             jobs = [pool.submit(open_and_log, name, str(path), i, 100) for i in range(16)]
             writers = {job.result() for job in jobs}
         records = [record.data for record in disklog_mp.Reader(path)]
 
         assert len(writers) == 1
         assert sorted(b"%d %d" % (w, i) for w in range(16) for i in range(100)) == sorted(records)
+
+    def test_a_process_that_attaches_while_the_writer_leaves_keeps_it(
+        self, name: str, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The writer has found its log unused; then a producer attaches by name, and can start no writer.
+
+        The writer looks again before it leaves, sees the producer and stays: flush() returns.
+        """
+        sessions: list[disklog_mp.Session] = []
+        is_unused = Writer._is_unused
+
+        def attach_after_the_first_look(writer: Writer) -> bool:
+            unused = is_unused(writer)
+            if unused and not sessions:
+                sessions.append(disklog_mp.attach(name, timeout=1.0))
+            return unused
+
+        monkeypatch.setattr(Writer, "_is_unused", attach_after_the_first_look)
+        writer = Writer(name, path, Options(ring_bytes=1 << 14, linger=0.0, sync="never"))
+        thread = threading.Thread(target=writer.run)
+        thread.start()
+        with wait_until(lambda: sessions)[0] as log:
+            log.log(b"kept")
+            log.flush()
+            assert os.getpid() == log.stats().writer_pid
+        thread.join()
+
+        assert [b"kept"] == [record.data for record in disklog_mp.Reader(path)]
 
     def test_a_second_open_joins(self, open_log: OpenLog) -> None:
         """The same log opened again, with no options or the same ones, has the same writer."""

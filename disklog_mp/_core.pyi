@@ -1,8 +1,8 @@
-"""The C core: rings, producers, records, frames, checksums, events.  the files of csrc say how;
-this file what with.
+"""The C core: rings, producers, records, frames, checksums, loggers.  This file says what Python may call;
+the files in csrc say how it is done.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Self, TypeVar, final
 
 from typing_extensions import Buffer, disjoint_base
@@ -426,6 +426,21 @@ def format_ring(
     /,
 ) -> None:
     """Make zeroed memory of ring_size(capacity) bytes a ring.  ValueError: these constants make none."""
+
+def use_encoders(
+    *,
+    encode_value: Callable[[Any], str],
+    process_part: Callable[[], str],
+    thread_part: Callable[[], str],
+    task_part: Callable[[], str],
+    standard: frozenset[str],
+) -> None:
+    """Hand in what Outlet and EventLogger need from Python to make a structured record.
+
+    `encode_value` returns any value as JSON; the parts are what a record says of the process, the thread
+    and the task it comes from; `standard` has the names of a LogRecord's own attributes.  TypeError: one
+    of them is not callable.
+    """
 
 def forked() -> None:
     """Tell the core that this process is a fork's child."""

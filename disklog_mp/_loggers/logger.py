@@ -3,8 +3,8 @@
     log = disklog_mp.get_logger("app.web")
     log.info("user logged in", user=42)
 
-The usual calls are in csrc/python/events.c.  The rest is here: how a logger is made, where its events go, and
-calls with an exception, a stack, arguments for the message, or the caller's place.
+The usual calls are in csrc/python/event_logger.c.  The rest is here: how a logger is made, where its events
+go, and calls with an exception, a stack, arguments for the message, or the caller's place.
 """
 
 from __future__ import annotations

@@ -24,6 +24,8 @@ from collections.abc import Mapping
 from json.encoder import encode_basestring as _quote  # in C, and all but the quotes stays readable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from disklog_mp import _core
+
 if TYPE_CHECKING:
     import logging
 
@@ -317,7 +319,7 @@ def thread_name() -> str:
     return threading.current_thread().name
 
 
-# The parts of an event that csrc/python/events.c asks for, as bytes of it.
+# What the core asks for when it makes a record itself: parts of the JSON text.
 
 
 def process_part() -> str:
@@ -330,3 +332,12 @@ def thread_part() -> str:
 
 def task_part() -> str:
     return origin(None, None, task_name())
+
+
+_core.use_encoders(
+    encode_value=encode_value,
+    process_part=process_part,
+    thread_part=thread_part,
+    task_part=task_part,
+    standard=STANDARD,
+)

@@ -1,8 +1,8 @@
-/* What the files that know Python have in common: how they come to its API, and what they need of one another.
- * Each of them adds its types and functions to the module; the types of rings are in objects.h.
+/* How the files of this folder come to Python's API, and the helpers that all of them use.  The only file that
+ * includes Python.h, or stable_abi.h where there is none.  It must not know any of the others.
  *
- * Limited API of CPython 3.11: one abi3 wheel.  A free-threaded build has no limited API yet; there it is
- * compiled against the full one and says it needs no GIL.
+ * Limited API of CPython 3.11: one abi3 wheel for all later versions.  A free-threaded build of Python has no limited
+ * API yet: there the core is compiled against the full one, and says that it needs no GIL.
  */
 #ifndef DL_BINDING_H
 #define DL_BINDING_H
@@ -27,6 +27,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* The end of a type's tp_dealloc: its members have been released. */
 static inline void dl_free_object(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
@@ -35,36 +36,17 @@ static inline void dl_free_object(PyObject *self)
     Py_DecRef((PyObject *)type);
 }
 
+/* An object of that type, all zeros. */
 static inline PyObject *dl_new_object(PyTypeObject *type)
 {
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     return allocate(type, 0);
 }
 
-/* ---- module.c ---------------------------------------------------------------------------------------- */
+/* tp_new of types whose Python subclass has the __init__: takes any arguments. */
+PyObject *dl_plain_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 
-/* Make a type, once and for good. */
+/* Make a type and add it to the module; NULL with an exception.  The reference stays: the core is never unloaded. */
 PyTypeObject *dl_add_type(PyObject *module, const char *name, PyType_Spec *spec, PyObject *base);
-
-/* ---- what the others add to the module, in this order: 0, or -1 with an exception --------------------- */
-
-int dl_add_mapping_type(PyObject *module);
-int dl_add_ring_type(PyObject *module);
-int dl_add_record_types(PyObject *module);
-int dl_add_producer_type(PyObject *module);
-int dl_add_event_types(PyObject *module);
-
-/* ---- producer.c -------------------------------------------------------------------------------------- */
-
-bool dl_is_session(PyObject *object);
-
-/* Log a record of that time, if nothing stands in the way; if something does, session.log says what. */
-bool dl_log(PyObject *session, const void *bytes, size_t length, uint64_t now, uint16_t tag);
-
-/* ns since the epoch */
-uint64_t dl_now(void);
-
-/* A number that no other process of those forked from one another has. */
-uint64_t dl_process(void);
 
 #endif

@@ -1,77 +1,20 @@
-/* Mapping: shared memory as a Python object, with atomic words, bells to sleep on, and a guard for files that are
- * cut under who reads them.
+/* Mapping: shared memory as a Python object, with atomic words and bells to sleep on.  What the words mean it must
+ * not know: page files and test programs use it, and a Ring is one.
  */
-#include "objects.h"
+#include "mapping.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/mman.h>
+#include <unistd.h>
+
+#include "../os/kernel.h"
+#include "../os/sigbus.h"
+#include "objects.h"
 
 PyTypeObject *dl_mapping_type;
 
-/* ---- files cut under a reader ----------------------------------------------------------------------- */
-
-/* A page file that somebody else cuts, or that the disk cannot read, takes memory away from under whoever
- * looks into it: SIGBUS.  There it gets zeros, which no frame is made of: they are passed over, and
- * reported, like any damage.  What its writer stores there is lost with the rest of the page, which it
- * sees to before it writes more.  Rings are left to the signal: a record must not vanish. */
-#define GUARDED 4096 /* mappings; what is mapped beyond them is as it was */
-static struct {
-    _Atomic uintptr_t start, end; /* start 0: free */
-    _Atomic int access;
-} guarded[GUARDED];
-static struct sigaction former_sigbus;
 static uintptr_t os_page;
-
-static void on_sigbus(int number, siginfo_t *info, void *context)
-{
-    uintptr_t at = (uintptr_t)info->si_addr;
-    for (int i = 0; i < GUARDED && info->si_code > 0; i++) {
-        uintptr_t start = atomic_load_explicit(&guarded[i].start, memory_order_acquire);
-        if (start == 0 || at < start || at >= atomic_load_explicit(&guarded[i].end, memory_order_relaxed))
-            continue;
-        int before = errno;
-        void *zeros = mmap((void *)(at & ~(os_page - 1)), os_page,
-                           atomic_load_explicit(&guarded[i].access, memory_order_relaxed),
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-        errno = before;
-        if (zeros != MAP_FAILED)
-            return;
-    }
-    if (former_sigbus.sa_flags & SA_SIGINFO) {
-        former_sigbus.sa_sigaction(number, info, context);
-    } else if (former_sigbus.sa_handler != SIG_DFL && former_sigbus.sa_handler != SIG_IGN) {
-        former_sigbus.sa_handler(number);
-    } else {
-        signal(number, SIG_DFL);
-        raise(number);
-    }
-}
-
-/* Return 1 + the mapping's place among the guarded, 0 if there is none. */
-static int guard(const void *memory, size_t size, int access)
-{
-    static atomic_flag installed = ATOMIC_FLAG_INIT;
-    if (!atomic_flag_test_and_set(&installed)) {
-        struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-        (void)sigaction(SIGBUS, NULL, &former_sigbus);
-        (void)sigaction(SIGBUS, &action, NULL);
-    }
-    for (int place = 0; place < GUARDED; place++) {
-        uintptr_t none = 0;
-        /* No address is at or behind this start until the rest is told. */
-        if (!atomic_compare_exchange_strong(&guarded[place].start, &none, UINTPTR_MAX))
-            continue;
-        atomic_store_explicit(&guarded[place].access, access, memory_order_relaxed);
-        atomic_store_explicit(&guarded[place].end, (uintptr_t)memory + size, memory_order_relaxed);
-        atomic_store_explicit(&guarded[place].start, (uintptr_t)memory, memory_order_release);
-        return place + 1;
-    }
-    return 0;
-}
-
-/* ---- Mapping ---------------------------------------------------------------------------------------- */
 
 /* As mmap() anywhere, but so that huge pages of the file can be huge pages of the process. */
 static void *map_aligned(size_t length, int access, int fd)
@@ -132,8 +75,8 @@ static PyObject *mapping_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     PyObject *self = dl_map_new(type, args, kwargs);
     Mapping *mapping = (Mapping *)self;
     if (self != NULL)
-        mapping->guarded = guard(mapping->memory, mapping->size,
-                                 PROT_READ | (mapping->writable ? PROT_WRITE : 0));
+        mapping->guard = dl_guard(mapping->memory, mapping->size,
+                                  PROT_READ | (mapping->writable ? PROT_WRITE : 0));
     return self;
 }
 
@@ -141,8 +84,7 @@ void dl_mapping_dealloc(PyObject *self)
 {
     Mapping *mapping = (Mapping *)self;
     if (mapping->memory != NULL) {
-        if (mapping->guarded != 0)
-            atomic_store_explicit(&guarded[mapping->guarded - 1].start, 0, memory_order_release);
+        dl_unguard(mapping->guard);
         munmap(mapping->memory, mapping->size);
     }
     dl_free_object(self);

@@ -1,12 +1,16 @@
-/* _core: the C core as Python objects.  This file puts the module together, of what the others add to it, numbers,
- * and functions on bytes.
- */
-#include "objects.h"
-
+/* _core: the module, put together of what the other files add to it, of numbers, and of functions on bytes. */
 #include <stddef.h>
 
 #include "../core/crc32c.h"
 #include "../core/frames.h"
+#include "event_logger.h"
+#include "json_values.h"
+#include "mapping.h"
+#include "objects.h"
+#include "outlet.h"
+#include "producer.h"
+#include "records.h"
+#include "ring_object.h"
 
 static PyObject *core_all_zero(PyObject *module, PyObject *args)
 {
@@ -141,18 +145,6 @@ static const struct {
     {"OPTIONS_LENGTH", sizeof(((struct dl_control *)0)->options)},
 };
 
-PyTypeObject *dl_add_type(PyObject *module, const char *name, PyType_Spec *spec, PyObject *base)
-{
-    PyObject *type = PyType_FromModuleAndSpec(module, spec, base);
-    if (type == NULL)
-        return NULL;
-    if (PyModule_AddObjectRef(module, name, type) != 0) {
-        Py_DecRef(type);
-        return NULL;
-    }
-    return (PyTypeObject *)type; /* this reference stays: the core is never unloaded */
-}
-
 static int core_exec(PyObject *module)
 {
     if (dl_mapping_type != NULL) {
@@ -164,10 +156,10 @@ static int core_exec(PyObject *module)
     for (size_t i = 0; i < sizeof core_numbers / sizeof *core_numbers; i++)
         if (PyModule_AddIntConstant(module, core_numbers[i].name, core_numbers[i].value) != 0)
             return -1;
-    return dl_add_mapping_type(module) != 0 || dl_add_ring_type(module) != 0 || dl_add_record_types(module) != 0
-                   || dl_add_producer_type(module) != 0 || dl_add_event_types(module) != 0
-               ? -1
-               : 0;
+    if (dl_add_mapping_type(module) != 0 || dl_add_ring_type(module) != 0 || dl_add_record_types(module) != 0
+        || dl_add_producer_type(module) != 0 || dl_add_encoders(module) != 0 || dl_add_outlet_type(module) != 0)
+        return -1;
+    return dl_add_event_logger_type(module);
 }
 
 static PyModuleDef_Slot core_slots[] = {

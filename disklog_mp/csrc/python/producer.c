@@ -1,112 +1,29 @@
-/* Producer: one process's way into a ring.  What a status means for a caller (wait, drop, raise, re-attach) is
- * decided in session.py, which log() calls only off the fast path.
+/* Producer: one process's way into a ring.  What a status means for a caller (wait, drop, raise, attach again) is
+ * decided in Python, which log() calls only off the fast path.
  */
-#include "objects.h"
+#include "producer.h"
 
-#include <sched.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "../core/frames.h"
+#include "../os/fork.h"
+#include "../os/kernel.h"
 #include "../os/wall_clock.h"
+#include "arguments.h"
+#include "objects.h"
+#include "producer_tuning.h"
+#include "ring_slots.h"
+#include "ring_wait.h"
 
 #define RELEASE_GIL_ABOVE 16384u /* bytes: below it the copy is shorter than giving the GIL back */
 #define WRITER_SILENCE 1000000000ull /* ns without a heartbeat before a producer looks closer */
 
-/* ---- fork ------------------------------------------------------------------------------------------- */
-
-/* The kernel zeroes this page in a forked child: the token there no longer matches, without a system call
- * on the way.  Tokens count up, so a child's is never its parent's. */
-static _Atomic uint64_t *fork_page;
-static uint64_t last_token;
-
-static int make_fork_page(void)
-{
-    if (fork_page != NULL)
-        return 0;
-    void *page = mmap(NULL, DL_OS_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (page == MAP_FAILED)
-        return -1;
-    (void)madvise(page, DL_OS_PAGE, MADV_WIPEONFORK); /* where it is missing, forked() does it */
-    fork_page = page;
-    return 0;
-}
-
-static uint64_t fork_token(void)
-{
-    uint64_t token = atomic_load_explicit(fork_page, memory_order_relaxed);
-    if (token != 0)
-        return token;
-    token = ++last_token;
-    atomic_store_explicit(fork_page, token, memory_order_relaxed);
-    return token;
-}
-
 static PyObject *core_forked(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
-    atomic_store_explicit(fork_page, 0, memory_order_relaxed);
+    dl_forked();
     Py_RETURN_NONE;
-}
-
-/* ---- Producer --------------------------------------------------------------------------------------- */
-
-typedef struct {
-    PyObject_HEAD
-    PyObject *ring; /* a Ring, or NULL: not attached */
-    struct dl_slot *slot;
-    struct dl_claimant claimant;
-    _Atomic uint64_t logged_at; /* wall clock, ns: its last record */
-    _Atomic uint32_t losses; /* of the frontier, in a row, each right behind a record of its own */
-    uint64_t token; /* of the process that may use the slot */
-    _Atomic uint64_t end; /* position behind all this object logged: what flush waits for */
-    uint64_t looked; /* when a silent writer was last looked at */
-    uint64_t window; /* of the ring's bytes, where this object last logged */
-    uint64_t windows; /* that may still have to be mapped */
-    uint64_t here; /* bytes logged since it came there */
-    int watch; /* look at the writer's heartbeat */
-    int attention; /* session.py wants to be asked first: drops to report */
-    _Atomic int inside; /* appends under way without the GIL: detach waits for them */
-    PyObject *former; /* free-threaded: rings another thread may still be in */
-} Producer;
-
-/* Who loses the frontier to another waits some microseconds before the next attempt: meanwhile that one logs
- * dozens of records out of its own cache, then has its turn at losing.  Without it each record of both waits
- * several times for lines from the other's cache, and two processes together log a third of what one does.
- *   Two that log without a pause gain nothing by running side by side, and the writer, which could run instead,
- * falls behind: they give way, and have their turns less often. */
-#define BACK_OFF 256 /* times the processor's own short pause: some microseconds */
-#define INCESSANT_GAP 512u /* ns between two records of one that does nothing else */
-#define INCESSANT 2u /* so many losses in a row right behind a record of its own */
-
-static void back_off(struct dl_claimant *claimant, uint64_t time)
-{
-    Producer *producer = (Producer *)((char *)claimant - offsetof(Producer, claimant));
-    int times = BACK_OFF;
-    uint32_t losses = 0;
-    if (time - atomic_load_explicit(&producer->logged_at, memory_order_relaxed) < INCESSANT_GAP)
-        losses = atomic_load_explicit(&producer->losses, memory_order_relaxed) + 1;
-    atomic_store_explicit(&producer->losses, losses, memory_order_relaxed);
-    if (losses >= INCESSANT) {
-        sched_yield();
-        times *= 2;
-    }
-    for (int i = 0; i < times; i++)
-#if defined(__x86_64__)
-        __builtin_ia32_pause();
-#elif defined(__aarch64__)
-        __asm__ volatile("isb" ::: "memory"); /* `yield` takes no time on most of these */
-#else
-        __asm__ volatile("" ::: "memory");
-#endif
-}
-
-#define WINDOW (64u << 10) /* bytes of the ring, see enter_window() */
-
-static PyObject *producer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    (void)args, (void)kwargs;
-    return dl_new_object(type);
 }
 
 static void producer_dealloc(PyObject *self)
@@ -122,7 +39,7 @@ static PyTypeObject *producer_type; /* set once, at import */
 /* In a fork's child: the parent's threads are not there to finish their appends. */
 static void forget_parent(Producer *producer)
 {
-    if (producer->token != 0 && producer->token != atomic_load_explicit(fork_page, memory_order_relaxed))
+    if (producer->token != 0 && producer->token != dl_fork_now())
         atomic_store(&producer->inside, 0);
 }
 
@@ -142,16 +59,16 @@ static PyObject *producer_bind(PyObject *self, PyObject *args)
 #endif
     Py_IncRef(ring);
     producer->claimant.slot = slot;
-    producer->claimant.lost = back_off;
+    producer->claimant.lost = dl_back_off;
     producer->claimant.pid = pid;
     producer->claimant.light = membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
     atomic_store(&producer->claimant.last, 0);
     producer->slot = &ring_of(ring)->slots[slot];
     producer->window = producer->here = 0;
-    producer->windows = ring_of(ring)->capacity / WINDOW;
+    producer->windows = ring_of(ring)->capacity / DL_WINDOW;
     producer->ring = ring;
     forget_parent(producer);
-    producer->token = fork_token();
+    producer->token = dl_fork_token();
     Py_DecRef(old);
     Py_RETURN_NONE;
 }
@@ -170,7 +87,7 @@ static PyObject *producer_unbind(PyObject *self, PyObject *unused)
 static int ready(Producer *producer)
 {
     if (producer->ring == NULL
-        || producer->token != atomic_load_explicit(fork_page, memory_order_relaxed)
+        || producer->token != dl_fork_now()
         || producer->token == 0)
         return NEEDS_ATTACH;
     switch (atomic_load_explicit(&ring_of(producer->ring)->control->halted, memory_order_relaxed)) {
@@ -193,33 +110,6 @@ static void count(_Atomic uint64_t *counter, uint64_t by)
 #endif
 }
 
-/* The ring's pages are there, but in each process the first touch of each is a fault, several in a hundred
- * calls, as long as it has not gone round once.  So a process that fills a good part of a window has the kernel
- * map the next one, sixteen pages at a fault; to one that logs little the faults come cheaper. */
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#endif
-
-static bool map_ahead(const void *memory, uint64_t length)
-{
-    uintptr_t start = (uintptr_t)memory & ~(uintptr_t)(DL_OS_PAGE - 1u);
-    return madvise((void *)start, length, MADV_POPULATE_READ) == 0;
-}
-
-static void enter_window(Producer *producer, const struct dl_ring *ring, uint64_t window)
-{
-    bool little = producer->here < WINDOW / 16u; /* others have filled it */
-    producer->window = window;
-    producer->here = 0;
-    if (little)
-        return;
-    uint64_t next = dl_index(ring, (window + 1u) * WINDOW);
-    producer->windows--;
-    if (!map_ahead(ring->data + next, WINDOW)
-        || !map_ahead(&ring->map[next / DL_GRANULE], WINDOW / DL_GRANULE * sizeof *ring->map))
-        producer->windows = 0; /* a kernel before 5.14: then it is one fault for each */
-}
-
 static void appended(Producer *producer, PyObject *held, uint64_t time, uint64_t bytes, uint64_t end,
                      uint64_t records)
 {
@@ -232,12 +122,12 @@ static void appended(Producer *producer, PyObject *held, uint64_t time, uint64_t
     DL_POINT("counted");
     if (producer->windows != 0) {
         producer->here += bytes;
-        if (end / WINDOW != producer->window && producer->ring == held)
-            enter_window(producer, ring, end / WINDOW);
+        if (end / DL_WINDOW != producer->window && producer->ring == held)
+            dl_enter_window(producer, ring, end / DL_WINDOW);
     }
     if (dl_take_bell(ring)) {
         DL_POINT("bell taken");
-        if (wake_writer(ring))
+        if (dl_wake_writer(ring))
             producer->looked = time; /* it is alive: its heartbeat is old because it slept */
     }
 }
@@ -278,73 +168,6 @@ static int append(Producer *producer, const void *bytes, size_t length, const st
     return status;
 }
 
-static int bad_type(PyObject *data)
-{
-    if (PyUnicode_Check(data))
-        PyErr_SetString(PyExc_TypeError,
-                        "a record is bytes, not str: log text.encode(), or use DiskLogHandler");
-    else
-        PyErr_Format(PyExc_TypeError, "a record is a bytes-like object, not %R", Py_TYPE(data));
-    return -1;
-}
-
-/* What PyObject_GetBuffer would give, without its cost for plain bytes. */
-static int get_bytes(PyObject *data, Py_buffer *view)
-{
-    if (Py_TYPE(data) == &PyBytes_Type) {
-        char *bytes;
-        PyBytes_AsStringAndSize(data, &bytes, &view->len); /* they are bytes: it cannot fail */
-        view->obj = NULL;
-        view->buf = bytes;
-        return 0;
-    }
-    if (PyObject_GetBuffer(data, view, PyBUF_SIMPLE) != 0) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_BufferError)) {
-            PyErr_Clear();
-            return bad_type(data);
-        }
-        return -1;
-    }
-    return 0;
-}
-
-static void done_bytes(Py_buffer *view)
-{
-    if (view->obj != NULL)
-        PyBuffer_Release(view);
-}
-
-static int parse_tag(PyObject *value, uint16_t *tag)
-{
-    long number = PyLong_AsLong(value);
-    if (number == -1 && PyErr_Occurred() != NULL)
-        return -1;
-    if (number < 0 || number > 0xffff) {
-        PyErr_Format(PyExc_ValueError, "tag %ld is not in 0 to 65535", number);
-        return -1;
-    }
-    *tag = (uint16_t)number;
-    return 0;
-}
-
-/* (data, *, tag=0): the arguments of log and try_record. */
-static int parse_record(PyObject *const *args, Py_ssize_t nargs, PyObject *names, uint16_t *tag)
-{
-    Py_ssize_t keywords = names == NULL ? 0 : PyTuple_Size(names);
-    *tag = 0;
-    if (nargs != 1 || keywords > 1) {
-        PyErr_SetString(PyExc_TypeError, "log(data, *, tag=0) takes one record");
-        return -1;
-    }
-    if (keywords == 0)
-        return 0;
-    if (PyUnicode_CompareWithASCIIString(PyTuple_GetItem(names, 0), "tag") != 0) {
-        PyErr_Format(PyExc_TypeError, "log() has no argument %R", PyTuple_GetItem(names, 0));
-        return -1;
-    }
-    return parse_tag(args[1], tag);
-}
-
 /* One record, unless something stands in the way: DL_OK and its position, or a status for session.py. */
 static int log_record(Producer *producer, const void *bytes, size_t length, uint64_t now, uint16_t tag,
                       uint64_t *position)
@@ -381,11 +204,11 @@ static PyObject *producer_log(PyObject *self, PyObject *const *args, Py_ssize_t 
     uint16_t tag;
     uint64_t position = 0;
     Py_buffer view;
-    if (parse_record(args, nargs, names, &tag) != 0 || get_bytes(args[0], &view) != 0)
+    if (dl_parse_record(args, nargs, names, &tag) != 0 || dl_get_bytes(args[0], &view) != 0)
         return NULL;
-    uint64_t now = wall_ns();
+    uint64_t now = dl_wall_ns();
     int status = log_record(producer, view.buf, (size_t)view.len, now, tag, &position);
-    done_bytes(&view);
+    dl_done_bytes(&view);
     if (status == DL_OK) {
         watch_writer(producer, now);
         return PyLong_FromUnsignedLongLong(position);
@@ -403,10 +226,6 @@ bool dl_log(PyObject *session, const void *bytes, size_t length, uint64_t now, u
     return true;
 }
 
-uint64_t dl_now(void) { return wall_ns(); }
-
-uint64_t dl_process(void) { return fork_token(); }
-
 bool dl_is_session(PyObject *object)
 {
     return Py_TYPE(object) == producer_type || PyType_IsSubtype(Py_TYPE(object), producer_type);
@@ -422,12 +241,12 @@ static PyObject *producer_try(PyObject *self, PyObject *args)
     unsigned int tag, kind = DL_RECORD, pid = 0;
     unsigned long long time = 0;
     Py_buffer view;
-    if (!PyArg_ParseTuple(args, "OI|IKI", &data, &tag, &kind, &time, &pid) || get_bytes(data, &view) != 0)
+    if (!PyArg_ParseTuple(args, "OI|IKI", &data, &tag, &kind, &time, &pid) || dl_get_bytes(data, &view) != 0)
         return NULL;
     uint64_t position = 0;
     int status = ready(producer);
     if (status == DL_OK) {
-        struct dl_frame_header header = {.time = time != 0 ? time : wall_ns(),
+        struct dl_frame_header header = {.time = time != 0 ? time : dl_wall_ns(),
                                          .pid = pid,
                                          .kind = (uint16_t)kind,
                                          .tag = (uint16_t)tag};
@@ -435,7 +254,7 @@ static PyObject *producer_try(PyObject *self, PyObject *args)
         if (status == DL_OK && pid != 0 && pid != producer->claimant.pid)
             producer->slot->again++;
     }
-    done_bytes(&view);
+    dl_done_bytes(&view);
     return status == DL_OK ? PyLong_FromUnsignedLongLong(position) : PyLong_FromLong(status);
 }
 
@@ -454,7 +273,7 @@ static int append_group(Producer *producer, PyObject *records, struct dl_frame_h
         goto done;
     }
     for (; got < number; got++) {
-        if (get_bytes(PyTuple_GetItem(records, got), &views[got]) != 0)
+        if (dl_get_bytes(PyTuple_GetItem(records, got), &views[got]) != 0)
             goto done;
         items[got] = (struct dl_item){views[got].buf, (uint64_t)views[got].len};
     }
@@ -463,7 +282,7 @@ static int append_group(Producer *producer, PyObject *records, struct dl_frame_h
         PyObject *held = producer->ring;
         uint64_t end;
         if (header.time == 0)
-            header.time = wall_ns();
+            header.time = dl_wall_ns();
         Py_IncRef(held);
         atomic_fetch_add(&producer->inside, 1);
         status = dl_append_group(ring_of(held), &producer->claimant, &header, items, (uint32_t)number,
@@ -477,7 +296,7 @@ static int append_group(Producer *producer, PyObject *records, struct dl_frame_h
     }
 done:
     for (Py_ssize_t i = 0; i < got; i++)
-        done_bytes(&views[i]);
+        dl_done_bytes(&views[i]);
     free(views);
     free(items);
     return status;
@@ -506,7 +325,7 @@ static PyObject *producer_log_many(PyObject *self, PyObject *args, PyObject *kwa
     uint16_t tag = 0;
     uint64_t position;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$O", names, &given, &value)
-        || (value != NULL && parse_tag(value, &tag) != 0))
+        || (value != NULL && dl_parse_tag(value, &tag) != 0))
         return NULL;
     if (Py_TYPE(given) == &PyBytes_Type || PyUnicode_Check(given)) {
         PyErr_Format(PyExc_TypeError, "log_many takes several records, not one %R: use log()",
@@ -560,7 +379,7 @@ static PyObject *producer_get(PyObject *self, void *closure)
     case END_FIELD:
         return PyLong_FromUnsignedLongLong(atomic_load(&producer->end));
     case BOUND_FIELD:
-        return PyBool_FromLong(producer->token != 0 && producer->token == atomic_load(fork_page));
+        return PyBool_FromLong(producer->token != 0 && producer->token == dl_fork_now());
     case ATTENTION_FIELD:
         return PyBool_FromLong(producer->attention);
     case WATCH_FIELD:
@@ -626,7 +445,7 @@ static PyMethodDef producer_methods[] = {
     {"count", producer_count, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL}};
 
-static PyType_Slot producer_slots[] = {{Py_tp_new, producer_new},
+static PyType_Slot producer_slots[] = {{Py_tp_new, dl_plain_new},
                                        {Py_tp_dealloc, producer_dealloc},
                                        {Py_tp_methods, producer_methods},
                                        {Py_tp_getset, producer_getset},
@@ -638,8 +457,12 @@ static PyMethodDef producer_functions[] = {{"forked", core_forked, METH_NOARGS, 
 
 int dl_add_producer_type(PyObject *module)
 {
-    wall_begin();
-    if (make_fork_page() != 0) {
+#ifdef Py_GIL_DISABLED
+    dl_wall_begin(false);
+#else
+    dl_wall_begin(true);
+#endif
+    if (dl_fork_begin() != 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }

@@ -1,11 +1,12 @@
 /* Record and Frames: pages as Python objects, each record made when it is asked for. */
-#include "objects.h"
+#include "records.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "../core/crc32c.h"
 #include "../core/frames.h"
+#include "objects.h"
 
 static const char RECORD_NAME[] = "disklog_mp.Record";
 

@@ -1,16 +1,16 @@
-/* Ring: what the writer, and who looks on, does with a ring, as methods; and how the writer sleeps. */
-#include "objects.h"
+/* Ring: the constants and control words of a ring by name, and the writer's steps, as methods.  How processes wait is
+ * in ring_wait.c, the producer table in ring_slots.c.  It must not know policy: what to do with an answer is Python's.
+ */
+#include "ring_object.h"
 
-#include <errno.h>
-#include <poll.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "../os/wall_clock.h"
+#include "../os/kernel.h"
+#include "objects.h"
+#include "ring_slots.h"
+#include "ring_wait.h"
 
 PyTypeObject *dl_ring_type;
-
 
 static PyObject *ring_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -155,24 +155,6 @@ static PyObject *ring_abandon(PyObject *self, PyObject *args)
     return PyBool_FromLong(dl_abandon(ring_of(self), position));
 }
 
-static PyObject *ring_release(PyObject *self, PyObject *args)
-{
-    unsigned long long from, to;
-    if (!PyArg_ParseTuple(args, "KK", &from, &to))
-        return NULL;
-    struct dl_control *control = ring_of(self)->control;
-    dl_release(ring_of(self), from, to);
-    /* Dekker's, as in parking: a producer stores its wish, then looks for room. */
-    atomic_thread_fence(memory_order_seq_cst);
-    DL_POINT("released");
-    if (atomic_load(&control->space_wanted) != 0 && atomic_exchange(&control->space_wanted, 0) != 0) {
-        DL_POINT("space");
-        atomic_fetch_add(&control->space, 1);
-        futex_wake(&control->space, INT32_MAX);
-    }
-    Py_RETURN_NONE;
-}
-
 static PyObject *ring_close(PyObject *self, PyObject *args)
 {
     unsigned long long position;
@@ -196,278 +178,25 @@ static PyObject *ring_is_closed(PyObject *self, PyObject *unused)
     return PyBool_FromLong(dl_is_closed(ring, atomic_load(&ring->control->released)));
 }
 
-/* What a sleeping writer looks at besides: paths that lead to files it has open, and processes. */
-#define WATCHED 2
-struct watched {
-    int count;
-    struct {
-        const char *path;
-        unsigned long long device, inode;
-    } places[WATCHED];
-    struct pollfd *processes;
-    nfds_t process_count;
-};
-
-static int parse_watched(PyObject *places, const char *pidfds, Py_ssize_t length, struct watched *watched)
-{
-    watched->count = (int)PyTuple_Size(places);
-    watched->process_count = (nfds_t)length / sizeof(int);
-    if (watched->count > WATCHED) {
-        PyErr_Format(PyExc_ValueError, "%d places to watch are more than %d", watched->count, WATCHED);
-        return -1;
-    }
-    for (int i = 0; i < watched->count; i++)
-        if (!PyArg_ParseTuple(PyTuple_GetItem(places, i), "yKK", &watched->places[i].path,
-                              &watched->places[i].device, &watched->places[i].inode))
-            return -1;
-    watched->processes = calloc(watched->process_count + 1, sizeof *watched->processes);
-    if (watched->processes == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    for (nfds_t i = 0; i < watched->process_count; i++) {
-        memcpy(&watched->processes[i].fd, pidfds + i * sizeof(int), sizeof(int));
-        watched->processes[i].events = POLLIN;
-    }
-    return 0;
-}
-
-/* Does a path lead elsewhere now, or has a process ended? */
-static bool has_changed(struct watched *watched)
-{
-    for (int i = 0; i < watched->count; i++) {
-        struct stat now;
-        if (lstat(watched->places[i].path, &now) != 0 || now.st_dev != watched->places[i].device
-            || now.st_ino != watched->places[i].inode)
-            return true;
-    }
-    return watched->process_count != 0 && poll(watched->processes, watched->process_count, 0) > 0;
-}
-
-/* Sleep until a producer rings, or what is watched changes (False), or the time is over (True).  `bell` is
- * what it was before the caller looked whether there is anything to do, or is read before `parked` is set: one
- * rung since then is not slept through.  A producer killed between taking `parked` and ringing is noticed at
- * the end of a slice, as what is watched is, and a signal that came just before the sleep. */
-static PyObject *ring_park(PyObject *self, PyObject *args)
-{
-    unsigned long long position;
-    double seconds, slice = 0.1;
-    struct dl_ring *ring = ring_of(self);
-    unsigned int bell = atomic_load(&ring->control->bell);
-    PyObject *places = NULL;
-    const char *pidfds = NULL;
-    Py_ssize_t length = 0;
-    struct watched watched = {.processes = NULL};
-    if (!PyArg_ParseTuple(args, "Kd|dIO!y#", &position, &seconds, &slice, &bell, &PyTuple_Type, &places, &pidfds,
-                          &length)
-        || (places != NULL && parse_watched(places, pidfds, length, &watched) != 0))
-        return NULL;
-    bool over = false;
-    dl_park(ring);
-    if (atomic_load(&ring->control->barrier) != 0)
-        membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED);
-    if (dl_may_sleep(ring, position)) {
-        DL_POINT("parked");
-        for (bool again = true; again && !over;) {
-            Py_BEGIN_ALLOW_THREADS
-            again = futex_wait(&ring->control->bell, bell, seconds < slice ? seconds : slice) != 0
-                    && errno == ETIMEDOUT && dl_is_parked(ring) && dl_frontier(ring, position) == position
-                    && !has_changed(&watched);
-            if (again && slice >= 0.1) /* in a test's shorter sleep it counts the rounds of chores */
-                atomic_store_explicit(&ring->control->heartbeat, wall_read(), memory_order_relaxed);
-            Py_END_ALLOW_THREADS
-            seconds -= slice;
-            over = again && seconds <= 0;
-            again = again && PyErr_CheckSignals() == 0;
-        }
-        dl_unpark(ring);
-    }
-    free(watched.processes);
-    if (PyErr_Occurred() != NULL || PyErr_CheckSignals() != 0)
-        return NULL;
-    return PyBool_FromLong(over);
-}
-
-/* Sleep so long without asking for the bell: producers do not ring, whoever waits for the writer does. */
-static PyObject *ring_doze(PyObject *self, PyObject *args)
-{
-    double seconds;
-    struct dl_ring *ring = ring_of(self);
-    unsigned int bell = atomic_load(&ring->control->bell);
-    if (!PyArg_ParseTuple(args, "d|I", &seconds, &bell))
-        return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    futex_wait(&ring->control->bell, bell, seconds);
-    Py_END_ALLOW_THREADS
-    if (PyErr_CheckSignals() != 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-static PyObject *ring_wake(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    wake_writer(ring_of(self));
-    Py_RETURN_NONE;
-}
-
-/* Tell the sleepers in flush and sync that `written` or `durable` moved. */
-static PyObject *ring_announce(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    struct dl_control *control = ring_of(self)->control;
-    if (atomic_load(&control->done_wanted) != 0 && atomic_exchange(&control->done_wanted, 0) != 0) {
-        DL_POINT("done");
-        atomic_fetch_add(&control->done, 1);
-        futex_wake(&control->done, INT32_MAX);
-    }
-    Py_RETURN_NONE;
-}
-
-struct dl_slot *dl_slot_at(PyObject *self, unsigned int index)
-{
-    if (index >= DL_SLOTS) {
-        PyErr_Format(PyExc_IndexError, "slot %u of %u", index, DL_SLOTS);
-        return NULL;
-    }
-    return &ring_of(self)->slots[index];
-}
-
-static PyObject *ring_slot(PyObject *self, PyObject *args)
-{
-    unsigned int index;
-    if (!PyArg_ParseTuple(args, "I", &index))
-        return NULL;
-    struct dl_slot *slot = dl_slot_at(self, index);
-    if (slot == NULL)
-        return NULL;
-    uint64_t word = atomic_load(&slot->word);
-    return Py_BuildValue("(IIIIKKKKKKI)", index, (unsigned int)word, (unsigned int)(word >> 32), slot->pid,
-                         slot->start, slot->pid_namespace, slot->since, atomic_load(&slot->logged),
-                         atomic_load(&slot->dropped), atomic_load(&slot->waited), slot->again);
-}
-
-/* Indexes of the slots in a state between two, so many at the most. */
-static PyObject *slots_between(PyObject *self, uint32_t lowest, uint32_t highest, unsigned int most)
-{
-    PyObject *list = PyList_New(0);
-    for (unsigned int i = 0, found = 0; list != NULL && i < DL_SLOTS && found < most; i++) {
-        /* In the single order: after closing a ring, it is half of Dekker's with those who attach. */
-        uint32_t state = (uint32_t)atomic_load(&ring_of(self)->slots[i].word);
-        if (state < lowest || state > highest)
-            continue;
-        PyObject *index = PyLong_FromUnsignedLong(i);
-        if (index == NULL || PyList_Append(list, index) != 0) {
-            Py_DecRef(list);
-            list = NULL;
-        }
-        Py_DecRef(index);
-        found++;
-    }
-    return list;
-}
-
-/* Indexes of the slots in that state. */
-static PyObject *ring_slots(PyObject *self, PyObject *args)
-{
-    unsigned int state;
-    unsigned int most = DL_SLOTS;
-    return PyArg_ParseTuple(args, "I|I", &state, &most) ? slots_between(self, state, state, most) : NULL;
-}
-
-/* Indexes of the slots whose state is none that can be. */
-static PyObject *ring_odd_slots(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    return slots_between(self, DL_SLOT_DETACHED + 1u, UINT32_MAX, DL_SLOTS);
-}
-
-/* Fill a FREE slot; the caller holds the kernel's lock on its byte. */
-static PyObject *ring_attach(PyObject *self, PyObject *args)
-{
-    unsigned int index, pid;
-    unsigned long long start, pid_namespace, since;
-    if (!PyArg_ParseTuple(args, "IIKKK", &index, &pid, &start, &pid_namespace, &since))
-        return NULL;
-    struct dl_slot *slot = dl_slot_at(self, index);
-    if (slot == NULL)
-        return NULL;
-    uint64_t word = atomic_load(&slot->word);
-    if ((uint32_t)word != DL_SLOT_FREE)
-        Py_RETURN_FALSE;
-    DL_POINT("slot locked");
-    slot->pid = pid;
-    slot->start = start;
-    slot->pid_namespace = pid_namespace;
-    slot->since = since;
-    slot->again = 0;
-    atomic_store(&slot->logged, 0);
-    atomic_store(&slot->dropped, 0);
-    atomic_store(&slot->waited, 0);
-    DL_POINT("attaching");
-    return PyBool_FromLong(atomic_compare_exchange_strong(&slot->word, &word, word | DL_SLOT_ATTACHED));
-}
-
-/* The owner has no claim open and will make no other. */
-static PyObject *ring_detach(PyObject *self, PyObject *args)
-{
-    unsigned int index, incarnation;
-    if (!PyArg_ParseTuple(args, "II", &index, &incarnation))
-        return NULL;
-    struct dl_slot *slot = dl_slot_at(self, index);
-    if (slot == NULL)
-        return NULL;
-    uint64_t word = (uint64_t)incarnation << 32 | DL_SLOT_ATTACHED;
-    DL_POINT("detaching");
-    return PyBool_FromLong(
-        atomic_compare_exchange_strong(&slot->word, &word, (word & ~1ull) | DL_SLOT_DETACHED));
-}
-
-static PyObject *ring_retire(PyObject *self, PyObject *args)
-{
-    unsigned int index;
-    if (!PyArg_ParseTuple(args, "I", &index) || dl_slot_at(self, index) == NULL)
-        return NULL;
-    dl_retire(ring_of(self), index);
-    Py_RETURN_NONE;
-}
-
-static PyObject *ring_retire_resume(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    dl_retire_resume(ring_of(self));
-    Py_RETURN_NONE;
-}
-
-/* logged, dropped, waited of all slots retired so far. */
-static PyObject *ring_totals(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    struct dl_control *control = ring_of(self)->control;
-    _Atomic uint64_t *totals = control->totals[atomic_load(&control->retired_count) & 1];
-    return Py_BuildValue("(KKK)", atomic_load(&totals[0]), atomic_load(&totals[1]),
-                         atomic_load(&totals[2]));
-}
-
 static PyMethodDef ring_methods[] = {
     {"drain", ring_drain, METH_VARARGS, NULL},
     {"abandon", ring_abandon, METH_VARARGS, NULL},
-    {"release", ring_release, METH_VARARGS, NULL},
+    {"release", dl_ring_release, METH_VARARGS, NULL},
     {"close", ring_close, METH_VARARGS, NULL},
     {"frontier", ring_frontier, METH_VARARGS, NULL},
     {"is_closed", ring_is_closed, METH_NOARGS, NULL},
-    {"park", ring_park, METH_VARARGS, NULL},
-    {"doze", ring_doze, METH_VARARGS, NULL},
-    {"wake", ring_wake, METH_NOARGS, NULL},
-    {"announce", ring_announce, METH_NOARGS, NULL},
-    {"slot", ring_slot, METH_VARARGS, NULL},
-    {"slots", ring_slots, METH_VARARGS, NULL},
-    {"odd_slots", ring_odd_slots, METH_NOARGS, NULL},
-    {"attach", ring_attach, METH_VARARGS, NULL},
-    {"detach", ring_detach, METH_VARARGS, NULL},
-    {"retire", ring_retire, METH_VARARGS, NULL},
-    {"retire_resume", ring_retire_resume, METH_NOARGS, NULL},
-    {"totals", ring_totals, METH_NOARGS, NULL},
+    {"park", dl_ring_park, METH_VARARGS, NULL},
+    {"doze", dl_ring_doze, METH_VARARGS, NULL},
+    {"wake", dl_ring_wake, METH_NOARGS, NULL},
+    {"announce", dl_ring_announce, METH_NOARGS, NULL},
+    {"slot", dl_ring_slot, METH_VARARGS, NULL},
+    {"slots", dl_ring_slots, METH_VARARGS, NULL},
+    {"odd_slots", dl_ring_odd_slots, METH_NOARGS, NULL},
+    {"attach", dl_ring_attach, METH_VARARGS, NULL},
+    {"detach", dl_ring_detach, METH_VARARGS, NULL},
+    {"retire", dl_ring_retire, METH_VARARGS, NULL},
+    {"retire_resume", dl_ring_retire_resume, METH_NOARGS, NULL},
+    {"totals", dl_ring_totals, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL}};
 
 static PyType_Slot ring_slots_[] = {{Py_tp_new, ring_new},

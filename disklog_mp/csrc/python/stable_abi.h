@@ -68,7 +68,9 @@ PyObject *PyObject_GetAttrString(PyObject *object, const char *name);
 int PyObject_SetAttrString(PyObject *object, const char *name, PyObject *value);
 PyObject *PyObject_GenericGetDict(PyObject *object, void *closure);
 PyObject *PyObject_Str(PyObject *object);
+int PyCallable_Check(PyObject *object);
 PyObject *PyObject_CallNoArgs(PyObject *callable);
+PyObject *PyObject_CallFunctionObjArgs(PyObject *callable, ...);
 
 /* ---- types and modules ------------------------------------------------------------------------------- */
 
@@ -191,7 +193,7 @@ PyObject *PyObject_CallMethod(PyObject *object, const char *name, const char *fo
 
 /* ---- numbers, text, bytes, containers ----------------------------------------------------------------- */
 
-extern PyTypeObject PyBytes_Type, PyFloat_Type, PyLong_Type, PyTuple_Type, PyUnicode_Type;
+extern PyTypeObject PyBytes_Type, PyFloat_Type, PyFrozenSet_Type, PyLong_Type, PyTuple_Type, PyUnicode_Type;
 
 PyObject *PyBool_FromLong(long value);
 PyObject *PyLong_FromLong(long value);
@@ -265,7 +267,7 @@ PyObject *PyMemoryView_FromObject(PyObject *object);
 /* ---- errors and threads ------------------------------------------------------------------------------- */
 
 extern PyObject *PyExc_AttributeError, *PyExc_BufferError, *PyExc_Exception, *PyExc_ImportError;
-extern PyObject *PyExc_IndexError, *PyExc_OSError, *PyExc_TypeError, *PyExc_ValueError;
+extern PyObject *PyExc_IndexError, *PyExc_OSError, *PyExc_RuntimeError, *PyExc_TypeError, *PyExc_ValueError;
 
 void PyErr_SetString(PyObject *type, const char *message);
 PyObject *PyErr_Format(PyObject *type, const char *format, ...);

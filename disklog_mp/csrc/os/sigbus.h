@@ -1,0 +1,14 @@
+/* A guard for mapped files that are cut while a process reads them: SIGBUS becomes zeros. */
+#ifndef DL_SIGBUS_H
+#define DL_SIGBUS_H
+
+#include <stddef.h>
+
+/* Guard a mapping made with that access (PROT_*).  Its number, or 0 if there is no place left: then SIGBUS ends the
+ * process, as without a guard. */
+int dl_guard(const void *memory, size_t size, int access);
+
+/* Before the mapping goes. */
+void dl_unguard(int number);
+
+#endif

@@ -1,0 +1,20 @@
+/* The producer table's methods, for the type Ring. */
+#ifndef DL_RING_SLOTS_H
+#define DL_RING_SLOTS_H
+
+#include "binding.h"
+#include "../core/layout.h"
+
+/* A slot of a ring by its number; NULL with an exception set. */
+struct dl_slot *dl_slot_at(PyObject *ring, unsigned int index);
+
+PyObject *dl_ring_slot(PyObject *self, PyObject *args);
+PyObject *dl_ring_slots(PyObject *self, PyObject *args);
+PyObject *dl_ring_odd_slots(PyObject *self, PyObject *unused);
+PyObject *dl_ring_attach(PyObject *self, PyObject *args);
+PyObject *dl_ring_detach(PyObject *self, PyObject *args);
+PyObject *dl_ring_retire(PyObject *self, PyObject *args);
+PyObject *dl_ring_retire_resume(PyObject *self, PyObject *unused);
+PyObject *dl_ring_totals(PyObject *self, PyObject *unused);
+
+#endif

@@ -1,0 +1,17 @@
+/* Waiting and waking, for the type Ring and for producers. */
+#ifndef DL_RING_WAIT_H
+#define DL_RING_WAIT_H
+
+#include "binding.h"
+#include "../core/ring.h"
+
+/* Ring the writer's bell; true if the writer was asleep. */
+bool dl_wake_writer(struct dl_ring *ring);
+
+PyObject *dl_ring_release(PyObject *self, PyObject *args);
+PyObject *dl_ring_park(PyObject *self, PyObject *args);
+PyObject *dl_ring_doze(PyObject *self, PyObject *args);
+PyObject *dl_ring_wake(PyObject *self, PyObject *unused);
+PyObject *dl_ring_announce(PyObject *self, PyObject *unused);
+
+#endif

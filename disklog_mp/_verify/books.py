@@ -1,16 +1,17 @@
-"""The books of a ring: what its producers counted against what can be found in pages and ring.
+"""The counters of a ring, compared with the records that are found in pages and ring.
 
-    logged = written + in the ring                    of all producers that there were
-    logged ≤ written + in the ring                    of each that is attached
-    claims of the dead that were given up = abandoned frames in pages + in the ring
+    logged = written + in the ring                    for all producers together
+    logged ≤ written + in the ring                    for each attached producer
+    abandoned claims = abandoned frames in pages + in the ring
 
-A producer counts a call after it committed, so one that is killed between the two leaves records that
-nobody counted: at most those of one log() or log_many() for each thread of it that was logging.
+A producer counts a call after its commit.  If it is killed between the two, its records are there but not
+counted: at most those of one log() or log_many() for each of its threads.
 
-Each single producer can be balanced while it is attached: then its slot is its own.  The counts of those
-that left are in one total, for a ring has room for 4,096 producers and not for all that ever were.  Records
-carry pids, which are used again, so there may be more of a pid's records than its present owner counted, but
-never fewer.  What was tried is logged + dropped (refused for want of room) by the very way it is counted:
+A producer can be checked by itself while it is attached: then its slot holds its counters alone.  The
+counters of producers that left are in one total, because a ring has 4,096 slots only.  Records carry pids,
+and the system uses pids again: so a pid may have more records than its present owner counted, never fewer.
+
+The number of tries is not counted but defined as logged + dropped (refused because the ring was full):
 counting each call before it begins would cost every record another store.
 """
 
@@ -30,92 +31,95 @@ from disklog_mp._ring import file as _ring
 from disklog_mp._ring import slots as _slots
 from disklog_mp._verify.pages import DAMAGE, NOTE, count_abandoned
 
-PATIENCE = 2.0  # seconds for a moment in which nothing moves
-GRACE = 0.5  # for a producer that committed to count
-PAUSE = 0.01
+PATIENCE = 2.0  # seconds to wait for a moment in which no counter changes
+GRACE = 0.5  # seconds for a producer to count what it has committed
+PAUSE = 0.01  # seconds between two looks
 
 
 class Counts(NamedTuple):
-    """What producers counted."""
+    """The counters of all producers."""
 
     logged: int
     dropped: int
-    attached: Counter[int]  # logged by those that have a slot, by pid; without what was others'
+    attached: Counter[int]  # by pid: logged by attached producers; without what they logged again
 
 
 class ProducerBooks(NamedTuple):
-    """The records of a pid."""
+    """The records of one pid."""
 
     pid: int
-    logged: int  # counted by those of that pid who are attached
-    there: int  # in pages and ring, since the ring's counts began
+    logged: int  # counted by attached producers of that pid
+    there: int  # in pages and ring, since the ring began to count
 
 
 @dataclass(frozen=True)
 class Books:
-    """Counts of one ring, at one moment; or, if records keep coming in, around one."""
+    """The counters of one ring at one moment; while records keep coming in, before and after one."""
 
     logged: int  # counted by producers, attached now or before
-    logged_later: int  # the same, read when all those were seen to be written; at one moment: the same
+    logged_later: int  # the same, read again when all those were written
     dropped: int
-    written: int  # records in pages since the ring's counts began
+    written: int  # records in pages since the ring began to count
     in_ring: int  # committed, not written
     claimed: int  # claims in the ring that are not committed
     abandoned: int
     closed: bool  # False: records kept coming in, and the writer did not catch up with them
-    # Told of one moment only, and where no page was retired since the counts began.
-    abandoned_there: int | None = None  # frames in pages and ring
+    # Known for one moment only, and only if no page was removed since the ring began to count.
+    abandoned_there: int | None = None  # abandoned frames in pages and ring
     producers: tuple[ProducerBooks, ...] = ()
 
     @property
     def missing(self) -> int:
-        """Records that were counted and are not there."""
+        """Records that were counted and are nowhere."""
         return max(0, self.logged - self.written - self.in_ring)
 
     @property
     def uncounted(self) -> int:
-        """Records that are there and that no producer counted."""
+        """Records that are there and were not counted."""
         return max(0, self.written + self.in_ring - self.logged_later)
 
     @property
     def balance(self) -> bool | None:
-        """True if all that was counted is there; None if that cannot be told."""
+        """True if all counted records are there; None if that cannot be determined now."""
         if not self.closed:
             return None
         return not (self.missing or self.short or self.abandoned_there not in (None, self.abandoned))
 
     @property
     def short(self) -> list[ProducerBooks]:
-        """Producers of which something is missing."""
+        """Producers with missing records."""
         return [each for each in self.producers if each.there < each.logged]
 
     def findings(self) -> Iterator[tuple[str, str]]:
-        """What is to be said about them."""
+        """Return findings: kind and text."""
         if not self.closed:
-            yield NOTE, "the books cannot be closed: records come in faster than they are written"
+            yield (
+                NOTE,
+                "counters are changing, not comparable now: records come in faster than they are written",
+            )
             return
         for each in self.short:
-            text = f"of {each.logged:,} records that process {each.pid} counted {each.there:,} are there"
+            text = f"process {each.pid} logged {each.logged:,} records, {each.there:,} are there"
             yield DAMAGE, text
         if self.abandoned_there not in (None, self.abandoned):
             yield (
                 DAMAGE,
-                f"{self.abandoned:,} claims of the dead were abandoned, {self.abandoned_there:,} are there",
+                f"{self.abandoned:,} claims of dead producers counted, {self.abandoned_there:,} are there",
             )
         if self.missing:
             yield (
                 DAMAGE,
-                f"{self.missing:,} records that producers counted are in no page and not in the ring",
+                f"{self.missing:,} records were logged and are neither in a page nor in the ring",
             )
         elif self.uncounted:
             yield (
                 NOTE,
-                f"{self.uncounted:,} records were logged by processes that died before they counted them",
+                f"{self.uncounted:,} records were logged by processes that died before counting them",
             )
 
 
 def close_books(path: str, file: _ring.RingFile) -> Books:
-    """Read the books of a ring at a moment in which nothing moves, or around one if there is none."""
+    """Read the counters of a ring while none changes, or before and after a moment if they never rest."""
     reader = Reader(path, on_damage=lambda damage: None)
     ring = file.ring
     began_at = time.monotonic()
@@ -123,7 +127,7 @@ def close_books(path: str, file: _ring.RingFile) -> Books:
         look = _look(reader, ring)
         if look == _look(reader, ring):
             books = _books(ring, look, look.counts)
-            # Between its commit and its count a producer may have to wait for a core.
+            # A producer may have to wait for a core between its commit and its count.
             if not books.uncounted or waited > GRACE:
                 return _prove(reader, ring, look, books)
         time.sleep(PAUSE)
@@ -131,7 +135,7 @@ def close_books(path: str, file: _ring.RingFile) -> Books:
 
 
 class _Look(NamedTuple):
-    """The producers' counts, the end of the pages, the ring behind it, what was abandoned, the frontier."""
+    """The counters, the end of the pages, the ring after it, the abandoned claims, the frontier."""
 
     counts: Counts
     end: Cursor | None
@@ -148,7 +152,7 @@ def _look(reader: Reader, ring: _core.Ring) -> _Look:
 
 
 def _around(reader: Reader, ring: _core.Ring) -> Books:
-    """All that is counted by now must be in the pages once those reach what is the frontier after it."""
+    """All records counted now must be in pages when the pages reach the frontier that is read after that."""
     before = _counts(ring)
     frontier = ring.frontier(ring.released)
     deadline = time.monotonic() + PATIENCE
@@ -158,7 +162,7 @@ def _around(reader: Reader, ring: _core.Ring) -> Books:
         if caught_up or time.monotonic() > deadline:
             break
         time.sleep(PAUSE)
-    time.sleep(PAUSE)  # for those who committed and have not counted yet
+    time.sleep(PAUSE)  # for producers that have committed and not counted yet
     look = _Look(before, end, _claims.NOTHING, ring.abandoned, frontier)
     return _books(ring, look, _counts(ring), closed=caught_up)
 
@@ -178,14 +182,14 @@ def _books(ring: _core.Ring, look: _Look, later: Counts, *, closed: bool = True)
 
 
 def _prove(reader: Reader, ring: _core.Ring, look: _Look, books: Books) -> Books:
-    """Count, in the pages since the ring's counts began, what each producer logged and what was abandoned."""
+    """Count the records of each producer and the abandoned frames, since the ring began to count."""
     began, base, end = ring.base_records, ring.base_position, look.end
     first = reader.begin()
-    if end is None or first is None or first.number > began:  # some are retired, or none is there
+    if end is None or first is None or first.number > began:  # pages were removed, or there is none
         return books
     there = Counter(record.pid for record in reader.records(start=began, stop=end.number))
     there.update(look.contents.producers)
-    if there.total() != books.written + books.in_ring:  # pages are missing or damaged: told elsewhere
+    if there.total() != books.written + books.in_ring:  # pages are missing or damaged: reported elsewhere
         return books
     directory = Directory(reader.path)
     abandoned = look.contents.abandoned
@@ -196,7 +200,7 @@ def _prove(reader: Reader, ring: _core.Ring, look: _Look, books: Books) -> Books
 
 
 def _counts(ring: _core.Ring) -> Counts:
-    """How many records were logged and dropped, by all who are or were attached."""
+    """Sum the counters of all producers, attached now or before."""
     tallies = _slots.tallies(ring)
     total = tallies.total()
     attached: Counter[int] = Counter()

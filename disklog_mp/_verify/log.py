@@ -1,4 +1,4 @@
-"""A whole log, checked: every page, how the pages follow each other, and the books of its ring."""
+"""A check of a whole log: every page, the sequence of the pages, and the counters of its ring."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 
 from disklog_mp._pages.directory import Directory
 from disklog_mp._ring import file as _ring
+from disklog_mp._verify import damage
 from disklog_mp._verify.books import Books, close_books
 from disklog_mp._verify.pages import DAMAGE, NOTE, Finding, PageFacts, check_page
 
 
 @dataclass
 class Verification:
-    """What a check of a log found."""
+    """The result of a check."""
 
     path: str
     name: str
@@ -26,12 +27,17 @@ class Verification:
 
     @property
     def records(self) -> int:
-        """Records that were read and are as they were written."""
+        """Number of records that are as they were written."""
         return sum(page.records for page in self.pages)
 
     @property
+    def is_intact(self) -> bool:
+        """True if there is no finding about a page."""
+        return not any(finding.page for finding in self.findings)
+
+    @property
     def exit_code(self) -> int:
-        """0 clean, 1 notes that are worth knowing, 2 damage."""
+        """0 intact, 1 notes, 2 damage."""
         kinds = {finding.kind for finding in self.findings}
         return 2 if DAMAGE in kinds else 1 if NOTE in kinds else 0
 
@@ -53,7 +59,7 @@ class Verification:
 
 
 def verify(path: str, name: str, file: _ring.RingFile | None) -> Verification:
-    """Check the log in that directory, and the books of its ring if there is one.  Changes nothing."""
+    """Check the log in a directory, and the counters of its ring if it has one.  Changes nothing."""
     directory = Directory(path)
     result = Verification(path, name, live=directory.is_locked())
     aside = _set_aside(directory)
@@ -79,7 +85,7 @@ def verify(path: str, name: str, file: _ring.RingFile | None) -> Verification:
 
 
 def _set_aside(directory: Directory) -> dict[int, list[str]]:
-    """What recovery kept aside, by page."""
+    """The files that recovery set aside, by page."""
     found: dict[int, list[str]] = {}
     for number, offset in directory.set_aside():
         path = directory.bad_path(number, offset)
@@ -89,7 +95,7 @@ def _set_aside(directory: Directory) -> dict[int, list[str]]:
 
 
 def _seam(before: PageFacts, after: PageFacts, aside: dict[int, list[str]]) -> list[Finding]:
-    """How one page follows another."""
+    """Compare the end of one page with the beginning of the next."""
     assert before.header is not None
     assert after.header is not None
     found = []
@@ -98,22 +104,22 @@ def _seam(before: PageFacts, after: PageFacts, aside: dict[int, list[str]]) -> l
         found.append(Finding(kind, after.number, text))
 
     if (before.header.log_id, before.header.salt) != (after.header.log_id, after.header.salt):
-        say(DAMAGE, f"it is of another log than page {before.number}")
+        say(DAMAGE, f"belongs to another log than page {before.number}")
         return found
     if not before.sealed:
-        say(NOTE, f"page {before.number} before it was never sealed")
+        say(NOTE, f"the page before it, {before.number}, was never sealed")
     missing = [number for number in range(before.number + 1, after.number) if number not in aside]
-    if missing:
-        span = f"{missing[0]}" if len(missing) == 1 else f"{missing[0]} to {missing[-1]}"
-        say(DAMAGE, f"missing before it: page file {span}")
+    skipped = after.header.first_number - before.next_number
+    if missing and skipped >= 0:
+        text = damage.missing_text(missing[0], missing[-1], skipped, before.next_number)
+        return [*found, Finding(DAMAGE, missing[0], text)]
     hole = after.header.first_position - before.end_position
     if hole < 0:
-        say(DAMAGE, f"it begins {-hole:,} bytes before page {before.number} ends")
+        say(DAMAGE, f"begins {-hole:,} bytes before page {before.number} ends")
     elif hole:
-        say(NOTE, f"a hole of {hole:,} positions before it, as a repair leaves it")
-    skipped = after.header.first_number - before.next_number
+        say(NOTE, f"{hole:,} positions before it are unused, as a repair leaves them")
     if skipped:
         repaired = any(number in aside for number in range(before.number, after.number))
         kind = NOTE if repaired and not missing else DAMAGE
-        say(kind, f"its first record is number {after.header.first_number:,}, not {before.next_number:,}")
+        say(kind, f"its first record has number {after.header.first_number:,}, not {before.next_number:,}")
     return found

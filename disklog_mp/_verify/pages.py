@@ -1,4 +1,4 @@
-"""One page file, checked from the first byte of its header to the last of its frames."""
+"""The check of one page file, from the first byte of its header to the last of its frames."""
 
 from __future__ import annotations
 
@@ -25,34 +25,41 @@ NOTE = "note"
 
 
 class Finding(NamedTuple):
-    """Something to be said about a log: damage, or a note that is only worth knowing."""
+    """One finding about a log: damage, or a note."""
 
     kind: str
     page: int  # 0: not about a page
     text: str
 
+    def line(self) -> str:
+        """Return it with the number of its page."""
+        if not self.page:
+            return self.text
+        return f"page {self.page}{' ' if self.text.startswith('is missing') else ': '}{self.text}"
+
 
 @dataclass
 class PageFacts:
-    """What one page file holds, counted from its frames and not taken from its header."""
+    """The contents of one page file, counted from its frames and not taken from its header."""
 
     number: int
     path: str
     header: PageHeader | None = None
     sealed: bool = False
     records: int = 0
-    lost: int = 0  # records the header counts and no valid frame holds
+    lost: int = 0  # records that the header counts and no valid frame holds
     abandoned: int = 0
     end_position: int = 0
     bytes: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     def say(self, kind: str, text: str) -> None:
+        """Add a finding about this page."""
         self.findings.append(Finding(kind, self.number, text))
 
     @property
     def next_number(self) -> int:
-        """The number the first record of the next page has."""
+        """The number of the first record of the next page."""
         assert self.header is not None
         return self.header.first_number + self.records + self.lost
 
@@ -60,8 +67,8 @@ class PageFacts:
 def check_page(path: str, number: int, *, live: bool, set_aside: bool) -> PageFacts:
     """Check the page file of that number.
 
-    `live`: a writer may be adding to it.  `set_aside`: recovery kept unreadable bytes of it in a file of
-    their own, so its header may count records it no longer holds.  Raises FileNotFoundError.
+    `live`: a writer may be adding to it.  `set_aside`: recovery moved unreadable bytes of it into another
+    file, so its header may count records that it no longer holds.  Raises FileNotFoundError.
     """
     facts = PageFacts(number, path)
     file = REAL.open(path, writable=False)
@@ -97,7 +104,7 @@ def count_abandoned(path: str, start: int, end: int) -> int:
 
 
 def _check(file: RealFile, facts: PageFacts, live: bool, set_aside: bool) -> None:
-    # The line before the size: what it counts is in the file by then.
+    # Read the line first and the size after it: what the line counts is in the file by then.
     line = _check_header(file, facts, live)
     header = facts.header
     if line is None or header is None:
@@ -119,14 +126,14 @@ def _check(file: RealFile, facts: PageFacts, live: bool, set_aside: bool) -> Non
         _check_seal(facts, line, set_aside, whole=not corrupt and end == stop, crc=crc, last_time=last_time)
     elif not live:
         _check_open(facts, line, whole, stop)
-    facts.bytes = stop  # what is behind is reserved, not used
+    facts.bytes = stop  # the rest is reserved, not used
 
 
 def _check_header(file: RealFile, facts: PageFacts, live: bool) -> PageLine | None:
     """Check and keep the header; return the mutable line, None if there is no header."""
     facts.bytes = file.size()
     if facts.bytes < HEADER_LENGTH:
-        text = f"{facts.bytes} bytes are no page: the header alone has {HEADER_LENGTH}"
+        text = f"{facts.bytes:,} bytes are too short for a page: its header has {HEADER_LENGTH:,} bytes"
         facts.say(DAMAGE if facts.bytes else NOTE, text)
         return None
     data = memoryview(file.map(HEADER_LENGTH, writable=False))
@@ -140,11 +147,11 @@ def _check_header(file: RealFile, facts: PageFacts, live: bool) -> PageLine | No
         facts.say(DAMAGE, f"page header at offset {problem.offset}: {what}")
         return None
     if facts.header.number != facts.number:
-        facts.say(DAMAGE, f"its header says it is page {facts.header.number}")
+        facts.say(DAMAGE, f"its header says that it is page {facts.header.number}")
     if line.state not in (PAGE_OPEN, PAGE_SEALED):
         facts.say(DAMAGE, f"its state is {line.state}, neither open ({PAGE_OPEN}) nor sealed ({PAGE_SEALED})")
     if not all_zero(data[SEAL_CRC + 4 : HEADER_LENGTH]):
-        facts.say(NOTE, f"its header is not zero behind byte {SEAL_CRC + 4}, where nothing is ever written")
+        facts.say(NOTE, f"its header is not zero from byte {SEAL_CRC + 4} on, which no writer ever writes")
     facts.sealed = line.state == PAGE_SEALED
     if facts.sealed and line.seal_crc != _page_format.seal_crc(data) and not live:
         facts.say(DAMAGE, "the checksum of its seal is wrong")
@@ -153,7 +160,7 @@ def _check_header(file: RealFile, facts: PageFacts, live: bool) -> PageLine | No
 
 
 def _settled_line(data: memoryview) -> PageLine:
-    """The mutable line; its writer may be changing it, field by field."""
+    """The mutable line, read until it is stable: the writer may be changing it field by field."""
     line = _page_format.unpack_line(data)
     while (again := _page_format.unpack_line(data)) != line:
         line = again
@@ -161,16 +168,19 @@ def _settled_line(data: memoryview) -> PageLine:
 
 
 def _stop(facts: PageFacts, header: PageHeader, line: PageLine) -> int:
-    """The offset up to which there should be frames."""
+    """The offset at which the frames should end."""
     start, watermark = header.data_offset, line.watermark
     if not (start <= watermark <= facts.bytes and (watermark - start) % GRANULE == 0):
-        facts.say(DAMAGE, f"its watermark {watermark:,} is no frame's end in a file of {facts.bytes:,} bytes")
+        facts.say(
+            DAMAGE,
+            f"its watermark {watermark:,} is not the end of a frame in a file of {facts.bytes:,} bytes",
+        )
     granules = (min(max(watermark, start), facts.bytes) - start) // GRANULE
     return start + int(granules) * GRANULE
 
 
 def _describe_damage(facts: PageFacts) -> None:
-    """Where the bytes are that do not check, by a reader's walk over the page."""
+    """Report the ranges that do not check, as a reader finds them."""
     ranges: list[Damage] = []
     with Page(facts.path, on_damage=ranges.append) as page:
         for _ in page.payloads():
@@ -182,36 +192,39 @@ def _describe_damage(facts: PageFacts) -> None:
 def _check_seal(
     facts: PageFacts, line: PageLine, set_aside: bool, *, whole: bool, crc: int, last_time: int
 ) -> None:
-    """Compare what a sealed page's header says with what was counted."""
+    """Compare the header of a sealed page with what was counted."""
     facts.lost = max(0, line.records - facts.records)
     if line.records < facts.records:
-        facts.say(DAMAGE, f"its header counts {line.records:,} records, its frames {facts.records:,}")
+        facts.say(DAMAGE, f"its header counts {line.records:,} records, its frames hold {facts.records:,}")
     if facts.lost:
         kept = "; their bytes were set aside" if set_aside else ""
         kind = NOTE if set_aside and whole else DAMAGE
-        facts.say(kind, f"{facts.lost:,} of the {line.records:,} records its header counts are lost{kept}")
+        facts.say(kind, f"{facts.lost:,} of {line.records:,} records lost{kept}")
     if not whole:
         return
     if crc ^ 0xFFFFFFFF != line.data_crc:
         found = f"checksum of the whole page {crc ^ 0xFFFFFFFF:#010x}, sealed with {line.data_crc:#010x}"
         facts.say(DAMAGE, found)
     if facts.records and last_time != line.last_time and not facts.lost:
-        facts.say(DAMAGE, f"its header says the last record is of {line.last_time}, it is of {last_time}")
+        facts.say(
+            DAMAGE,
+            f"its header gives its last record the time {line.last_time} ns, not {last_time} ns",
+        )
 
 
 def _check_open(facts: PageFacts, line: PageLine, whole: Mapping, stop: int) -> None:
-    """What a writer left that did not end in good order."""
+    """Check an open page whose writer was killed."""
     header = facts.header
     assert header is not None
     if line.records != facts.records:
         facts.lost = max(0, line.records - facts.records)
-        facts.say(NOTE, f"its header counts {line.records:,} records, its frames {facts.records:,}")
+        facts.say(NOTE, f"its header counts {line.records:,} records, its frames hold {facts.records:,}")
     if all_zero(memoryview(whole)[stop:]):
         return
     behind = census(whole, stop, facts.bytes // GRANULE * GRANULE, facts.end_position, header.salt)[0]
     facts.say(
         NOTE,
-        f"{behind:,} records behind its watermark were never published: the next writer takes them over"
+        f"{behind:,} records after its watermark were never published: the next writer publishes them"
         if behind
-        else "bytes behind its watermark were never published: the next writer sets them aside",
+        else "bytes after its watermark were never published: the next writer sets them aside",
     )

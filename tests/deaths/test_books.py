@@ -157,7 +157,7 @@ def test_a_count_of_abandoned_claims_that_is_wrong_is_found(
         assert log.ring is not None
         log.ring.abandoned = 2
 
-        assert texts(name, path) == ["damage: 2 claims of the dead were abandoned, 0 are there"]
+        assert texts(name, path) == ["damage: 2 claims of dead producers counted, 0 are there"]
         log.ring.abandoned = 0
         assert check(name, path).exit_code == 0
 
@@ -188,7 +188,7 @@ def test_each_attached_producer_has_books_of_its_own(
         for slot, logged in zip(sorted(slots, key=lambda slot: slot.pid == other.pid), (3, 6), strict=True):
             file.ring.store64(SLOT + 64 * slot.index + LOGGED, logged)
         os.close(file.fd)
-        assert texts(name, path) == [f"damage: of 6 records that process {other.pid} counted 5 are there"]
+        assert texts(name, path) == [f"damage: process {other.pid} logged 6 records, 5 are there"]
     stop.wait(60)
     other.join()
     other.close()

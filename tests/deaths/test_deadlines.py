@@ -43,7 +43,7 @@ from disklog_mp._session import opening as _open
 from disklog_mp._session import session, start_writer
 from disklog_mp._writer import pace as _pace
 from disklog_mp._writer import writer
-from disklog_mp.cli.crashtest.run import RunDelay
+from disklog_mp.cli.crashtest.notes import RunDelay
 from disklog_mp.errors import DiskLogError
 from disklog_mp.logging import DiskLogHandler
 

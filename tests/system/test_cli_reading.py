@@ -326,6 +326,9 @@ class TestDamage:
 
         assert done.returncode == 1
         assert done.stderr == b"disklog-mp: page 2 is missing: 3 records (3-5)\n"
+        (path / "page-0000000003.dlog").unlink()
+        done = run("cat", path, "--raw")
+        assert done.stderr == b"disklog-mp: page 2 is missing, so is page 3: 6 records (3-8)\n"
 
 
 class TestTail:

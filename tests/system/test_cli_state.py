@@ -20,7 +20,7 @@ from disklog_mp._ring import file as _ring
 from disklog_mp._ring import names as _names
 from disklog_mp._ring import slots as _slots
 from disklog_mp._verify.books import Books
-from disklog_mp.cli.state.verify import books_lines
+from disklog_mp.cli.state.verify import counters_line
 
 OpenLog = Callable[..., disklog_mp.Session]
 __all__ = ["kill_writer"]  # a fixture
@@ -217,8 +217,8 @@ class TestVerify:
 
         assert lines("verify", name) == [
             f"{path}: log {name}, being written",
-            "1 page (0 sealed), 102 records, 12.8 KiB: every frame and checksum is right",
-            "the books balance: 102 logged = 102 written + 0 in the ring",
+            "1 page (0 sealed), 102 records, 12.8 KiB: intact",
+            "counters match: 102 logged = 102 written + 0 in the ring",
         ]
 
     def test_a_log_nobody_writes(self, sealed: Path) -> None:
@@ -226,7 +226,7 @@ class TestVerify:
         shown = lines("verify", sealed)
 
         assert shown[1].startswith("4 pages (3 sealed), 10 records")
-        assert shown[2] == "no ring, so no books to balance"
+        assert shown[2] == "log is closed: counters not checked"
 
     def test_records_a_dead_writer_left(
         self, log: disklog_mp.Session, name: str, kill_writer: Callable[[], None]
@@ -239,13 +239,13 @@ class TestVerify:
             other.log(b"single")
             other.log_many([b"one", b"two"])
 
-        assert lines("verify", name)[-1] == "the books balance: 4 logged = 1 written + 3 in the ring"
+        assert lines("verify", name)[-1] == "counters match: 4 logged = 1 written + 3 in the ring"
 
     @pytest.mark.parametrize(
         ("counted", "code", "said"),
         [
-            (6, 2, "THE BOOKS DO NOT BALANCE: 6 logged ≠ 1 written + 0 in the ring"),
-            (0, 1, "the books balance: 1 logged = 1 written + 0 in the ring; 1 uncounted"),
+            (6, 2, "MISSING: 5 records were logged and are nowhere: 6 logged ≠ 1 written + 0 in the ring"),
+            (0, 1, "counters match: 1 logged = 1 written + 0 in the ring; 1 uncounted"),
         ],
         ids=["a record is missing", "one was never counted"],
     )
@@ -267,14 +267,18 @@ class TestVerify:
     @pytest.mark.parametrize(
         ("values", "balance", "said"),
         [
-            ({}, True, "the books balance: 10 logged before ≤ 12 written ≤ 14 logged after"),
+            ({}, True, "counters match: 10 logged before ≤ 12 written ≤ 14 logged after"),
             (
                 {"written": 9},
                 False,
-                "THE BOOKS DO NOT BALANCE: 10 logged before > 9 written ≤ 14 logged after",
+                "MISSING: 1 record was logged and is nowhere: 10 logged before > 9 written ≤ 14 logged after",
             ),
             ({"written": 15}, True, "≤ 15 written > 14 logged after; 1 uncounted"),
-            ({"closed": False}, None, "the books are open: 10 logged, 12 written, 0 in the ring"),
+            (
+                {"closed": False},
+                None,
+                "counters are changing, not comparable now: 10 logged, 12 written, 0 in the ring",
+            ),
             ({"dropped": 3, "abandoned": 1}, True, "14 logged after; 3 dropped or refused; 1 abandoned"),
         ],
     )
@@ -284,7 +288,7 @@ class TestVerify:
         """What was counted before must be there, what is there counted after; or it cannot be told."""
         usual = {"dropped": 0, "written": 12, "in_ring": 0, "claimed": 0, "abandoned": 0, "closed": True}
         books = Books(**{"logged": 10, "logged_later": 14, **usual, **values})  # type: ignore[arg-type]
-        (line,) = books_lines(books)
+        line = counters_line(books)
 
         assert books.balance is balance
         assert line.endswith(said)
@@ -297,7 +301,7 @@ class TestVerify:
             log.log(b"more")
         log.flush()
 
-        assert lines("verify", name)[-1] == "the books balance: 5 logged = 5 written + 0 in the ring"
+        assert lines("verify", name)[-1] == "counters match: 5 logged = 5 written + 0 in the ring"
 
     def test_a_flipped_byte(self, sealed: Path) -> None:
         """One damaged byte in a sealed page: exit code 2, the page, the range, the record."""
@@ -307,7 +311,7 @@ class TestVerify:
         assert found[0].startswith(
             "damage 2: corrupt range of 64 bytes at offset 4,160, at least 1 record (crc 0x"
         )
-        assert found[1] == "damage 2: 1 of the 3 records its header counts are lost"
+        assert found[1] == "damage 2: 1 of 3 records lost"
 
     def test_a_byte_no_frame_covers(self, sealed: Path) -> None:
         """The zeros that fill a frame up to its granule are covered by the page's own checksum."""
@@ -326,11 +330,17 @@ class TestVerify:
         """A page that is gone from the middle is damage; which records went with it is told."""
         page(sealed, 2).unlink()
 
-        assert self.texts(sealed, 2) == [
-            "damage 3: missing before it: page file 2",
-            "note 3: a hole of 192 positions before it, as a repair leaves it",
-            "damage 3: its first record is number 6, not 3",
-        ]
+        assert self.texts(sealed, 2) == ["damage 2: is missing: 3 records (3-5)"]
+        shown = run("verify", sealed).stdout.decode().splitlines()
+        assert "damage: page 2 is missing: 3 records (3-5)" in shown
+        assert shown[1].endswith(": damaged")
+
+    def test_several_missing_pages(self, sealed: Path) -> None:
+        """Neighbours are reported together, with all their records."""
+        page(sealed, 2).unlink()
+        page(sealed, 3).unlink()
+
+        assert self.texts(sealed, 2) == ["damage 2: is missing, so is page 3: 6 records (3-8)"]
 
     def test_the_oldest_pages_may_go(self, sealed: Path) -> None:
         """Retention removes pages from the front: nothing is missing then."""
@@ -355,8 +365,8 @@ class TestVerify:
         shutil.copy(page(tmp_path / "other", 1), page(sealed, 6))
         found = self.texts(sealed, 2)
 
-        assert "damage 5: its header says it is page 1" in found
-        assert "damage 6: it is of another log than page 5" in found
+        assert "damage 5: its header says that it is page 1" in found
+        assert "damage 6: belongs to another log than page 5" in found
 
     def test_a_torn_tail(self, sealed: Path) -> None:
         """A last page cut short by a power loss is worth a note, not damage: its end was never promised."""
@@ -380,4 +390,4 @@ class TestVerify:
         """A page left open before others is a note."""
         change(page(sealed, 2), STATE, b"\x01\0\0\0")
 
-        assert "note 3: page 2 before it was never sealed" in self.texts(sealed, 1)
+        assert "note 3: the page before it, 2, was never sealed" in self.texts(sealed, 1)

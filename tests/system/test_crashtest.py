@@ -20,10 +20,20 @@ import disklog_mp
 from disklog_mp._os import processes as _processes
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import names as _names
-from disklog_mp.cli.crashtest import processes as _crash_lives
-from disklog_mp.cli.crashtest import run as _crash_work
+from disklog_mp.cli.crashtest import processes as _workers
+from disklog_mp.cli.crashtest import schedule as _schedule
 from disklog_mp.cli.crashtest.ledger import END, Balance, Ledger, Line
-from disklog_mp.cli.crashtest.run import BEGAN, FROZEN, HEAD, STALL, STALLED, STALLS, Notes, Order, record_of
+from disklog_mp.cli.crashtest.notes import (
+    BEGAN,
+    FROZEN,
+    HEAD,
+    STALL,
+    STALLED,
+    STALLS,
+    Notes,
+    Order,
+    record_of,
+)
 from disklog_mp.cli.crashtest.stalls import TICK, Watch, Watched
 
 OpenLog = Callable[..., disklog_mp.Session]
@@ -69,7 +79,7 @@ class TestCommand:
         assert done.returncode == 0, done.stderr.decode()
         assert out.startswith("run           1 s, 2 workers, ring of 1 MiB, seed ")
         assert facts["lost"] == facts["doubled"] == facts["broken"] == facts["leaks"] == "0"
-        assert facts["books"].startswith("the books balance: ")
+        assert facts["verified"].startswith("counters match: ")
         assert out.endswith("\nall is well\n")
 
     @pytest.mark.parametrize(
@@ -322,19 +332,19 @@ def balanced(found: Records, noted: dict[int, Line] = NOTED) -> Balance:
     return ledger.close(noted)
 
 
-class TestLives:
+class TestFates:
     def test_a_seed_is_a_schedule(self) -> None:
-        """The same seed, the same lives; another place or seed, others."""
+        """The same seed, the same fates; another place or seed, others."""
 
-        def first(lives: Iterator[_crash_lives.Life]) -> list[_crash_lives.Life]:
-            return list(itertools.islice(lives, 200))
+        def first(fates: Iterator[_schedule.Fate]) -> list[_schedule.Fate]:
+            return list(itertools.islice(fates, 200))
 
-        for make in (_crash_lives.worker_lives, _crash_lives.reader_lives):
+        for make in (_schedule.worker_fates, _schedule.reader_fates):
             assert first(make(1, 2)) == first(make(1, 2))
             assert first(make(1, 2)) != first(make(1, 3))
             assert first(make(1, 2)) != first(make(2, 2))
-        assert first(_crash_lives.writer_lives(1)) == first(_crash_lives.writer_lives(1))
-        assert {life.method for life in first(_crash_lives.worker_lives(1, 2))} == {
+        assert first(_schedule.writer_fates(1)) == first(_schedule.writer_fates(1))
+        assert {fate.method for fate in first(_schedule.worker_fates(1, 2))} == {
             *("fork", "spawn", "forkserver", "exec")
         }
 
@@ -406,7 +416,7 @@ class TestStalls:
     ) -> None:
         """A call of 150 ms counts, unless the process was stopped on purpose meanwhile."""
 
-        class Slow(_crash_work._Worker):
+        class Slow(_workers.Worker):
             """Its calls take long: a real one does not do us that favour."""
 
             def _put(self, session: disklog_mp.Session, records: Sequence[bytes]) -> None:

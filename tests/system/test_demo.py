@@ -31,7 +31,7 @@ def test_the_demo_adds_up(path: Path, tmp_path: Path) -> None:
     files = int(re.search(r"parse the ([\d,]+) files", out)[1].replace(",", ""))  # type: ignore[index]
     records = list(disklog_mp.Reader(path))
     assert files + 1 == len(records)
-    assert f"the books balance: {files + 1:,} logged = {files + 1:,} written + 0 in the ring" in out
+    assert f"counters match: {files + 1:,} logged = {files + 1:,} written + 0 in the ring" in out
     assert len({record.pid for record in records}) == 2 * len(os.sched_getaffinity(0)) + 2
     assert -(-len(records) // 500) == len(list(disklog_mp.Reader(path).pages()))
     assert b"records/s" in done.stderr

@@ -1,4 +1,4 @@
-"""The books of a crash test, kept from outside: what came out of the log against what the workers noted."""
+"""The ledger of a crash test: the records that came out of the log, compared with the workers' notes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
 import disklog_mp
-from disklog_mp.cli.crashtest import run as _crash_work
-from disklog_mp.cli.crashtest.run import ACCEPTED, HEAD, PID, STARTED, TRIED, Notes, Order, record_of
+from disklog_mp.cli.crashtest import notes as _notes
+from disklog_mp.cli.crashtest.notes import ACCEPTED, HEAD, PID, STARTED, TRIED, Notes, Order, record_of
 
-END = 0  # the line, and so the incarnation, of the record that ends the log
-SHOWN = 20  # findings that are told word by word
-PATIENCE = 20.0  # seconds without any record: the workers never pause that long
+END = 0  # the line of the record that ends the log
+SHOWN = 20  # findings that are shown in full
+PATIENCE = 20.0  # seconds without a record: the workers never pause that long
 
 
 class Line(NamedTuple):
-    """What one worker noted until its end."""
+    """The notes of one worker at its end."""
 
     pid: int
     accepted: int
@@ -26,7 +26,7 @@ class Line(NamedTuple):
 
 @dataclass
 class Balance:
-    """What the books say: all but the first three should be 0."""
+    """The result: all but the first three should be 0."""
 
     records: int = 0
     bytes: int = 0
@@ -34,7 +34,7 @@ class Balance:
     lost: int = 0
     doubled: int = 0
     out_of_order: int = 0
-    broken: int = 0  # not what anybody logged, or only a part of it
+    broken: int = 0  # not a record of a worker, or only a part of one
     damage: int = 0  # ranges of page files that could not be read
     findings: list[str] = field(default_factory=list)
 
@@ -45,7 +45,7 @@ class Balance:
 
 
 class _Account:
-    """One worker's records as they came out of the log."""
+    """The records of one worker as they came out of the log."""
 
     def __init__(self) -> None:
         self.following = 0
@@ -54,7 +54,7 @@ class _Account:
 
 
 class Ledger:
-    """Takes the records of a log in their order, then closes the books."""
+    """Takes the records of a log in their order, then compares them with the notes."""
 
     def __init__(self) -> None:
         self.balance = Balance()
@@ -68,7 +68,9 @@ class Ledger:
         balance = self.balance
         if record.number != self._number or record.position <= self._position:
             balance.out_of_order += 1
-            self._find(f"{_name(record)} where number {self._number} behind {self._position} was next")
+            self._find(
+                f"{_name(record)} where number {self._number} after position {self._position} was next"
+            )
         self._number, self._position = record.number + 1, record.position
         balance.records += 1
         data = record.data
@@ -91,13 +93,13 @@ class Ledger:
         elif sequence in account.missing:
             account.missing.remove(sequence)
             balance.out_of_order += 1
-            self._find(f"{_name(record)}: worker {line}, sequence {sequence} behind {account.following - 1}")
+            self._find(f"{_name(record)}: worker {line}, sequence {sequence} after {account.following - 1}")
         else:
             balance.doubled += 1
             self._find(f"{_name(record)}: worker {line}, sequence {sequence} for the second time")
 
     def _take_group(self, record: disklog_mp.Record, head: tuple[int, int, int, int]) -> None:
-        """A group stands together, from its first record to its last."""
+        """The records of a group must follow each other, from the first to the last."""
         line, place, group, sequence = head
         if self._group is not None and head != self._group:
             self._broken(record, f"{head} where the group's {self._group} was next")
@@ -129,10 +131,10 @@ class Ledger:
         return END in self._accounts
 
     def close(self, lines: dict[int, Line]) -> Balance:
-        """Compare with what the workers noted, who are all gone by now.
+        """Compare with the notes of the workers, which have all ended.
 
-        All that was accepted must be there, once and in order; beyond it, what the call under way at a
-        worker's death tried to log: all of it or nothing.
+        All accepted records must be there, once and in order.  Beyond them there may be the records of the
+        call that was under way when a worker was killed: all of them or none.
         """
         balance = self.balance
         if self._group is not None:
@@ -172,7 +174,7 @@ def _name(record: disklog_mp.Record) -> str:
 
 
 def lines_of(notes: Notes) -> dict[int, Line]:
-    """Return what all workers noted: of those that came so far as to try to log something."""
+    """Return the notes of all workers that tried to log something."""
     found = {}
     for number in range(1, notes.get(0, STARTED) + 1):
         if notes.get(number, TRIED):
@@ -181,22 +183,20 @@ def lines_of(notes: Notes) -> dict[int, Line]:
 
 
 def follow(order: Order) -> None:
-    """Be the follower: check every record as soon as it can be seen, to the end of the log; write down the
-    balance.
-    """
-    _crash_work.go_apart(order)
+    """Run the follower: it checks every record as soon as it is visible, and stores the result at the end."""
+    _notes.go_apart(order)
     notes = Notes(order.notes)
     ledger = Ledger()
     reader = disklog_mp.Reader(order.log, on_damage=ledger.note_damage)
     for record in reader.follow(timeout=PATIENCE):
         ledger.take(record)
-        notes.store(_crash_work.CHECKED, record.position)
+        notes.store(_notes.CHECKED, record.position)
         if ledger.has_found:
-            notes.store(_crash_work.WRONG, 1)
+            notes.store(_notes.WRONG, 1)
         if ledger.has_ended:
             break
     else:
-        raise TimeoutError(f"no record for {PATIENCE:.0f} s, behind number {ledger.balance.records}")
+        raise TimeoutError(f"no record for {PATIENCE:.0f} s, after number {ledger.balance.records}")
     balance = ledger.close(lines_of(notes))
     with open(order.balance, "w", encoding="utf-8") as file:
         json.dump(asdict(balance), file)

@@ -1,4 +1,4 @@
-"""What a crash test found, for people and for programs."""
+"""The result of a crash test, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from disklog_mp._verify.log import Verification
 from disklog_mp.cli import _text
 from disklog_mp.cli.crashtest.ledger import Balance
-from disklog_mp.cli.state.verify import books_lines
+from disklog_mp.cli.state.verify import counters_line
 
 KINDS = ("worker", "writer", "reader")
 
 
 @dataclass
 class Result:
-    """One run: what was done to whom, and what came of it."""
+    """One run: its parameters, what was done to its processes, and what was found."""
 
     seed: int
     seconds: float
@@ -26,7 +26,7 @@ class Result:
     started: dict[str, Counter[str]] = field(default_factory=dict)  # by kind, then by how
     killed: Counter[str] = field(default_factory=Counter)  # by kind
     frozen: Counter[str] = field(default_factory=Counter)
-    everybody: int = 0
+    together: int = 0  # times all workers were killed together with the writer
     balance: Balance = field(default_factory=Balance)
     waited: int = 0
     longest: int = 0  # ns
@@ -34,16 +34,16 @@ class Result:
     leaks: dict[str, list[str]] = field(default_factory=dict)
     verification: Verification | None = None
     findings: list[str] = field(default_factory=list)
-    kept: str | None = None  # where to look, if anything is wrong
+    kept: str | None = None  # the directory that is kept if anything is wrong
 
     @property
     def is_right(self) -> bool:
-        """True if there is nothing to complain about."""
+        """True if nothing is wrong."""
         return not self.findings
 
     @property
     def abandoned(self) -> int:
-        """Records of dead workers, claimed and never complete."""
+        """Claims of dead workers that never became records."""
         books = self.verification.books if self.verification else None
         return books.abandoned if books else 0
 
@@ -61,7 +61,7 @@ class Result:
             "accepted": balance.accepted,
             "started": {kind: dict(self.started.get(kind, {})) for kind in KINDS},
             "killed": {kind: self.killed[kind] for kind in KINDS},
-            "everybody": self.everybody,
+            "everybody": self.together,
             "frozen": {kind: self.frozen[kind] for kind in KINDS},
             "abandoned": self.abandoned,
             "lost": balance.lost,
@@ -80,7 +80,7 @@ class Result:
 
 
 def lines(result: Result) -> list[str]:
-    """Return the report for people."""
+    """Return the report as text."""
     balance = result.balance
     books = result.verification.books if result.verification else None
     leaks = sum(map(len, result.leaks.values()))
@@ -92,7 +92,7 @@ def lines(result: Result) -> list[str]:
         ),
         ("records", f"{balance.records:,}, {_text.size(balance.bytes)}; {balance.accepted:,} accepted"),
         *((f"{kind}s", _fate(result, kind)) for kind in KINDS),
-        ("all at once", f"{result.everybody:,} times all workers and the writer were killed together"),
+        ("all at once", f"{result.together:,} times all workers and the writer were killed together"),
         ("abandoned", f"{result.abandoned:,}"),
         ("lost", f"{balance.lost:,}"),
         ("doubled", f"{balance.doubled:,}"),
@@ -100,10 +100,10 @@ def lines(result: Result) -> list[str]:
         ("broken", f"{balance.broken + balance.damage:,}"),
         ("stalls", f"{result.stalls:,} over 100 ms; the longest took {result.longest / 1e6:.2f} ms"),
         ("leaks", f"{leaks:,}"),
-        ("books", "; ".join(books_lines(books)) if books else "could not be read"),
+        ("verified", counters_line(books) if books else "could not be read"),
     ]
     told = [f"{what:<12}  {text}" for what, text in facts]
-    verdict = "all is well" if result.is_right else f"SOMETHING IS WRONG: see {result.kept}"
+    verdict = "all is well" if result.is_right else f"FAILED: the log is kept in {result.kept}"
     return [*told, "", verdict]
 
 

@@ -1,385 +1,305 @@
-"""What the processes of a crash test do, and the notes they keep of it where no death can take them."""
+"""One run of the crash test: from the first process to the last byte of its files."""
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import json
 import os
-import random
-import struct
-import sys
+import shutil
+import signal
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterator
+from multiprocessing import forkserver, resource_tracker, set_forkserver_preload
 
 import disklog_mp
-from disklog_mp._core import Mapping
 from disklog_mp._os import processes as _processes
-from disklog_mp.errors import PageRetiredError, RingFullError
+from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
+from disklog_mp._verify.log import verify
+from disklog_mp._verify.pages import DAMAGE
+from disklog_mp.cli.crashtest import leaks as _leaks
+from disklog_mp.cli.crashtest import ledger as _ledger
+from disklog_mp.cli.crashtest import notes as _notes
+from disklog_mp.cli.crashtest import schedule as _schedule
+from disklog_mp.cli.crashtest.children import Forked
+from disklog_mp.cli.crashtest.notes import Notes, Order
+from disklog_mp.cli.crashtest.report import Result
+from disklog_mp.cli.crashtest.roles import Role
+from disklog_mp.cli.crashtest.schedule import Fate
+from disklog_mp.cli.crashtest.stalls import TICK, Watch, Watched
+from disklog_mp.cli.crashtest.starting import Starter
+from disklog_mp.errors import DiskLogError
 
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
-STALL = 100_000_000  # ns a call may take at the most, whoever dies
-PATIENCE = 60.0  # seconds a call may wait for room; longer is told as an error
-LONGEST = 1 << 14  # bytes of a record
-GROUP = 16  # records of a log_many() at the most
-COLD = 1 << 16  # bytes from one record to the next where memory is not there yet: it comes in portions
-BATCH = 64  # calls of which the records are made beforehand, at the most
-RUSH = (0.2, 0.015)  # seconds between two rushes, in which all workers log at once, and how long one is
-LOOK = 1.0  # seconds between two looks whether the crash test is still there
-
-# A record is a head and as many bytes as it says, of BLOB, from a place that only this record has them from.
-HEAD = struct.Struct("<IHHQI")  # incarnation, place in its group, records in the group, sequence, length
-BLOB = random.Random(7).randbytes(LONGEST + (1 << 15))
-
-# Notes: one line per process, line 0 is the crash test's own.  Words of a line, and who writes them.
-LINE = 128
-PID = 0  # the process
-READY = 8  # it is attached, or follows
-ACCEPTED = 16  # sequence behind the last record that was accepted
-TRIED = 24  # sequence behind the last record of the call under way
-CALLS = 32
-BEGAN = 40  # when the call under way began, ns; 0: none
-STALLED = 48  # the longest call that waited neither for room nor for a core, ns
-STALLS = 56  # such calls over STALL
-WAITED = 64  # calls that met a full ring
-FROZEN = 72  # the crash test: odd from before the process is stopped until after it goes on
-# Words of line 0.
-STOP = 0  # workers: come to your end
-CHECKED = 8  # the follower: position behind the last record it checked
-WRONG = 16  # whoever found something wrong
-STARTED = 24  # the crash test: lines in use
+READERS = 2
+ENDING = 40.0  # seconds for all processes to end
+LINES_PER_SECOND = 100  # lines of the notes per second of the run: fewer processes are started
 
 
-class Notes:
-    """Words in a file that every process of a crash test has mapped."""
+class Run:
+    """One crash test; what it finds is in its result."""
 
-    def __init__(self, path: str, lines: int = 0) -> None:
-        """Map the notes; with `lines`, make them."""
-        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if lines else 0)
-        fd = os.open(path, flags, 0o600)
-        try:
-            if lines:
-                os.ftruncate(fd, lines * LINE)
-            self._memory = Mapping(fd, os.fstat(fd).st_size, writable=True)
-        finally:
-            os.close(fd)
-        self.load = self._memory.load64
-        self.store = self._memory.store64
+    def __init__(self, result: Result, directory: str | None) -> None:
+        self._result = result
+        seed, ring_bytes = result.seed, result.ring_bytes
+        lag = max(8 << 20, 2 * ring_bytes)
+        page_bytes = min(max(1 << 16, 4 * ring_bytes), 8 << 20)
+        # Retention removes only what was checked: the workers wait when the follower lags.
+        options: dict[str, object] = {
+            "ring_bytes": ring_bytes,
+            "page_bytes": page_bytes,
+            "keep_bytes": 3 * lag,
+            "linger": 10.0,
+        }
+        self._descriptors = _leaks.descriptors()
+        place = tempfile.mkdtemp(prefix="disklog-crashtest-", dir=directory)
+        parent = os.getpid(), _processes.start_ticks(os.getpid()) or 0
+        self._order = Order(f"crashtest-{os.getpid()}", place, 0, "", result.length, lag, *parent)
+        os.mkdir(self._order.log)
+        self._notes = Notes(self._order.notes, int(result.seconds * LINES_PER_SECOND) + 1000)
+        self._watch = Watch(self._notes)
+        starter = self._starter = Starter(self._order, self._notes, options)
+        fates = _schedule.writer_fates(seed)
+        self._writer = Role("writer", fates, starter.start_writer, starter.is_serving, starter.is_writing)
+        self._workers = [
+            self._role("worker", _schedule.worker_fates(seed, index)) for index in range(result.workers)
+        ]
+        self._readers = [
+            self._role("reader", _schedule.reader_fates(seed, index)) for index in range(READERS)
+        ]
+        self._follower: Forked | None = None
+        self._reported = 0  # stalls
 
-    def get(self, line: int, word: int) -> int:
-        """Return a word of a line."""
-        return self.load(line * LINE + word)
+    def _role(self, kind: str, fates: Iterator[Fate]) -> Role:
+        starter = self._starter
+        start = starter.start_worker if kind == "worker" else starter.start_reader
+        role = Role(kind, fates, start, starter.is_ready, starter.is_logging)
 
-    def set(self, line: int, word: int, value: int) -> None:
-        """Store a word of a line."""
-        self.store(line * LINE + word, value)
+        def freezing(frozen: bool) -> None:
+            assert role.child is not None
+            starter.note_freezing(role.child)
 
-
-class Order(NamedTuple):
-    """What a process of a crash test is told at its start."""
-
-    name: str
-    place: str  # the crash test's directory: log, notes and what is said on stderr are in it
-    line: int  # of the notes: the number of this incarnation
-    seed: str  # of what it does
-    length: int
-    lag: int  # bytes of the log that may be unchecked
-    parent: int
-    parent_start: int
+        role.freezing = freezing
+        return role
 
     @property
-    def log(self) -> str:
-        """The log's directory."""
-        return os.path.join(self.place, "log")
-
-    @property
-    def notes(self) -> str:
-        """The notes' file."""
-        return os.path.join(self.place, "notes")
-
-    @property
-    def balance(self) -> str:
-        """Where the follower writes down what it found."""
-        return os.path.join(self.place, "balance")
-
-    @property
-    def said(self) -> str:
-        """What the processes had to say, and their stderr."""
-        return os.path.join(self.place, "said")
-
-    def is_abandoned(self) -> bool:
-        """True if the crash test itself was killed."""
-        return _processes.start_ticks(self.parent) != self.parent_start
-
-
-def record_of(line: int, sequence: int, length: int, place: int = 0, group: int = 1) -> bytes:
-    """Return the record that a worker logs with that sequence number."""
-    start = (line * 7919 + sequence * 31) % (len(BLOB) - LONGEST)
-    return HEAD.pack(line, place, group, sequence, length) + BLOB[start : start + length]
-
-
-class RunDelay:
-    """How long a process was ready to run and had no core, as the kernel counts it; 0 if it does not."""
-
-    def __init__(self, pid: int | str = "self") -> None:
-        self._seen = 0
-        try:
-            self._fd = os.open(f"/proc/{pid}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            self._fd = -1
-
-    def look(self) -> bytes:
-        """Read the kernel's numbers; parse() makes sense of them, if it is worth it."""
-        try:
-            return os.pread(self._fd, 64, 0)
-        except OSError:  # none, or the process is gone
-            return b""
-
-    @staticmethod
-    def parse(numbers: bytes) -> int:
-        """Return nanoseconds."""
-        return int(numbers.split()[1]) if numbers else 0
-
-    def grown(self) -> int:
-        """Return by how much it has grown since the last time."""
-        now = max(self._seen, self.parse(self.look()))
-        before, self._seen = self._seen, now
-        return now - before
-
-    def close(self) -> None:
-        """Close the descriptor."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
-def work(order: Order) -> None:
-    """Be a worker: log numbered records until told to stop, or killed."""
-    go_apart(order)
-    _Worker(order).run()
-
-
-class _Worker:
-    def __init__(self, order: Order) -> None:
-        self._order = order
-        self._notes = Notes(order.notes)
-        self._line = order.line * LINE
-        self._dice = random.Random(order.seed)
-        self._delay = RunDelay()
-        self._sequence = self._calls = self._waited = self._stalled = 0
-        self._position = 0
-        self._prepared = 0  # sequence behind the last record that was made
-        self._scratch = tempfile.TemporaryFile(dir=order.place)
-        self._notes.set(order.line, PID, os.getpid())
-        # Two sessions on the one slot of this process: a call that may not wait for room is timed here,
-        # and one that does is timed by the crash test, which knows what it waits for.
-        self._fast = disklog_mp.attach(order.name, on_full="raise")
-        self._patient = disklog_mp.attach(order.name, timeout=PATIENCE)
-        self._limit = self._fast._ready_ring().record_limit
-        self._group = min(GROUP, self._limit // (4 * HEAD.size))
-        self._notes.set(order.line, READY, 1)
+    def _roles(self) -> list[Role]:
+        return [self._writer, *self._workers, *self._readers]
 
     def run(self) -> None:
-        """Log as fast as it goes together with all others, and now and then between two rushes."""
-        period, length = RUSH
-        next_look = time.monotonic() + LOOK
-        while not self._notes.load(STOP):
-            now = time.monotonic()
-            if now > next_look:
-                next_look = now + LOOK
-                if self._order.is_abandoned():
-                    break
-            batch: Sequence[Sequence[Buffer]] = [
-                self._prepare() for _ in range(self._dice.randrange(1, BATCH))
-            ]
-            if self._dice.random() < 0.5:
-                batch = self._cold(batch)
-            for records in batch:
-                if self._notes.load(STOP):
-                    break
-                self._log(records)
-            if now % period > length:
-                time.sleep(min(self._dice.random() * period, period - now % period))
-        self._patient.close()
-        self._fast.close()
-        self._scratch.close()
-
-    def _prepare(self) -> list[bytes]:
-        """Make the record of a call, or several; about as long as asked for, some much longer."""
-        dice = self._dice
-        group = dice.randrange(2, self._group) if dice.random() < 0.1 else 1
-        frame = 0 if group == 1 else 40  # what a record takes beside its bytes
-        limit = min(LONGEST, self._limit // group - HEAD.size - frame)
-        lengths = [dice.randrange(2 * self._order.length) for _ in range(group)]
-        kind = dice.random()
-        if kind < 0.05:
-            lengths[0] = dice.randrange(20 * self._order.length)
-        elif kind < 0.07:
-            lengths[0] = limit
-        first = self._prepared
-        self._prepared += group
-        return [
-            record_of(self._order.line, first + place, min(length, limit), place, group)
-            for place, length in enumerate(lengths)
-        ]
-
-    def _cold(self, batch: Sequence[Sequence[Buffer]]) -> list[list[Buffer]]:
-        """Put the records where this process has not been yet: in a mapped file.  While log() copies one,
-        in the middle of its claim, the kernel has to bring its memory; so that is where many die.
-        """
-        os.lseek(self._scratch.fileno(), 0, os.SEEK_SET)
-        for record in itertools.chain.from_iterable(batch):
-            os.write(self._scratch.fileno(), record)
-            os.lseek(self._scratch.fileno(), COLD - memoryview(record).nbytes, os.SEEK_CUR)
-        end = os.lseek(self._scratch.fileno(), 0, os.SEEK_CUR)
-        os.ftruncate(self._scratch.fileno(), end)
-        memory = memoryview(Mapping(self._scratch.fileno(), end))
-        places = iter(range(0, end, COLD))
-        return [
-            [memory[(place := next(places)) : place + memoryview(record).nbytes] for record in records]
-            for records in batch
-        ]
-
-    def _log(self, records: Sequence[Buffer]) -> None:
-        notes, line = self._notes, self._line
-        self._wait_for_the_follower()
-        following = self._sequence + len(records)
-        notes.store(line + TRIED, following)
-        frozen = notes.load(line + FROZEN)
-        delay = self._delay.look()
-        began = time.monotonic_ns()
-        notes.store(line + BEGAN, began)
+        """Run it to its end; nothing stays behind unless it found a fault: then the log is kept."""
+        result = self._result
         try:
-            self._put(self._fast, records)
-            full = False
-        except RingFullError:
-            full = True
-        took = time.monotonic_ns() - began
-        if full:
-            self._waited += 1
-            notes.store(line + WAITED, self._waited)
-            self._put(self._patient, records)
-        notes.store(line + ACCEPTED, following)
-        notes.store(line + BEGAN, 0)
-        self._sequence = following
-        self._calls += 1
-        notes.store(line + CALLS, self._calls)
-        if took > min(self._stalled, STALL) and not frozen % 2 and notes.load(line + FROZEN) == frozen:
-            self._note_long(took - (self._delay.parse(self._delay.look()) - self._delay.parse(delay)))
-
-    def _put(self, session: disklog_mp.Session, records: Sequence[Buffer]) -> None:
-        if len(records) == 1:
-            self._position = session.log(records[0])
-        else:
-            self._position = session.log_many(records)
-
-    def _note_long(self, took: int) -> None:
-        notes, line = self._notes, self._line
-        if took > self._stalled:
-            self._stalled = took
-            notes.store(line + STALLED, took)
-        if took > STALL:
-            notes.store(line + STALLS, notes.load(line + STALLS) + 1)
-            say(self._order, f"worker {os.getpid()}: record {self._sequence - 1} took {took / 1e6:.1f} ms")
-
-    def _wait_for_the_follower(self) -> None:
-        """What was not checked yet must not be removed: the log is kept short, so its producers wait."""
-        while self._position > self._notes.load(CHECKED) + self._order.lag:
-            if self._notes.load(STOP) or self._order.is_abandoned():
-                break
-            time.sleep(0.005)
-
-
-def read(order: Order) -> None:
-    """Be a reader: go along the log until killed, and see that nothing is missing or out of order."""
-    go_apart(order)
-    notes = Notes(order.notes)
-    notes.set(order.line, PID, os.getpid())
-    dice = random.Random(order.seed)
-    reader = disklog_mp.Reader(order.log, on_damage=lambda damage: _complain(order, f"found {damage}"))
-    place = reader.begin() if dice.random() < 0.5 else reader.end()
-    notes.set(order.line, READY, 1)
-    while not order.is_abandoned():
-        try:
-            if dice.random() < 0.5:
-                place = _read_on(reader, place, order)
+            self._torture()
+            self._come_to_the_end()
+            self._kill_all()
+            self._sum_up()
+        finally:
+            self._kill_all()
+            self._remove_ring()
+            if result.is_right:
+                shutil.rmtree(self._order.place)
             else:
-                _check_order(reader.follow(place, timeout=LOOK), place, order)
-                place = reader.end()
-        except PageRetiredError:  # slow readers are overtaken by retention: that is what it does
-            place = reader.end()
+                result.kept = self._order.place
+
+    # -- the torture, and its end ------------------------------------------------------------------------
+
+    def _torture(self) -> None:
+        self._follower = Forked("fork", _ledger.follow, self._order)
+        end = time.monotonic() + self._result.seconds
+        while time.monotonic() < end and self._result.is_right:
+            self._turn(calm=False)
+            _pause()
+
+    def _turn(self, *, calm: bool) -> None:
+        """Let every role take its turn, and check the calls under way."""
+        now = time.monotonic()
+        file = self._starter.find_ring()
+        roles = self._roles if file is not None else [self._writer]
+        kills = self._writer.kills
+        for role in roles:
+            trouble = role.turn(now, calm=calm)
+            if trouble is not None:
+                self._find(trouble)
+        if self._writer.kills > kills and self._writer.takes_all:
+            self._result.together += 1
+            for role in self._workers:
+                role.kill()
+        if file is not None:
+            self._look(now, file)
+            if not _ring.is_current(file, self._order.name, None):
+                self._find("the ring was replaced")
+
+    def _look(self, now: float, file: _ring.RingFile) -> None:
+        """Time the calls under way, and check whether a process has complained."""
+        busy = [role for role in self._workers if role.child is not None and not role.killed]
+        writer = self._writer.child if self._writer.is_up and not self._writer.is_frozen else None
+        present = {role.child.pid for role in self._roles if role.child is not None}
+        self._starter.forget(present)
+        if writer is not None and writer.pid not in self._starter.watched:
+            self._starter.watched[writer.pid] = Watched(writer.pid, 0)
+        self._watch.look(
+            now,
+            file,
+            None if writer is None else self._starter.watched[writer.pid],
+            [self._starter.watched[role.child.pid] for role in busy if role.child is not None],
+            frozen=any(role.is_frozen for role in busy),
+        )
+        for stall in self._watch.stalls[self._reported :]:
+            self._find(stall)
+        self._reported = len(self._watch.stalls)
+        if self._notes.get(0, _notes.WRONG) and self._result.is_right:
+            self._find("a process found a fault")
+
+    def _find(self, text: str) -> None:
+        self._result.findings.append(text)
+        _notes.say(self._order, text)
+
+    def _come_to_the_end(self) -> None:
+        """Let workers, writer and follower finish their work; then compare the counters."""
+        if not self._wait(
+            lambda: self._writer.is_up and not any(role.is_frozen for role in self._roles), calm=True
+        ):
+            self._find("there is no writer")
+            return
+        self._notes.set(0, _notes.STOP, 1)
+        for role in self._readers:
+            if role.child is not None:
+                role.child.signal(signal.SIGKILL)
+        if not self._wait(lambda: all(_is_gone(role) for role in (*self._workers, *self._readers))):
+            self._find("a worker or a reader does not end")
+            return
+        for role in self._workers:
+            code = role.child.ended() if role.child is not None else 0
+            if code and not role.killed:
+                self._find(f"a worker ended with exit code {code}")
+        try:
+            with disklog_mp.attach(self._order.name, timeout=ENDING) as log:
+                log.log(_notes.record_of(_ledger.END, 0, 0))
+                log.flush(ENDING)
+        except DiskLogError as problem:
+            self._find(f"the last record: {problem}")
+            return
+        follower = self._follower
+        assert follower is not None
+        if not self._wait(lambda: follower.ended() is not None) or follower.ended():
+            checked = self._notes.get(0, _notes.CHECKED)
+            self._find(f"the follower did not reach the end: it checked up to position {checked:,}")
+        self._verify()
+        self._stop_writer()
+
+    def _wait(self, condition: Callable[[], bool], *, calm: bool = False) -> bool:
+        """Wait until the condition is met; return False after ENDING.  Calls are timed meanwhile."""
+        deadline = time.monotonic() + ENDING
+        while not condition():
+            now = time.monotonic()
+            if now > deadline:
+                return False
+            if calm:
+                self._turn(calm=True)
+            elif self._starter.file is not None:
+                self._look(now, self._starter.file)
+            _pause()
+        return True
+
+    def _verify(self) -> None:
+        file = self._starter.find_ring()
+        checked = verify(self._order.log, self._order.name, file)
+        self._result.verification = checked
+        for finding in checked.findings:
+            # One note is allowed: records whose workers were killed before they counted them.
+            if finding.kind == DAMAGE or finding.page:
+                self._find(f"verify: page {finding.page}: {finding.text}")
+        if checked.books is None or not checked.books.balance:
+            self._find("verify: the counters do not match")
+        writer = self._writer.child
+        if writer is not None and not self._wait(lambda: not _leaks.pidfds(writer.pid)):
+            self._result.leaks["descriptors"] = [f"{_leaks.pidfds(writer.pid)} pidfds of the writer"]
+
+    def _stop_writer(self) -> None:
+        writer = self._writer.child
+        assert writer is not None
+        writer.signal(signal.SIGTERM)
+        if not self._wait(lambda: writer.ended() is not None):
+            self._find("the writer does not stop")
+        elif writer.ended():
+            self._find(f"the writer ended with exit code {writer.ended()}")
+
+    # -- afterwards --------------------------------------------------------------------------------------
+
+    def _kill_all(self) -> None:
+        """Kill all processes that are left, and wait until they have ended."""
+        children = [role.child for role in self._roles if role.child is not None]
+        if self._follower is not None:
+            children.append(self._follower)
+        for child in children:
+            child.signal(signal.SIGKILL)
+        deadline = time.monotonic() + ENDING
+        while any(child.ended() is None for child in children) and time.monotonic() < deadline:
+            time.sleep(TICK)
+        self._starter.forget(set())
+
+    def _sum_up(self) -> None:
+        result = self._result
+        for role in self._roles:
+            result.started.setdefault(role.kind, Counter()).update(role.started)
+            result.killed[role.kind] += role.kills
+            result.frozen[role.kind] += role.freezes
+        for line in range(1, self._notes.get(0, _notes.STARTED) + 1):
+            result.longest = max(result.longest, self._notes.get(line, _notes.STALLED))
+            result.stalls += self._notes.get(line, _notes.STALLS)
+            result.waited += self._notes.get(line, _notes.WAITED)
+        if result.stalls:
+            self._find(f"{result.stalls} calls took longer than 100 ms")
+        result.longest = max(result.longest, self._watch.longest)
+        result.stalls += len(self._watch.stalls)
+        with contextlib.suppress(FileNotFoundError), open(self._order.balance, encoding="utf-8") as file:
+            result.balance = _ledger.Balance(**json.load(file))
+        for text in result.balance.findings:
+            self._find(text)
+        if not result.balance.is_right and not result.balance.findings:
+            self._find("the counts of the follower do not match")
+        self._look_for_leaks()
+
+    def _look_for_leaks(self) -> None:
+        leaks = self._result.leaks
+        self._starter.close()
+        place, log = self._order.place, self._order.log
+        for kind, found in _leaks.left_behind(self._order.name, place, log, self._descriptors).items():
+            leaks[kind] = leaks.get(kind, []) + found
+            if leaks[kind]:
+                self._find(f"left behind: {kind}: {', '.join(leaks[kind])}")
+
+    def _remove_ring(self) -> None:
+        path = _names.ring_path(self._order.name, None)
+        if os.path.exists(path):
+            if not self._result.is_right:
+                shutil.copyfile(path, os.path.join(self._order.place, "ring"))
+            os.unlink(path)
 
 
-def _read_on(
-    reader: disklog_mp.Reader, place: disklog_mp.Cursor | None, order: Order
-) -> disklog_mp.Cursor | None:
-    """Read for a while, a portion at a time."""
-    end = time.monotonic() + LOOK
-    while time.monotonic() < end:
-        records, following = reader.read(place, 500)
-        _check_order(records, place, order)
-        if not records:
-            time.sleep(0.005)
-        place = following
-    return place
+def _is_gone(role: Role) -> bool:
+    return role.child is None or role.child.ended() is not None
 
 
-def _check_order(records: Iterable[disklog_mp.Record], place: disklog_mp.Cursor | None, order: Order) -> None:
-    """Complain unless records go on from there, one after the other."""
-    number = None if place is None else place.number
-    position = -1 if place is None else place.position - 1
-    for record in records:
-        if (number is not None and record.number != number) or record.position <= position:
-            found = f"record {record.number} at position {record.position}"
-            _complain(order, f"read {found} where number {number} behind {position} was next")
-        number, position = record.number + 1, record.position
-
-
-def serve(order: Order, options: dict[str, Any]) -> None:
-    """Be the writer, as a supervisor starts it."""
-    go_apart(order)
-    disklog_mp.serve(order.name, order.log, **options)
-
-
-def open_once(order: Order, options: dict[str, Any]) -> None:
-    """Have a writer started as programs have it, and leave it alone."""
-    go_apart(order)
-    disklog_mp.open(order.name, order.log, **options).close()
-
-
-def say(order: Order, text: str) -> None:
-    """Add a line to what the processes of this crash test said."""
-    line = f"{time.monotonic():.6f} {os.getpid()} {text}\n".encode()
-    fd = os.open(order.said, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+@contextlib.contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """Hold Ctrl-C back until _pause() asks for it; no process that is started meanwhile gets it."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # multiprocessing keeps these two for the life of this process, and starting them unblocks signals.
+    set_forkserver_preload(["disklog_mp.cli.crashtest.processes"])
+    resource_tracker.ensure_running()
+    forkserver.ensure_running()
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, handler)
     try:
-        os.write(fd, line)
+        yield
     finally:
-        os.close(fd)
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
-def go_apart(order: Order) -> None:
-    """Take this process out of the reach of the terminal: Ctrl-C is the crash test's affair, and what is
-    said on stderr is kept for it.
-    """
-    if os.getsid(0) != os.getpid():
-        os.setsid()
-    said = os.open(order.said, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    os.dup2(said, 2)
-    os.close(said)
-
-
-def _complain(order: Order, text: str) -> None:
-    say(order, text)
-    Notes(order.notes).set(0, WRONG, 1)
-
-
-def main(arguments: list[str]) -> None:
-    """Be a worker in a fresh interpreter."""
-    work(Order(*json.loads(arguments[0])))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def _pause() -> None:
+    """Sleep for a tick.  Raises KeyboardInterrupt."""
+    if signal.sigtimedwait({signal.SIGINT}, TICK):
+        raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""How long the calls of a crash test's workers stand still, seen from outside."""
+"""How long the calls of a crash test's workers stall, seen from outside."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterable
 from disklog_mp._ring import claims as _claims
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import slots as _slots
-from disklog_mp.cli.crashtest.run import BEGAN, STALL, Notes, RunDelay
+from disklog_mp.cli.crashtest.notes import BEGAN, STALL, Notes, RunDelay
 
-TICK = 0.005  # seconds between two looks
+TICK = 0.005  # seconds between two checks
 
 
 class Watched:
-    """A process whose standing still, or whose lack of a core, counts."""
+    """A process that is watched: how long its call under way stalls, and how long it had no core."""
 
     def __init__(self, pid: int, line: int) -> None:
         self.pid = pid
         self.line = line
-        self.lacked = 0  # a core, since the last look
+        self.lacked = 0  # ns without a core since the last check
         self._delay = RunDelay(pid)
         self._delay.grown()
         self._began = 0
@@ -26,11 +26,11 @@ class Watched:
         self.told = False
 
     def look(self) -> None:
-        """Ask how long it had no core since the last look."""
+        """Update how long it had no core since the last check."""
         self.lacked = self._delay.grown()
 
     def stand(self, began: int, passed: int, *, excused: bool) -> int:
-        """Add to how long its call under way stands still, and return that."""
+        """Add to the stall of its call under way, and return the sum in ns."""
         if excused or not began or began != self._began:
             self._stood, self.told = 0, False
         else:
@@ -39,18 +39,18 @@ class Watched:
         return self._stood
 
     def close(self) -> None:
-        """Let go of it."""
+        """Stop watching it."""
         self._delay.close()
 
 
 class Watch:
-    """Looks at the calls under way, every few milliseconds.
+    """Checks the calls under way, every few milliseconds.
 
-    A call stands still while it does not return, though it could: not because the ring is full and being
-    emptied, nor while there is no writer or a process is stopped (by this test, which knows), nor for want
-    of a core: of its own process's, of the writer's, or of the live worker's whose record is next to be
-    written; nor while the writer is waiting for its disk.  Time is that of the looks: if the machine was
-    not even there for those, nothing is counted.
+    A call stalls while it does not return although it could.  It could not while the ring is full and being
+    emptied, while there is no writer, or while the crash test has stopped a process.  Neither is time counted
+    in which its own process, the writer, or the live worker whose record is written next had no core, nor
+    time in which the writer waits for its disk.  Time is that between checks: if the machine did not even run
+    those, nothing is counted.
     """
 
     def __init__(self, notes: Notes) -> None:
@@ -69,14 +69,14 @@ class Watch:
         *,
         frozen: bool,
     ) -> None:
-        """Look at the ring and at all calls.  No `writer`: there is none that is ready."""
+        """Check the ring and all calls; `writer` is None while no writer is ready."""
         ring = file.ring
         passed = int(min(now - self._before, 2 * TICK) * 1e9)
         self._before = now
         released = ring.released
         moved, self._released = released != self._released, released
         used = ring.frontier(released) - released
-        # A record and the padding before it take at most half the ring.
+        # A record and the padding before it take up to half the ring.
         backpressure = moved and used > ring.capacity // 2
         excused = writer is None or frozen or backpressure
         by_pid = {worker.pid: worker for worker in workers}
@@ -97,13 +97,13 @@ class Watch:
                 worker.told = True
                 self.stalls.append(
                     f"at {now:.3f} a call of process {worker.pid} (worker {worker.line}), begun at "
-                    f"{began / 1e9:.3f}, has stood still for {stood / 1e6:.0f} ms: {used} of {ring.capacity} "
-                    f"bytes of the ring in use behind {released}"
+                    f"{began / 1e9:.3f}, has stalled for {stood / 1e6:.0f} ms: {used} of {ring.capacity} "
+                    f"bytes of the ring in use after position {released}"
                 )
 
 
 def _holder(file: _ring.RingFile, position: int) -> int:
-    """The process whose record is the next to be written and is not complete; 0 if there is none."""
+    """The process whose incomplete record is the next to be written; 0 if there is none."""
     for claim in _claims.walk(file.ring, position):
         if claim.state == _claims.CLAIMED:
             return _slots.read_slot(file.ring, claim.owner).pid

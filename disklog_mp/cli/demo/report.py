@@ -1,4 +1,4 @@
-"""What the demo logged, read back from the pages and told to people."""
+"""The report of the demo: what was logged, read back from the pages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import disklog_mp
 from disklog_mp._verify.log import Verification
 from disklog_mp.cli import _text
 from disklog_mp.cli.demo.work import FINISHED
-from disklog_mp.cli.state.verify import books_lines
+from disklog_mp.cli.state.verify import counters_line
 
 
 @dataclass
@@ -69,8 +69,9 @@ def lines(summary: Summary, verification: Verification, reader: disklog_mp.Reade
         f"  pages      {len(summary.pages)} of up to 500 records: {pages}",
         *_one_page(summary, reader),
         f"  checked    {_text.plural(verification.records, 'record')} in "
-        f"{_text.plural(len(verification.pages), 'page')}, every frame and checksum",
-        *(f"  {line}" for line in (books_lines(verification.books) if verification.books else ())),
+        f"{_text.plural(len(verification.pages), 'page')}: "
+        f"{'intact' if verification.is_intact else 'damaged'}",
+        *([f"  {counters_line(verification.books)}"] if verification.books else []),
     ]
 
 
@@ -90,7 +91,7 @@ def _failures(summary: Summary) -> list[str]:
 
 
 def _one_page(summary: Summary, reader: disklog_mp.Reader) -> list[str]:
-    """Any page can be had by its number; here the middle one."""
+    """Describe one page, which is opened by its number: here the middle one."""
     number = summary.pages[len(summary.pages) // 2][0]
     with reader.get_page(number) as page:
         records = list(page)
@@ -102,7 +103,7 @@ def _one_page(summary: Summary, reader: disklog_mp.Reader) -> list[str]:
 
 
 def next_steps(path: str) -> list[str]:
-    """Return what to try on the pages that stay."""
+    """Return commands to try on the pages, which stay."""
     where = shlex.quote(path)
     return [
         "where to look next",

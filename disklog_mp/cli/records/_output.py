@@ -123,8 +123,8 @@ class DamageReport:
         if (damage.page, damage.offset) in self._known:
             return
         self._known.add((damage.page, damage.offset))
-        first = _first_missing(self.reader, damage) if _damage.is_missing_page(damage) else None
-        _text.say(_damage.describe(damage, first))
+        missing = _missing(self.reader, damage) if _damage.is_missing_page(damage) else (None, None)
+        _text.say(_damage.describe(damage, *missing))
 
     @property
     def exit_code(self) -> int:
@@ -132,12 +132,14 @@ class DamageReport:
         return 1 if self._known else 0
 
 
-def _first_missing(reader: Reader | None, damage: Damage) -> int | None:
-    """The number of the first record that a missing page held: the one after the page before it."""
+def _missing(reader: Reader | None, damage: Damage) -> tuple[int | None, int | None]:
+    """The number of the first record that missing pages held, and the last of these pages."""
     if reader is None:
-        return None
+        return None, None
+    following = [number for number in reader.page_numbers() if number > damage.page]
+    last = following[0] - 1 if following else None
     try:
         with reader.get_page(damage.page - 1) as page:
-            return page.first_number + len(page)
+            return page.first_number + len(page), last
     except (DiskLogError, OSError):
-        return None
+        return None, last

@@ -1,4 +1,4 @@
-"""disklog-mp verify: is every byte of a log what was written, and are all records there?"""
+"""disklog-mp verify: check every byte and page of a log, and that all counted records are there."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from disklog_mp.cli import _text
 @_logs.json_option
 @_logs.ring_dir_option
 def verify(log: str, as_json: bool, ring_dir: str | None) -> int:
-    """Check all of LOG: every byte, every page, the books.
+    """Check every byte and page of LOG, and that all counted records are there.
 
-    The books of its ring balance if every record that a producer counted is in a page or in the ring (for
-    each that is attached by itself, for those that left in total), and each claim of a dead producer that
-    was given up is there as an abandoned frame.  Changes nothing.
+    While the log is open, the counters are checked too: logged = written + still in the ring, per attached
+    process and in total for those that left.  The writer's count of abandoned claims is compared with the
+    abandoned frames in pages and ring.  Changes nothing.
 
-    Exit code 0 clean, 1 something worth knowing (a torn tail, what a repair left), 2 damage.
+    Exit code 0 intact, 1 a note (a torn tail, what a repair left), 2 damage.
     """
     with _logs.find(log, ring_dir) as found:
         result = verify_log(found.path, found.name, found.file)
@@ -31,7 +31,7 @@ def verify(log: str, as_json: bool, ring_dir: str | None) -> int:
 
 
 def lines(result: Verification) -> list[str]:
-    """Return the result for people."""
+    """Return the result as text."""
     sealed = sum(page.sealed for page in result.pages)
     size = sum(page.bytes for page in result.pages)
     state = "being written" if result.live else "no writer"
@@ -39,29 +39,33 @@ def lines(result: Verification) -> list[str]:
         f"{_text.printable(result.path)}: log {_text.printable(result.name) or '?'}, {state}",
         f"{_text.plural(len(result.pages), 'page')} ({sealed} sealed), "
         f"{_text.plural(result.records, 'record')}, {_text.size(size)}: "
-        + ("every frame and checksum is right" if _is_whole(result) else "not all of it is right"),
+        + ("intact" if result.is_intact else "damaged"),
     ]
-    for finding in result.findings:
-        where = f"page {finding.page}: " if finding.page else ""
-        facts.append(f"{finding.kind}: {where}{_text.printable(finding.text)}")
-    return facts + (books_lines(result.books) if result.books else ["no ring, so no books to balance"])
+    facts += [f"{finding.kind}: {_text.printable(finding.line())}" for finding in result.findings]
+    return [*facts, counters_line(result.books) if result.books else "log is closed: counters not checked"]
 
 
-def _is_whole(result: Verification) -> bool:
-    return not any(finding.page for finding in result.findings)
-
-
-def books_lines(books: Books) -> list[str]:
-    """Return the books for people."""
-    verdict = {True: "the books balance", False: "THE BOOKS DO NOT BALANCE", None: "the books are open"}
+def counters_line(books: Books) -> str:
+    """Return the comparison of the counters in one line."""
     numbers = (
         (books.uncounted if books.balance else 0, "uncounted"),
-        (books.claimed, "claimed and not committed yet"),
+        (books.claimed, "claimed, not committed yet"),
         (books.dropped, "dropped or refused"),
         (books.abandoned, "abandoned"),
     )
     more = [f"{number:,} {what}" for number, what in numbers if number]
-    return ["; ".join([f"{verdict[books.balance]}: {_sums(books)}", *more])]
+    return "; ".join([f"{_verdict(books)}: {_sums(books)}", *more])
+
+
+def _verdict(books: Books) -> str:
+    if books.balance is None:
+        return "counters are changing, not comparable now"
+    if books.balance:
+        return "counters match"
+    if books.missing:
+        were = "1 record was" if books.missing == 1 else f"{books.missing:,} records were"
+        return f"MISSING: {were} logged and {'is' if books.missing == 1 else 'are'} nowhere"
+    return "COUNTERS DO NOT MATCH"
 
 
 def _sums(books: Books) -> str:

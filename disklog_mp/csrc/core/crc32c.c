@@ -176,8 +176,13 @@ static bool can_fold(void)
 #else
 
 #define HARDWARE_NAME "armv8"
+#if defined(__clang__)
+#define CHAIN __attribute__((target("crc")))
+#define FOLD __attribute__((target("crc,crypto")))
+#else
 #define CHAIN __attribute__((target("+crc")))
 #define FOLD __attribute__((target("+crc+crypto")))
+#endif
 
 /* Bits of AT_HWCAP, fixed by the kernel's ABI but missing from the headers of older ones. */
 #ifndef HWCAP_PMULL
@@ -189,7 +194,11 @@ static bool can_fold(void)
 
 CHAIN static ALWAYS_INLINE uint64_t crc_word(uint64_t state, uint64_t value)
 {
+#if defined(__clang__) /* before clang 16 the header declares __crc32cd only if the whole file is for +crc */
+    return __builtin_arm_crc32cd((uint32_t)state, value);
+#else
     return __crc32cd((uint32_t)state, value);
+#endif
 }
 
 FOLD static ALWAYS_INLINE uint64_t multiply_add(uint64_t a, uint64_t by_a, uint64_t b,

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from disklog_mp._core import CAPACITY_MAX, CAPACITY_MIN
 
 SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
+PAGE_MIN = 4096
 DURATION_UNITS = {"ms": 1e-3, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -48,8 +50,29 @@ def parse_duration(value: float | str, what: str = "duration") -> float:
     return float(value)
 
 
+def size_text(number: float) -> str:
+    """Return a number of bytes as people read it: 1.5 MiB."""
+    unit = 0
+    while number >= 1024 and unit < len(SIZES) - 1:
+        number /= 1024
+        unit += 1
+    digits = 0 if unit == 0 or number >= 100 or number == int(number) else 1
+    return f"{number:.{digits}f} {SIZES[unit]}"
+
+
+def shown(option: str, value: object) -> str:
+    """Return an option's value as people write it: a mode in octal, sizes and durations with their units."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return repr(value)
+    if option == "mode":
+        return f"{value:#o}"
+    if option.endswith("_bytes"):
+        return size_text(value)
+    return f"{value:g} s" if CHECKS.get(option) is parse_duration else repr(value)
+
+
 class Options(NamedTuple):
-    """What a writer is told.  Sizes in bytes, times in seconds, None: no limit."""
+    """The options of a writer.  Sizes are in bytes, times in seconds; None means no limit."""
 
     page_records: int | None = None
     page_bytes: int = 64 << 20
@@ -66,6 +89,7 @@ class Options(NamedTuple):
     kill_stalled: float | None = None
 
     def to_json(self) -> bytes:
+        """Return them as JSON, as they stand in the ring."""
         return json.dumps(self._asdict(), separators=(",", ":")).encode()
 
 
@@ -80,14 +104,14 @@ def _count(value: Any, what: str) -> int:
 def _ring_bytes(value: Any, what: str) -> int:
     size = parse_size(value, what)
     if not CAPACITY_MIN <= size <= CAPACITY_MAX:
-        raise ValueError(f"{what}={value!r} is not between {CAPACITY_MIN} and {CAPACITY_MAX}")
+        raise ValueError(f"{what}={value!r} must be {size_text(CAPACITY_MIN)} to {size_text(CAPACITY_MAX)}")
     return 1 << (size - 1).bit_length()
 
 
 def _page_bytes(value: Any, what: str) -> int:
     size = parse_size(value, what)
-    if size < 4096:
-        raise ValueError(f"{what}={value!r} must be at least 4096")
+    if size < PAGE_MIN:
+        raise ValueError(f"{what}={value!r} must be at least {size_text(PAGE_MIN)}")
     return size
 
 
@@ -106,7 +130,7 @@ def _mode(value: Any, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{what} is a file mode such as 0o660, not {value!r}")
     if value & ~0o666 or value & 0o600 != 0o600:
-        raise ValueError(f"{what}={value:#o} must let the owner read and write, and nobody execute")
+        raise ValueError(f"{what}={value:#o} must let the owner read and write, and no user execute")
     return value
 
 
@@ -133,6 +157,15 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
 }
 
 
+COMMON_WORDS = {  # for options, in other logs
+    "retention": "keep_age",
+    "max_age": "keep_age",
+    "max_size": "max_bytes",
+    "rotation": "page_bytes",
+    "fsync": "sync",
+}
+
+
 def check(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that were given (not None), each checked and in its plain unit.
 
@@ -140,8 +173,15 @@ def check(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     unknown = set(given) - set(CHECKS)
     if unknown:
-        raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
+        raise TypeError(f"no such option: {', '.join(map(_with_hint, sorted(unknown)))}")
     return {name: CHECKS[name](value, name) for name, value in given.items() if value is not None}
+
+
+def _with_hint(name: str) -> str:
+    from difflib import get_close_matches
+
+    meant = COMMON_WORDS.get(name) or next(iter(get_close_matches(name, CHECKS, n=1)), None)
+    return f"{name}; did you mean {meant}?" if meant else name
 
 
 def group_id(group: str | int | None) -> int:
@@ -158,4 +198,4 @@ def group_id(group: str | int | None) -> int:
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:
-        raise ValueError(f"group={group!r} is not a group of this machine") from None
+        raise ValueError(f"group={group!r} is not a group on this machine") from None

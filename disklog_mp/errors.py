@@ -1,145 +1,168 @@
 """The errors, and nothing else.
 
 DiskLogError
-├── LogNotFoundError        attach to a log nobody opened
+├── LogNotFoundError        attach to a log that no process has opened
 ├── WriterActiveError       a second writer on a live log or directory
 ├── WriterDiedError         waited for a writer that is dead and could not be replaced
 ├── SessionClosedError      use of a session after close()
 ├── RingFullError           the on_full policy ran out of patience
 ├── RecordTooLargeError     longer than this ring takes
-├── LogFullError            a halt log reached its limit
+├── LogFullError            a log reached its max_bytes
 ├── TooManyProducersError   every slot of the ring is taken
 ├── WaitTimeoutError        flush() or sync() ran out of time; what was logged is still on its way
 ├── ConfigMismatchError     options that contradict a running log
 ├── PageNotFoundError       no page of that number
 │   └── PageRetiredError    there was one; retention removed it
 ├── CorruptPageError        bytes that are not what was written
-└── FormatVersionError      a ring or page file of another version, or none at all
+└── FormatVersionError      a ring or page file of another version, or not one of ours
 
-Each carries its values as attributes and survives pickling.  Operating-system errors stay OSError.
+Each has its values as attributes, takes them in the order of its `args`, and survives pickling.
+Operating-system errors stay OSError.
 """
+
+from disklog_mp._options import shown, size_text
 
 
 class DiskLogError(Exception):
     """Root of all errors of this package."""
 
-    fields: tuple[str, ...] = ()
-
-    def __init__(self, *values: object) -> None:
-        if len(values) != len(self.fields):
-            raise TypeError(f"{type(self).__name__} takes {', '.join(self.fields)}")
-        super().__init__(*values)
-
-    def __getattr__(self, name: str) -> object:
-        # Only reached for names that are not set: the fields, which live in args so that pickle works.
-        try:
-            return self.args[type(self).fields.index(name)]
-        except ValueError:
-            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}") from None
-
-    def __str__(self) -> str:
-        return self.text().format(**dict(zip(self.fields, self.args, strict=True)))
-
-    def text(self) -> str:
-        """Return the message with the fields in braces."""
-        return " ".join("{" + field + "}" for field in self.fields)
-
 
 class LogNotFoundError(DiskLogError):
-    """Nobody has opened a log of that name on this machine."""
+    """No log of that name is open on this machine."""
 
-    fields = ("name",)
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
 
-    def text(self) -> str:
+    def __str__(self) -> str:
         return (
-            "no log {name!r} is open on this machine: start one with "
-            "disklog_mp.open({name!r}, directory) or `disklog-mp serve {name} DIRECTORY`"
+            f"no log {self.name!r} is open on this machine: start one with "
+            f"disklog_mp.open({self.name!r}, directory) or `disklog-mp serve {self.name} DIRECTORY`"
         )
 
 
 class WriterActiveError(DiskLogError):
     """The log, or its directory, has a live writer already."""
 
-    fields = ("name", "path", "pid")
+    def __init__(self, name: str, path: str, pid: int) -> None:
+        super().__init__(name, path, pid)
+        self.name = name
+        self.path = path
+        self.pid = pid
 
-    def text(self) -> str:
+    def __str__(self) -> str:
         return (
-            "log {name!r} in {path} is being written by process {pid}: "
-            "attach({name!r}) to log into it, or stop that writer first"
+            f"log {self.name!r} in {self.path} already has a writer, process {self.pid}: "
+            f"attach({self.name!r}) to log into it, or stop that writer first"
         )
 
 
 class WriterDiedError(DiskLogError):
     """The log's writer is dead and this session could not start another."""
 
-    fields = ("name", "pid")
+    def __init__(self, name: str, pid: int) -> None:
+        super().__init__(name, pid)
+        self.name = name
+        self.pid = pid
 
-    def text(self) -> str:
+    def __str__(self) -> str:
         return (
-            "the writer of log {name!r} (process {pid}) is dead and was not replaced; what was logged is "
-            "in the ring: start a writer with disklog_mp.open() or `disklog-mp serve`"
+            f"the writer of log {self.name!r} (process {self.pid}) is dead and was not replaced; what was "
+            f"logged is in the ring: start a writer with disklog_mp.open() or `disklog-mp serve`"
         )
 
 
 class SessionClosedError(DiskLogError):
     """The session was closed."""
 
-    fields = ("name",)
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
 
-    def text(self) -> str:
-        return "this session on log {name!r} is closed: attach({name!r}) again"
+    def __str__(self) -> str:
+        return f"this session on log {self.name!r} is closed: attach({self.name!r}) again"
 
 
 class RingFullError(DiskLogError):
-    """The ring stayed full for as long as the policy allows to wait; the record was not logged."""
+    """The ring stayed full for as long as the policy allows to wait; the record was not logged.
 
-    fields = ("length", "free", "waited")
+    `dead_writer` is the pid of a writer that died and was not replaced, 0 if the writer is alive.
+    """
 
-    def text(self) -> str:
+    def __init__(self, length: int, free: int, waited: float, dead_writer: int = 0) -> None:
+        super().__init__(length, free, waited, dead_writer)
+        self.length = length
+        self.free = free
+        self.waited = waited
+        self.dead_writer = dead_writer
+
+    def __str__(self) -> str:
+        if self.dead_writer:
+            why = (
+                f"the writer (process {self.dead_writer}) is dead and was not replaced: "
+                "start one with disklog_mp.open() or `disklog-mp serve`"
+            )
+        else:
+            why = "the writer or its disk is too slow, or ring_bytes is too small"
         return (
-            "no room for a record of {length} bytes ({free} free in the ring) after {waited:.3f} s: "
-            "the writer or its disk is too slow, or ring_bytes too small"
+            f"no room for a record of {size_text(self.length)} ({size_text(self.free)} free in the ring) "
+            f"after {self.waited:.3f} s: {why}"
         )
 
 
 class RecordTooLargeError(DiskLogError):
     """The record, or the group of records, is longer than the ring takes."""
 
-    fields = ("length", "limit")
+    def __init__(self, length: int, limit: int) -> None:
+        super().__init__(length, limit)
+        self.length = length
+        self.limit = limit
 
-    def text(self) -> str:
+    def __str__(self) -> str:
         return (
-            "a record (or group) of {length} bytes passes this ring's limit of {limit}: "
-            "split it, or open the log with a larger ring_bytes (a record takes up to a quarter)"
+            f"a record or group of {self.length:,} bytes is too large: this ring takes up to {self.limit:,} "
+            "bytes; split it, or open the log with ring_bytes of more than four times its length"
         )
 
 
 class LogFullError(DiskLogError):
     """The log has reached max_bytes and takes no more."""
 
-    fields = ("max_bytes",)
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(max_bytes)
+        self.max_bytes = max_bytes
 
-    def text(self) -> str:
-        return "the log has reached max_bytes={max_bytes} and takes no more: raise the limit or start another"
+    def __str__(self) -> str:
+        return (
+            f"the log has reached max_bytes={size_text(self.max_bytes)} and takes no more records: "
+            "raise the limit or start another log"
+        )
 
 
 class TooManyProducersError(DiskLogError):
     """Every producer slot of the ring is taken by a live process."""
 
-    fields = ("limit",)
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
 
-    def text(self) -> str:
-        return "{limit} processes are attached to this log, which is the most a ring takes"
+    def __str__(self) -> str:
+        return f"{self.limit:,} processes are attached to this log: a ring takes no more"
 
 
 class WaitTimeoutError(DiskLogError):
     """flush() or sync() ran out of time; nothing is lost, the records are still on their way."""
 
-    fields = ("goal", "position", "reached", "waited")
+    def __init__(self, goal: str, position: int, reached: int, waited: float) -> None:
+        super().__init__(goal, position, reached, waited)
+        self.goal = goal
+        self.position = position
+        self.reached = reached
+        self.waited = waited
 
-    def text(self) -> str:
+    def __str__(self) -> str:
         return (
-            "position {position} is not {goal} after {waited:.3f} s (so far {reached}): "
+            f"position {self.position} is not {self.goal} after {self.waited:.3f} s (so far {self.reached}): "
             "the records are safe in the ring; wait again, or look at stats().error"
         )
 
@@ -147,44 +170,62 @@ class WaitTimeoutError(DiskLogError):
 class ConfigMismatchError(DiskLogError):
     """An option contradicts the running log."""
 
-    fields = ("option", "current", "given")
+    def __init__(self, option: str, current: object, given: object) -> None:
+        super().__init__(option, current, given)
+        self.option = option
+        self.current = current
+        self.given = given
 
-    def text(self) -> str:
+    def __str__(self) -> str:
+        current, given = shown(self.option, self.current), shown(self.option, self.given)
         return (
-            "the log is running with {option}={current!r}, not {given!r}: "
-            "leave the option out to join it as it is, or stop its writer first"
+            f"the log is running with {self.option}={current}, not {given}: "
+            "leave the option out to join the log as it is, or stop its writer first"
         )
 
 
 class PageNotFoundError(DiskLogError):
     """The log has no page of that number (first and last are those it has, 0 if none)."""
 
-    fields = ("number", "first", "last")
+    def __init__(self, number: int, first: int, last: int) -> None:
+        super().__init__(number, first, last)
+        self.number = number
+        self.first = first
+        self.last = last
 
-    def text(self) -> str:
-        return "no page {number}: the log has pages {first} to {last}"
+    def __str__(self) -> str:
+        return f"no page {self.number}: the log has pages {self.first} to {self.last}"
 
 
 class PageRetiredError(PageNotFoundError):
     """The page existed and was removed by the retention policy."""
 
-    def text(self) -> str:
-        return "page {number} was retired: the log now has pages {first} to {last}"
+    def __str__(self) -> str:
+        return f"page {self.number} was removed by retention: the log has pages {self.first} to {self.last}"
 
 
 class CorruptPageError(DiskLogError):
     """Bytes in a page file are not what the writer wrote."""
 
-    fields = ("path", "offset", "found", "expected")
+    def __init__(self, path: str, offset: int, found: object, expected: object) -> None:
+        super().__init__(path, offset, found, expected)
+        self.path = path
+        self.offset = offset
+        self.found = found
+        self.expected = expected
 
-    def text(self) -> str:
-        return "{path} at offset {offset}: found {found}, expected {expected}"
+    def __str__(self) -> str:
+        return f"{self.path} at offset {self.offset}: found {self.found}, expected {self.expected}"
 
 
 class FormatVersionError(DiskLogError):
     """A ring or page file of another format version, or not one of ours at all."""
 
-    fields = ("path", "found", "supported")
+    def __init__(self, path: str, found: object, supported: object) -> None:
+        super().__init__(path, found, supported)
+        self.path = path
+        self.found = found
+        self.supported = supported
 
-    def text(self) -> str:
-        return "{path}: {found}; this version of disklog-mp reads format {supported}"
+    def __str__(self) -> str:
+        return f"{self.path}: {self.found}; this version of disklog-mp reads format {self.supported}"

@@ -12,8 +12,6 @@ from typing import Any
 
 import click
 
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-
 
 def say(text: str) -> None:
     """Print one line of message on stderr."""
@@ -48,16 +46,6 @@ def to_json(value: Any) -> str:
     """Return JSON in one line; text stays readable unless it holds what a terminal would obey."""
     line = _encode(value)
     return line if line.isprintable() else json.dumps(value).replace("\x7f", "\\u007f")
-
-
-def size(number: float) -> str:
-    """Return a number of bytes as people read it: 1.5 MiB."""
-    unit = 0
-    while number >= 1024 and unit < len(UNITS) - 1:
-        number /= 1024
-        unit += 1
-    digits = 0 if unit == 0 or number >= 100 or number == int(number) else 1
-    return f"{number:.{digits}f} {UNITS[unit]}"
 
 
 def plural(number: int, noun: str) -> str:

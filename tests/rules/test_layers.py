@@ -1,16 +1,13 @@
 """The house rules a program can check: layers, the public face, the cost of importing it."""
 
 import ast
-import pickle
 import subprocess
 import sys
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
 import disklog_mp
-from disklog_mp import errors
 
 PACKAGE = Path(disklog_mp.__file__).parent
 DOORS = {"logging", "gunicorn", "celery", "structlog", "loguru", "otel", "pools"}
@@ -152,39 +149,3 @@ def test_importing_it_pulls_in_little() -> None:
     assert not foreign
     assert not {"disklog_mp._loggers.logger", "disklog_mp._loggers.structured"} & set(modules)
     assert not {"asyncio", "subprocess", "multiprocessing", "logging", "dataclasses", "click"} & set(modules)
-
-
-class TestErrors:
-    KINDS: ClassVar = [
-        kind
-        for kind in vars(errors).values()
-        if isinstance(kind, type)
-        and issubclass(kind, errors.DiskLogError)
-        and kind is not errors.DiskLogError
-    ]
-
-    @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-    def test_each_carries_its_values_and_pickles(self, kind: type[errors.DiskLogError]) -> None:
-        """Attributes, message and type survive the way to another process."""
-        values = [1.5 if field == "waited" else f"<{field}>" for field in kind.fields]
-        error = kind(*values)
-        copy = pickle.loads(pickle.dumps(error))
-
-        assert type(copy) is kind
-        assert values == [getattr(copy, field) for field in kind.fields]
-        assert str(error) == str(copy)
-        for value in values:
-            assert str(value) in str(error)
-
-    def test_the_tree_has_one_root(self) -> None:
-        """Every error is a DiskLogError, none is an OSError, and the tree in the docstring names all."""
-        for kind in self.KINDS:
-            assert not issubclass(kind, OSError)
-            assert kind.__name__ in (errors.__doc__ or "")
-
-    def test_an_error_takes_its_fields(self) -> None:
-        """Too few values, and attributes that are none, are what Python says they are."""
-        with pytest.raises(TypeError, match="name, path, pid"):
-            errors.WriterActiveError("app")
-        with pytest.raises(AttributeError, match="nothing"):
-            _ = errors.LogNotFoundError("app").nothing

@@ -210,7 +210,7 @@ class TestServe:
         done = run("serve", name, path)
 
         assert done.returncode == 2
-        assert f"is being written by process {log.stats().writer_pid}".encode() in done.stderr
+        assert f"already has a writer, process {log.stats().writer_pid}".encode() in done.stderr
 
     def test_it_goes_on_after_a_kill(self, name: str, path: Path) -> None:
         """A killed writer's successor says where it goes on, and has every record."""
@@ -322,7 +322,7 @@ class TestAppend:
         done = run("append", name, stdin=b"first\n" + b"x" * 5000)
 
         assert done.returncode == 2
-        assert b"a record (or group) of 5000 bytes passes this ring's limit" in done.stderr
+        assert b"a record or group of 5,000 bytes is too large" in done.stderr
         assert self.payloads(path) == [b"first"]
 
 

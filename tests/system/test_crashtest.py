@@ -88,7 +88,7 @@ class TestCommand:
             ("--seconds", "0", b"0.5<=x<=3600"),
             ("--workers", "0", b"1<=x<=256"),
             ("--length", "0", b"1<=x<=4096"),
-            ("--ring-bytes", "4095", b"not between 4096 and"),
+            ("--ring-bytes", "4095", b"must be 4 KiB to 1 TiB"),
             ("--ring-bytes", "much", b"is not a size"),
             ("--seed", "x", b"not a valid integer"),
         ],

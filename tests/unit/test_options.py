@@ -1,12 +1,8 @@
-"""Sizes and durations in words, and what systemd is told."""
-
-import socket
-from pathlib import Path
+"""Sizes and durations in words, and the options of a writer."""
 
 import pytest
 
 from disklog_mp import _options
-from disklog_mp._os import systemd as _systemd
 
 
 @pytest.mark.parametrize(
@@ -55,31 +51,35 @@ def test_a_group_is_the_same_by_name_and_by_number() -> None:
 
 def test_an_unknown_option_is_named() -> None:
     """A TypeError, as for any argument that does not exist."""
-    with pytest.raises(TypeError, match="no such option: colour"):
+    with pytest.raises(TypeError, match=r"no such option: colour$"):
         _options.check({"colour": 1})
 
 
-@pytest.mark.parametrize("abstract", [False, True])
-def test_states_and_signs_of_life(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, abstract: bool
-) -> None:
-    """READY=1 as asked, WATCHDOG=1 when half its time has passed, also through an abstract socket."""
-    address = "@" + name if abstract else str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
-        server.bind("\0" + name if abstract else address)
-        server.settimeout(10)
-        monkeypatch.setenv("NOTIFY_SOCKET", address)
-        monkeypatch.setenv("WATCHDOG_USEC", "2")
-        notifier = _systemd.Notifier()
-        notifier.notify("READY=1")
-        notifier.alive()
-
-        assert [b"READY=1", b"WATCHDOG=1"] == [server.recv(100), server.recv(100)]
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("retention", "keep_age"),
+        ("page_record", "page_records"),
+        ("max_size", "max_bytes"),
+        ("fsync", "sync"),
+    ],
+)
+def test_an_unknown_option_that_resembles_one_says_which(given: str, meant: str) -> None:
+    """By its spelling, or by the common word for the same thing."""
+    with pytest.raises(TypeError, match=f"no such option: {given}; did you mean {meant}\\?"):
+        _options.check({given: 1})
 
 
-def test_nobody_to_tell_is_fine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No socket, or one that is gone: nothing happens."""
-    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    _systemd.Notifier().notify("READY=1")
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
-    _systemd.Notifier().notify("READY=1")
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1 << 40, "1 TiB")]
+)
+def test_sizes_have_their_unit(number: int, text: str) -> None:
+    """Powers of 1024, three digits at the most where that is exact enough."""
+    assert text == _options.size_text(number)
+
+
+@pytest.mark.parametrize("size", ["1K", 4095, 1 << 41])
+def test_a_ring_has_a_least_and_a_greatest_size(size: int | str) -> None:
+    """The error says both, with units."""
+    with pytest.raises(ValueError, match="must be 4 KiB to 1 TiB"):
+        _options.check({"ring_bytes": size})

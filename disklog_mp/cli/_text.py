@@ -12,6 +12,10 @@ from typing import Any
 
 import click
 
+from disklog_mp._options import size_text
+
+size = size_text
+
 
 def say(text: str) -> None:
     """Print one line of message on stderr."""

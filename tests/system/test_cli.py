@@ -356,7 +356,7 @@ class TestRm:
         refused, forced = run("rm", name), run("rm", name, "--force")
 
         assert refused.returncode == 1
-        assert f"64 bytes of records in it are in no page yet: `disklog-mp serve {name} {path}`" in (
+        assert f"64 bytes of its records are in no page yet: `disklog-mp serve {name} {path}`" in (
             refused.stderr.decode()
         )
         assert forced.returncode == 0

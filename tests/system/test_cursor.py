@@ -270,7 +270,7 @@ class TestOldCursors:
             page_path(path, number).unlink()
         for count, cursor in enumerate(cursors, 1):
             if count < 6:
-                with pytest.raises(PageRetiredError, match="page 2 was removed .* has pages 3 to 4"):
+                with pytest.raises(PageRetiredError, match=r"page 2 was removed .* has pages 3 to 4"):
                     Reader(path).read(cursor)
             else:
                 assert numbered(12)[count:] == [record.data for record in Reader(path).read(cursor)[0]]
@@ -304,7 +304,7 @@ class TestOldCursors:
         # The moment between the two system calls cannot be hit from outside.
         monkeypatch.setattr(reader, "page_numbers", lambda: listed)
         for read in (reader.read, lambda cursor: next(reader.follow(cursor))):
-            with pytest.raises(PageRetiredError, match="page 2 was removed .* has pages 3 to 4"):
+            with pytest.raises(PageRetiredError, match=r"page 2 was removed .* has pages 3 to 4"):
                 read(cursor)
 
     def test_a_cursor_behind_a_repair_missed_nothing(self, path: Path) -> None:

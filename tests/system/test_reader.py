@@ -552,7 +552,7 @@ class TestFollow:
         for number in (1, 2, 3):
             page_path(path, number).unlink()
         found = []
-        with pytest.raises(PageRetiredError, match="page 2 was removed by retention: .* pages 4 to 4"):
+        with pytest.raises(PageRetiredError, match=r"page 2 was removed by retention: .* pages 4 to 4"):
             for record in records:
                 found.append(record.data)
             assert [b"1", b"2"] == found

@@ -6,6 +6,8 @@ It counts the names that changed, because a name is on disk only once the direct
 
 import contextlib
 import errno
+import time
+from typing import NamedTuple
 
 from disklog_mp._core import census
 from disklog_mp._options import Options
@@ -19,14 +21,27 @@ from disklog_mp._pages.survey import FoundPage
 from disklog_mp._pages.unsynced import SealedPage
 from disklog_mp.errors import FormatVersionError
 
+NO_LIMIT = 2**63
+
+
+class PageBegin(NamedTuple):
+    """Where a page begins, and in which log."""
+
+    number: int
+    position: int
+    first_number: int
+    log_id: bytes
+    salt: int
+
 
 class PageFolder:
     """The directory while this process holds its lock."""
 
-    def __init__(self, directory: Directory, options: Options, gid: int) -> None:
+    def __init__(self, directory: Directory, name: str, options: Options, gid: int) -> None:
         self.directory = directory
         self.names = 0  # names made, changed or removed so far
         self._names_synced = 0
+        self._name = name
         self._options = options
         self._gid = gid
 
@@ -73,14 +88,32 @@ class PageFolder:
 
     # -- make and remove ---------------------------------------------------------------------------------
 
-    def make_page(self, header: PageHeader) -> PageFile:
-        """Make an empty page file: it has a whole header before it has its name.  Raises OSError."""
+    def make_page(self, begin: PageBegin, span: int) -> PageFile:
+        """Make an empty page file: it has a whole header before it has its name.  Raises OSError.
+
+        Its first run of frames has `span` bytes, and may be longer than a page is to be.
+        """
+        options = self._options
+        header = PageHeader(
+            log_id=begin.log_id,
+            number=begin.number,
+            first_position=begin.position,
+            first_number=begin.first_number,
+            salt=begin.salt,
+            created=time.time_ns(),
+            page_bytes=min(max(options.page_bytes, span), _page_format.PAGE_BYTES_MAX),
+            page_records=min(options.page_records or 0, NO_LIMIT),
+            page_age=min(int((options.page_age or 0) * 1e9), NO_LIMIT),
+            data_offset=HEADER_LENGTH,
+            head_length=0,
+            name=self._name,
+        )
         new_path = self.directory.new_path(header.number)
         file = self._create(new_path)
         try:
             file.allocate(HEADER_LENGTH)
             file.write_at(_page_format.pack(header), 0)
-            if self._options.sync != "never":
+            if options.sync != "never":
                 file.sync()  # else the name could survive a power loss, and the header not
             page = PageFile(file, header, HEADER_LENGTH)
             self.files.rename(new_path, self.directory.page_path(header.number))

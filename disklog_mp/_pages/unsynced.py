@@ -1,6 +1,7 @@
 """Which written bytes may not be on disk yet: sealed pages that wait for a sync, and the jobs that sync them.
 
-It opens and closes nothing itself, SyncJob.run() aside: its methods return the files that are to be closed.
+It holds their files open until a job has synced them.  SyncJob.run() aside, which another thread may call, it
+reads and writes nothing.
 """
 
 from typing import NamedTuple, Protocol
@@ -74,6 +75,11 @@ class SealedPage(NamedTuple):
     data_crc: int
     file: Syncable
 
+    def positions(self) -> tuple[int, int]:
+        """Return the position at which the page begins, and the one behind its last frame."""
+        begin = self.header.first_position
+        return begin, begin + self.watermark - self.header.data_offset
+
 
 class Unsynced:
     """The sealed pages that may not be on disk yet, oldest first."""
@@ -87,20 +93,19 @@ class Unsynced:
         """Note a sealed page; its file stays open until a job has synced it."""
         self._pages.append(page)
 
-    def put_to_sleep(self) -> list[Syncable]:
-        """If too many files wait, keep only the paths of the newest ones; return the files to close.
+    def put_to_sleep(self) -> None:
+        """If too many files wait, close those of the newest pages and keep only their paths.
 
         With sync="never", or while the disk does not answer, more and more pages wait.  A file that the job
-        under way may be syncing is left alone: the next call takes it, for it looks at two pages.
+        under way may be syncing is left alone: the next call takes it, because each looks at two pages.
         """
-        to_close = []
-        if len(self._pages) > FILES_KEPT:
-            for i, page in enumerate(self._pages[-2:], len(self._pages) - 2):
-                if page.file not in self._in_job:
-                    to_close.append(page.file)
-                    path = self._directory.page_path(page.header.number)
-                    self._pages[i] = page._replace(file=SleepingFile(self._directory.files, path))
-        return to_close
+        if len(self._pages) <= FILES_KEPT:
+            return
+        for i, page in enumerate(self._pages[-2:], len(self._pages) - 2):
+            if page.file not in self._in_job:
+                page.file.close()
+                path = self._directory.page_path(page.header.number)
+                self._pages[i] = page._replace(file=SleepingFile(self._directory.files, path))
 
     def job(self, current: Syncable | None, names: int, position: int, *, names_changed: bool) -> SyncJob:
         """Return what to sync now; `current` is the file of the page being written."""
@@ -112,32 +117,35 @@ class Unsynced:
         directory = self._directory if names_changed else None
         return SyncJob(self._in_job, sealed, directory, names, position, [])
 
-    def done(self, job: SyncJob) -> list[Syncable]:
-        """Forget the pages that were sealed when the job was made and are synced now; return their files."""
+    def done(self, job: SyncJob) -> None:
+        """Close the pages that were sealed when the job was made and are synced now."""
         self._in_job = ()
         synced = set(job.files[: job.sealed]) - set(job.failed)
-        to_close = [page.file for page in self._pages if page.file in synced]
-        self._pages = [page for page in self._pages if page.file not in synced]
-        return to_close
+        for page in [page for page in self._pages if page.file in synced]:
+            self.remove(page)
 
     def failed(self, job: SyncJob) -> list[SealedPage]:
         """Return the pages that the job could not sync."""
         return [page for page in self._pages if page.file in job.failed]
 
     def remove(self, page: SealedPage) -> None:
-        """Forget one page."""
+        """Close one page and forget it."""
+        page.file.close()
         self._pages.remove(page)
 
     def retired(self, numbers: list[int]) -> list[Syncable]:
-        """Forget the pages of these numbers; return their files.  Those in a job stay until it is done."""
+        """Forget the pages of these numbers; return their files, for the caller to close.
+
+        The files in a job stay until it is done.
+        """
         gone = [page for page in self._pages if page.header.number in numbers]
         gone = [page for page in gone if page.file not in self._in_job]
         for page in gone:
             self._pages.remove(page)
         return [page.file for page in gone]
 
-    def clear(self) -> list[Syncable]:
-        """Forget all pages; return their files."""
-        to_close = [page.file for page in self._pages]
+    def close(self) -> None:
+        """Close all pages and forget them."""
+        for page in self._pages:
+            page.file.close()
         self._pages.clear()
-        return to_close

@@ -13,16 +13,16 @@ from collections.abc import Callable
 from disklog_mp._core import Mapping, crc32c_update
 from disklog_mp._options import Options
 from disklog_mp._os.background import Closable
-from disklog_mp._pages import format as _page_format
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.file import PageFile
-from disklog_mp._pages.folder import PageFolder
-from disklog_mp._pages.format import BELL, HEADER_LENGTH, LAST_TIME, PageHeader
+from disklog_mp._pages.folder import NO_LIMIT, PageBegin, PageFolder
+from disklog_mp._pages.format import BELL, LAST_TIME
 from disklog_mp._pages.recovery import LastPage, Recovered, ResumePoint, RingHints, recover
 from disklog_mp._pages.retention import KeptPage, Retention
 from disklog_mp._pages.unsynced import SyncJob, Unsynced
 
-NO_LIMIT = 2**63
+__all__ = ["NO_LIMIT", "PageWriter"]
+
 STRETCH = 256 << 10  # bytes: what was just read for its checksum is written while it is still in the cache
 
 
@@ -42,7 +42,6 @@ class PageWriter:
         close: Callable[[Closable], None] = _close_now,
     ) -> None:
         """`close` is handed the files of retired pages: closing one can take long."""
-        self.name = name
         self.options = options
         self.log_id = b""
         self.salt = 0
@@ -52,7 +51,7 @@ class PageWriter:
         self.page_number = 0  # of the newest page
         self.page: PageFile | None = None  # the page being written
         self.retire_error: OSError | None = None  # why the last attempt to remove the oldest page failed
-        self.folder = PageFolder(directory, options, gid)
+        self.folder = PageFolder(directory, name, options, gid)
         self.retention = Retention(options)
         self.unsynced = Unsynced(directory)
         self._close = close
@@ -203,15 +202,15 @@ class PageWriter:
         if not self._take_replacement():
             return False
         page = self.page
-        if page is not None and not page.file.is_at(self.folder.directory.page_path(page.header.number)):
-            if page.file.is_removed():
-                self._give_up_page(page)
-                return True
-            sealed = False
-            with contextlib.suppress(OSError):  # trouble with the old directory need not stop us here
-                sealed = self.seal()
-            if not sealed:
-                self._leave_unsealed(page)
+        if page is None or page.file.is_at(self.folder.directory.page_path(page.header.number)):
+            return True
+        if page.file.is_removed():
+            self._give_up_page(page)
+            return True
+        with contextlib.suppress(OSError):  # trouble with the old directory need not stop us here
+            self.seal()
+        if self.page is not None:
+            self._leave_unsealed(page)
         return True
 
     def _take_replacement(self) -> bool:
@@ -226,23 +225,9 @@ class PageWriter:
     def open_page(self, span: int) -> PageFile:
         """Begin a page; its first run of frames has `span` bytes.  Raises OSError."""
         self._take_replacement()
-        options = self.options
-        header = PageHeader(
-            log_id=self.log_id,
-            number=self.page_number + 1,
-            first_position=self.position,
-            first_number=self.number,
-            salt=self.salt,
-            created=time.time_ns(),
-            page_bytes=min(max(options.page_bytes, span), _page_format.PAGE_BYTES_MAX),
-            page_records=min(options.page_records or 0, NO_LIMIT),
-            page_age=min(int((options.page_age or 0) * 1e9), NO_LIMIT),
-            data_offset=HEADER_LENGTH,
-            head_length=0,
-            name=self.name,
-        )
-        self.page = page = self.folder.make_page(header)
-        self.page_number = header.number
+        begin = PageBegin(self.page_number + 1, self.position, self.number, self.log_id, self.salt)
+        self.page = page = self.folder.make_page(begin, span)
+        self.page_number += 1
         if self._line_before is not None:
             self._line_before.ring_bell(BELL)
         self._line_before = page.line
@@ -264,9 +249,8 @@ class PageWriter:
         """Go on at a later position, in another page."""
         if position == self.position:
             return
-        page = self.page
-        if not self.seal() and page is not None:
-            self._leave_unsealed(page)
+        if not self.seal() and self.page is not None:
+            self._leave_unsealed(self.page)
         self.position = position
 
     def _leave_unsealed(self, page: PageFile) -> None:
@@ -277,8 +261,7 @@ class PageWriter:
     def _seal(self, page: PageFile) -> None:
         page.seal()
         self._keep(page, page.line.load64(LAST_TIME))
-        for file in self.unsynced.put_to_sleep():
-            file.close()
+        self.unsynced.put_to_sleep()
 
     def _keep(self, page: PageFile, last_time: int) -> None:
         self.retention.keep(KeptPage(page.header.number, page.watermark, last_time))
@@ -315,12 +298,8 @@ class PageWriter:
 
     def synced(self, job: SyncJob) -> None:
         """Note that the job has succeeded: pages that were sealed when it was made are on disk."""
-        self._close_synced(job)
+        self.unsynced.done(job)
         self.folder.names_synced(job.names)
-
-    def _close_synced(self, job: SyncJob) -> None:
-        for file in self.unsynced.done(job):
-            file.close()
 
     def rescue(self, job: SyncJob) -> list[tuple[int, int]]:
         """After a job that failed: copy the pages it failed on to another place of the disk, and sync those.
@@ -329,16 +308,14 @@ class PageWriter:
         the position ranges of pages that no longer hold what was written.  Readers keep the file they
         mapped: pages are sealed before they are copied.  Raises OSError if a copy fails: call it again.
         """
-        self._close_synced(job)
+        self.unsynced.done(job)
         if self.page is not None and self.page.file in job.failed:
             self.seal()
         damaged = []
         for page in self.unsynced.failed(job):
             if not self.folder.write_anew(page):
-                begin = page.header.first_position
-                damaged.append((begin, begin + page.watermark - page.header.data_offset))
+                damaged.append(page.positions())
             self.unsynced.remove(page)
-            page.file.close()
         return damaged
 
     def close(self) -> None:
@@ -348,8 +325,7 @@ class PageWriter:
         self._close_files()
 
     def _close_files(self) -> None:
-        for file in self.unsynced.clear():
-            file.close()
+        self.unsynced.close()
         if self.page is not None:
             self.page.file.close()
             self.page = None

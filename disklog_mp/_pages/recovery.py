@@ -64,11 +64,11 @@ class RingHints(NamedTuple):
 
     log_id: bytes  # of the ring; without a ring, those of a new log, should there be no page
     salt: int
-    ring_is_there: bool  # the last writer's, of this boot
-    released: int | None  # all from this position on is in the ring; None: the watermark says it
-    durable: int | None  # pages that end behind it are synced again; None: all pages
-    records: int  # if pages below `released` are missing, the next record has at least this number
-    page: int  # and the next page comes behind this one
+    ring_is_there: bool = False  # the last writer's, of this boot
+    released: int | None = None  # all from this position on is in the ring; None: the watermark says it
+    durable: int | None = None  # pages that end behind it are synced again; None: all pages
+    records: int = 0  # if pages below `released` are missing, the next record has at least this number
+    page: int = 0  # and the next page comes behind this one
 
     def possible(self) -> "RingHints":
         """Return the hints without those that cannot be."""

@@ -20,6 +20,14 @@ class Syncable(Protocol):
     def close(self) -> None: ...
 
 
+class Names(Protocol):
+    """What a sync job needs of the folder."""
+
+    names: int
+
+    def has_unsynced_names(self) -> bool: ...
+
+
 class SyncJob(NamedTuple):
     """What must reach the disk for all below `position` to be durable.  run() may be called in a thread."""
 
@@ -89,9 +97,9 @@ class Unsynced:
         self._pages: list[SealedPage] = []
         self._in_job: tuple[Syncable, ...] = ()  # another thread may be syncing these: they stay open
 
-    def add(self, page: SealedPage) -> None:
-        """Note a sealed page; its file stays open until a job has synced it."""
-        self._pages.append(page)
+    def add(self, *pages: SealedPage) -> None:
+        """Note sealed pages; their files stay open until a job has synced them."""
+        self._pages.extend(pages)
 
     def put_to_sleep(self) -> None:
         """If too many files wait, close those of the newest pages and keep only their paths.
@@ -107,15 +115,15 @@ class Unsynced:
                 path = self._directory.page_path(page.header.number)
                 self._pages[i] = page._replace(file=SleepingFile(self._directory.files, path))
 
-    def job(self, current: Syncable | None, names: int, position: int, *, names_changed: bool) -> SyncJob:
-        """Return what to sync now; `current` is the file of the page being written."""
+    def job(self, current: Syncable | None, names: Names, position: int) -> SyncJob:
+        """Return what to sync for all below `position`; `current` is the file of the page being written."""
         files = [page.file for page in self._pages]
         sealed = len(files)
         if current is not None:
             files.append(current)
         self._in_job = tuple(files)
-        directory = self._directory if names_changed else None
-        return SyncJob(self._in_job, sealed, directory, names, position, [])
+        directory = self._directory if names.has_unsynced_names() else None
+        return SyncJob(self._in_job, sealed, directory, names.names, position, [])
 
     def done(self, job: SyncJob) -> None:
         """Close the pages that were sealed when the job was made and are synced now."""

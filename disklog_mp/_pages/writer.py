@@ -26,6 +26,9 @@ __all__ = ["NO_LIMIT", "PageWriter"]
 STRETCH = 256 << 10  # bytes: what was just read for its checksum is written while it is still in the cache
 
 
+Close = Callable[[Closable], None]
+
+
 def _close_now(file: Closable) -> None:
     file.close()
 
@@ -34,44 +37,25 @@ class PageWriter:
     """Appends runs of frames to the page files of one directory."""
 
     def __init__(
-        self,
-        directory: Directory,
-        name: str,
-        options: Options,
-        gid: int = -1,
-        close: Callable[[Closable], None] = _close_now,
+        self, directory: Directory, name: str, options: Options, gid: int = -1, close: Close = _close_now
     ) -> None:
         """`close` is handed the files of retired pages: closing one can take long."""
         self.options = options
-        self.log_id = b""
-        self.salt = 0
+        self.log_id, self.salt = b"", 0
         self.position = 0  # behind the last byte written
         self.survived = 0  # where the pages ended when recovery found them; `position` may be later
         self.number = 0  # of the next record
         self.page_number = 0  # of the newest page
         self.page: PageFile | None = None  # the page being written
-        self.retire_error: OSError | None = None  # why the last attempt to remove the oldest page failed
+        self.retire_error: OSError | None = None  # of the last retire(); the next one tries again
         self.folder = PageFolder(directory, name, options, gid)
-        self.retention = Retention(options)
+        self.retention = Retention(options, self._current)
         self.unsynced = Unsynced(directory)
         self._close = close
         self._line_before: Mapping | None = None  # line of the page before: readers at its end sleep on it
 
-    # -- begin -------------------------------------------------------------------------------------------
-
-    def recover(
-        self,
-        new_log_id: bytes,
-        new_salt: int,
-        *,
-        ring_is_there: bool,
-        released: int | None = None,
-        durable: int | None = None,
-        records: int = 0,
-        page: int = 0,
-    ) -> Recovered:
-        """Recover the directory and go on there; see recovery.py, and RingHints for the arguments."""
-        hints = RingHints(new_log_id, new_salt, ring_is_there, released, durable, records, page)
+    def recover(self, hints: RingHints) -> Recovered:
+        """Recover the directory, as recovery.py describes it, and go on where that says."""
         found = recover(self.folder, hints)
         self.begin(found)
         return found.report
@@ -85,18 +69,15 @@ class PageWriter:
         self.log_id, self.salt = found.log_id, found.salt
         self.position, self.number = found.report.position, found.report.number
         self.survived, self.page_number = found.survived, found.newest_page
-        for kept in found.kept:
-            self.retention.keep(kept)
-        for sealed in found.unsynced:
-            self.unsynced.add(sealed)
-        try:
-            if found.last is not None:
+        self.retention.keep(*found.kept)
+        self.unsynced.add(*found.unsynced)
+        if found.last is not None:
+            try:
                 self._go_on_behind(found.last)
-        except BaseException:
-            if found.last is not None:
+            except BaseException:
                 found.last.page.file.close()
-            self._close_files()
-            raise
+                self._close_files()
+                raise
         self.folder.directory.note_recovered()
         self.folder.names += 1  # as with the pages: names that the last writer made may not be on disk
 
@@ -120,8 +101,6 @@ class PageWriter:
             self.folder.renew_access(page.file)
             self.page = page
 
-    # -- where we are ------------------------------------------------------------------------------------
-
     def room(self) -> tuple[int, int]:
         """Return how many bytes and records the page being written still takes (a new one, if none is)."""
         limit = self.options.page_records or NO_LIMIT
@@ -137,24 +116,9 @@ class PageWriter:
         """Return seconds since the page being written was begun; 0.0 if it is empty."""
         return 0.0 if self.page is None or self.is_empty() else time.monotonic() - self.page.opened
 
-    def total_bytes(self) -> int:
-        """Return the bytes of all page files, up to their watermarks."""
-        return self.retention.total_bytes(self._current_bytes())
-
-    def first_page(self) -> int:
-        """Return the number of the oldest page, 0 if there is none."""
-        return self.retention.first_page() or (self.page.header.number if self.page else 0)
-
-    def oldest_since(self) -> float:
-        """Return when the last record of the oldest removable page was logged, in seconds since the epoch;
-        infinite if no page may be removed.
-        """
-        return self.retention.oldest_since(self._current_bytes())
-
-    def _current_bytes(self) -> int | None:
-        return self.page.watermark if self.page else None
-
-    # -- append ------------------------------------------------------------------------------------------
+    def _current(self) -> tuple[int, int] | None:
+        """Return number and bytes of the page being written, None if there is none."""
+        return (self.page.header.number, self.page.watermark) if self.page else None
 
     def append(self, data: memoryview, end: int, records: int, last_time: int) -> None:
         """Write frames that stand at `self.position` and end at position `end`; publish them.
@@ -206,11 +170,11 @@ class PageWriter:
             return True
         if page.file.is_removed():
             self._give_up_page(page)
-            return True
-        with contextlib.suppress(OSError):  # trouble with the old directory need not stop us here
-            self.seal()
-        if self.page is not None:
-            self._leave_unsealed(page)
+        else:
+            with contextlib.suppress(OSError):  # trouble with the old directory need not stop us here
+                self.seal()
+            if self.page is not None:
+                self._leave_unsealed(page)
         return True
 
     def _take_replacement(self) -> bool:
@@ -219,8 +183,6 @@ class PageWriter:
         if numbers is not None:
             self.retention.keep_only(numbers)
         return numbers is not None
-
-    # -- open, seal, retire ------------------------------------------------------------------------------
 
     def open_page(self, span: int) -> PageFile:
         """Begin a page; its first run of frames has `span` bytes.  Raises OSError."""
@@ -238,10 +200,9 @@ class PageWriter:
 
         Raises OSError, and then nothing has changed.
         """
-        page = self.page
-        if page is None or self.is_empty():
+        if self.page is None or self.is_empty():
             return False
-        self._seal(page)
+        self._seal(self.page)
         self.page = None
         return True
 
@@ -268,13 +229,10 @@ class PageWriter:
         self.unsynced.add(page.as_sealed())
 
     def retire(self) -> list[int]:
-        """Remove the oldest sealed pages that retention no longer keeps; return their numbers.
-
-        A page that cannot be removed is tried again by the next call, see `retire_error`.
-        """
+        """Remove the oldest sealed pages that retention no longer keeps; return their numbers."""
         gone: list[int] = []
         self.retire_error = None
-        while (number := self.retention.surplus(self._current_bytes())) is not None:
+        while (number := self.retention.surplus()) is not None:
             try:
                 file = self.folder.remove_page(number)
             except OSError as error:
@@ -288,29 +246,25 @@ class PageWriter:
             self._close(unsynced)
         return gone
 
-    # -- sync, close -------------------------------------------------------------------------------------
-
     def sync_job(self) -> SyncJob:
         """Return what to sync now so that all written so far is durable."""
         current = self.page.file if self.page is not None else None
-        changed = self.folder.has_unsynced_names()
-        return self.unsynced.job(current, self.folder.names, self.position, names_changed=changed)
+        return self.unsynced.job(current, self.folder, self.position)
 
     def synced(self, job: SyncJob) -> None:
-        """Note that the job has succeeded: pages that were sealed when it was made are on disk."""
+        """Note that a job has succeeded."""
         self.unsynced.done(job)
         self.folder.names_synced(job.names)
 
     def rescue(self, job: SyncJob) -> list[tuple[int, int]]:
         """After a job that failed: copy the pages it failed on to another place of the disk, and sync those.
 
-        The kernel may have dropped what it could not write, and would not report it a second time.  Returns
-        the position ranges of pages that no longer hold what was written.  Readers keep the file they
-        mapped: pages are sealed before they are copied.  Raises OSError if a copy fails: call it again.
+        The kernel may have dropped what it could not write, and reports that only once.  Returns the position
+        ranges of pages that no longer hold what was written.  Raises OSError if a copy fails: call it again.
         """
         self.unsynced.done(job)
         if self.page is not None and self.page.file in job.failed:
-            self.seal()
+            self.seal()  # readers keep the file they mapped, so only a sealed page is copied
         damaged = []
         for page in self.unsynced.failed(job):
             if not self.folder.write_anew(page):

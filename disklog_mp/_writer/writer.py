@@ -23,7 +23,7 @@ from disklog_mp._os.background import Closer
 from disklog_mp._os.files import REAL, Files
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.format import POSITION_MAX
-from disklog_mp._pages.recovery import Recovered
+from disklog_mp._pages.recovery import Recovered, RingHints
 from disklog_mp._pages.writer import NO_LIMIT, PageWriter
 from disklog_mp._ring import contents as _salvage
 from disklog_mp._ring import control as _control
@@ -142,7 +142,7 @@ class Writer:
         pages = self.pages
         found = self._find_ring()
         if found is None:
-            recovered = pages.recover(os.urandom(16), secrets.randbits(64), ring_is_there=False)
+            recovered = pages.recover(RingHints(os.urandom(16), secrets.randbits(64)))
             try:
                 self._file = self._create_ring(1, replace=False)
             except FileExistsError:  # a writer of the same name and another directory was faster
@@ -170,7 +170,7 @@ class Writer:
                 if found.ring.path == self._directory.path:
                     recovered = self._take_over_from_an_earlier_boot(found.ring)
                 else:
-                    recovered = pages.recover(os.urandom(16), secrets.randbits(64), ring_is_there=False)
+                    recovered = pages.recover(RingHints(os.urandom(16), secrets.randbits(64)))
                     _ring.check_room(self.name, self.ring_dir, self._capacity)
                     self._give_way(found.ring, "path", found.ring.path, self._directory.path)
                     self._file = self._create_ring(1, replace=True)
@@ -202,7 +202,7 @@ class Writer:
         believed for its checksum.
         """
         pages = self.pages
-        recovered = pages.recover(old.log_id, old.salt, ring_is_there=False)
+        recovered = pages.recover(RingHints(old.log_id, old.salt))
         if (pages.log_id, pages.salt) != (old.log_id, old.salt):
             self._give_way(old, "log_id", old.log_id.hex(), pages.log_id.hex())
             self._file = self._create_ring(old.generation + 1, replace=True)
@@ -260,13 +260,15 @@ class Writer:
         if not (agreed and ring.durable <= ring.written and ring.durable % _core.GRANULE == 0):
             ring.durable = 0
         return self.pages.recover(
-            ring.log_id,
-            ring.salt,
-            ring_is_there=True,
-            released=ring.released if agreed else None,
-            durable=ring.durable,
-            records=ring.records,
-            page=ring.page,
+            RingHints(
+                ring.log_id,
+                ring.salt,
+                ring_is_there=True,
+                released=ring.released if agreed else None,
+                durable=ring.durable,
+                records=ring.records,
+                page=ring.page,
+            )
         )
 
     def _join(self, ring: _core.Ring) -> None:
@@ -356,14 +358,15 @@ class Writer:
 
     def _publish_books(self) -> None:
         ring, pages = self.ring, self.pages
-        ring.records, ring.page, ring.first_page = pages.number, pages.page_number, pages.first_page()
-        ring.page_bytes = pages.total_bytes()
+        ring.records, ring.page = pages.number, pages.page_number
+        ring.first_page = pages.retention.first_page()
+        ring.page_bytes = pages.retention.total_bytes()
         self._halt()
 
     def _halt(self) -> None:
         """Have producers refused when the pages have taken `max_bytes`; let in again when they have room."""
         limit = self.options.max_bytes
-        self.ring.halted = int(limit is not None and self.pages.total_bytes() >= limit)
+        self.ring.halted = int(limit is not None and self.pages.retention.total_bytes() >= limit)
 
     # -- the loop ----------------------------------------------------------------------------------------
 
@@ -560,7 +563,7 @@ class Writer:
         known = not self._former and self._witnesses.are_all_seen(self._attached)
         left = math.inf if known else UNSEEN
         if self.options.keep_age is not None:
-            age = self.pages.oldest_since() + self.options.keep_age - time.time()
+            age = self.pages.retention.oldest_since() + self.options.keep_age - time.time()
             left = min(left, age if age > -LOOK else LOOK)  # it cannot be removed
         return left
 
@@ -611,7 +614,7 @@ class Writer:
         again = pages.retire_error is not None and now >= self._next_look
         if (again or options.keep_age is not None) and self._retire():
             self._publish_books()
-        ring.page_bytes = pages.total_bytes()
+        ring.page_bytes = pages.retention.total_bytes()
         self._halt()  # retention may have made room
         if now >= self._next_reap:
             self._see_who_is_there(now)

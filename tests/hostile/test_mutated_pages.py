@@ -18,6 +18,7 @@ from support.workers import MAP_OFFSET
 from disklog_mp._core import GRANULE, Record
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.format import HEADER_LENGTH
+from disklog_mp._pages.recovery import RingHints
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._reader.page import Page
 from disklog_mp._reader.reader import Reader
@@ -249,7 +250,7 @@ def look_at_page(page: Page) -> None:
 def recover(path: Path) -> list[int]:
     """Open it as a writer does, log something; return the positions."""
     pages = PageWriter(Directory(path), "log", options(page_bytes=200_000))
-    pages.recover(LOG_ID, SALT, ring_is_there=False)
+    pages.recover(RingHints(LOG_ID, SALT))
     source = Source(base=pages.position, salt=pages.salt, log_id=pages.log_id)
     positions = [source.log(data) for data in NEW]
     source.move(pages)

@@ -28,6 +28,7 @@ from disklog_mp import _core, aio
 from disklog_mp._options import Options
 from disklog_mp._os import processes as _processes
 from disklog_mp._pages.directory import Directory
+from disklog_mp._pages.recovery import RingHints
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._reader.page import Page
 from disklog_mp._ring import names as _names
@@ -201,7 +202,7 @@ class TestGroup:
         directory = Directory(path, RefusingFiles())
         directory.create(0o640, SHARED)
         pages = PageWriter(directory, "log", Options(mode=0o640), SHARED)
-        pages.recover(LOG_ID, SALT, ring_is_there=False)
+        pages.recover(RingHints(LOG_ID, SALT))
         source = Source()
         source.log(b"x")
         source.move(pages)

@@ -16,6 +16,7 @@ from disklog_mp._os.files import REAL, Files
 from disklog_mp._pages import format as _page_format
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.format import HEADER_LENGTH
+from disklog_mp._pages.recovery import RingHints
 from disklog_mp._pages.writer import NO_LIMIT, PageWriter
 from disklog_mp._reader.page import Damage, Page
 
@@ -146,7 +147,7 @@ def page_writer(path: Path, files: Files = REAL, **given: Any) -> PageWriter:
     directory = Directory(path, files)
     directory.create(0o600, -1)
     pages = PageWriter(directory, "log", options(**given))
-    pages.recover(LOG_ID, SALT, ring_is_there=False)
+    pages.recover(RingHints(LOG_ID, SALT))
     return pages
 
 

@@ -35,6 +35,7 @@ from disklog_mp import (
     Record,
 )
 from disklog_mp._pages.directory import Directory
+from disklog_mp._pages.recovery import RingHints
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._reader.reader import CLOCK_SLACK, LONGEST_LOOK, LOOK, Stream
 
@@ -746,7 +747,7 @@ class Live:
         (self.pages._close_files if kill else self.pages.close)()
         self.pages = PageWriter(Directory(self.path), "log", options(page_records=3))
         released = self.source.position
-        self.pages.recover(LOG_ID, SALT, ring_is_there=kill, released=released if kill else None)
+        self.pages.recover(RingHints(LOG_ID, SALT, ring_is_there=kill, released=released if kill else None))
         assert released == self.pages.position
 
 

@@ -13,6 +13,7 @@ from support.faulty_files import Disk, FaultyFiles, content, put
 from support.pages import LOG_ID, SALT, Source, closes_what_it_opens, options, page_path
 
 from disklog_mp._pages.directory import Directory
+from disklog_mp._pages.recovery import RingHints
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._reader.reader import Reader
 
@@ -79,7 +80,7 @@ class Story:
         self._pages = PageWriter(
             Directory(self.path, self.files), "log", options(page_bytes=8192, page_records=4, keep_pages=KEPT)
         )
-        self._pages.recover(log_id, SALT, ring_is_there=False)
+        self._pages.recover(RingHints(log_id, SALT))
         self._source = Source(base=self._pages.position)
 
     def _log(self, *records: bytes, together: bool = False) -> None:
@@ -154,7 +155,7 @@ def recover(path: Path, files: FaultyFiles | None = None, sync: str = "1s") -> P
     directory = Directory(path, files or FaultyFiles())
     directory.rebooted = True
     pages = PageWriter(directory, "log", options(page_bytes=8192, page_records=4, sync=sync))
-    pages.recover(os.urandom(16), SALT, ring_is_there=False)
+    pages.recover(RingHints(os.urandom(16), SALT))
     return pages
 
 
@@ -178,7 +179,7 @@ def check(path: Path, moment: Moment, records: Found) -> None:
         assert positions[0] >= moment.written, "a position that somebody saw is given again"
     directory = Directory(path, FaultyFiles())
     pages = PageWriter(directory, "log", options(page_bytes=8192, page_records=4))
-    report = pages.recover(LOG_ID, SALT, ring_is_there=False)
+    report = pages.recover(RingHints(LOG_ID, SALT))
     pages.close()
     assert (report.torn_bytes, report.set_aside) == (0, ())
     assert found(path) == left | set(zip(positions, numbers, NEW, strict=True))

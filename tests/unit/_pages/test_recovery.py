@@ -33,7 +33,7 @@ from disklog_mp._os import processes as _processes
 from disklog_mp._os.files import REAL, Files
 from disklog_mp._pages import format as _page_format
 from disklog_mp._pages.directory import Directory
-from disklog_mp._pages.recovery import Recovered
+from disklog_mp._pages.recovery import Recovered, RingHints
 from disklog_mp._pages.survey import LEAP
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._reader.page import Damage
@@ -77,7 +77,7 @@ def recover(
 ) -> tuple[PageWriter, Recovered]:
     pages = PageWriter(Directory(path, files), "log", options())
     log_id, salt = (LOG_ID, SALT) if ring else (b"N" * 16, 99)
-    return pages, pages.recover(log_id, salt, ring_is_there=ring, released=released)
+    return pages, pages.recover(RingHints(log_id, salt, ring_is_there=ring, released=released))
 
 
 def append(pages: PageWriter, records: list[bytes]) -> list[int]:
@@ -718,7 +718,9 @@ class TestRing:
             file.seek(256)
             file.write(struct.pack("<Q", at(3)))
         pages = PageWriter(Directory(path), "log", options())
-        report = pages.recover(b"o" * 16, 1, ring_is_there=True, released=2**40, durable=2**40, records=77)
+        report = pages.recover(
+            RingHints(b"o" * 16, 1, ring_is_there=True, released=2**40, durable=2**40, records=77)
+        )
         pages.close()
 
         assert (14 * FRAME, 14, LOG_ID) == (report.position, report.number, pages.log_id)
@@ -731,7 +733,9 @@ class TestRing:
             for each in missing:
                 page_path(path, each).unlink(missing_ok=True)
             pages = PageWriter(Directory(path), "log", options())
-            report = pages.recover(LOG_ID, SALT, ring_is_there=True, released=14 * FRAME, records=50)
+            report = pages.recover(
+                RingHints(LOG_ID, SALT, ring_is_there=True, released=14 * FRAME, records=50)
+            )
             append(pages, NEW if missing else [])
             pages.close()
 
@@ -798,7 +802,7 @@ class TestReboot:
         directory.note("456 log\n")
         pages = PageWriter(directory, "log", options())
         try:
-            return pages, pages.recover(LOG_ID, SALT, ring_is_there=False)
+            return pages, pages.recover(RingHints(LOG_ID, SALT))
         finally:
             directory.unlock()
 
@@ -904,7 +908,7 @@ class TestPowerLoss:
             directory = Directory(path, files)
             directory.rebooted = True
             pages = PageWriter(directory, "log", options(page_bytes=8192, sync=sync))
-            pages.recover(os.urandom(16), SALT, ring_is_there=False)
+            pages.recover(RingHints(os.urandom(16), SALT))
             survived = [(record.position, record.data) for record in Reader(path)]
             assert [record for record in survived if record in durable] == durable
             source = Source(base=pages.position, salt=pages.salt, log_id=pages.log_id)
@@ -930,7 +934,7 @@ class TestPowerLoss:
                 else:
                     pages.close()
                     pages = PageWriter(Directory(path, files), "log", options(page_bytes=8192, sync=sync))
-                    pages.recover(LOG_ID, SALT, ring_is_there=False)
+                    pages.recover(RingHints(LOG_ID, SALT))
             for record in Reader(path):
                 assert seen.setdefault((pages.log_id, record.position), record.data) == record.data
             pages.close()
@@ -938,7 +942,7 @@ class TestPowerLoss:
             directory = Directory(path, files)
             directory.rebooted = True
             pages = PageWriter(directory, "log", options(page_bytes=8192, sync=sync))
-            pages.recover(os.urandom(16), SALT, ring_is_there=False)
+            pages.recover(RingHints(os.urandom(16), SALT))
             append(pages, NEW)
             if cursor is not None and pages.log_id.hex() == cursor.log_id:
                 assert NEW == [record.data for record in Reader(path).read(cursor)[0]][-3:]

@@ -30,6 +30,7 @@ from disklog_mp._pages import format as _page_format
 from disklog_mp._pages import unsynced as _unsynced
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.format import PAGE_OPEN, PAGE_SEALED, PageHeader, PageLine
+from disklog_mp._pages.recovery import RingHints
 from disklog_mp._pages.retention import KeptPage
 from disklog_mp._pages.unsynced import SyncJob
 from disklog_mp._pages.writer import PageWriter
@@ -73,7 +74,7 @@ class TestCreation:
 
         assert not list(path.iterdir())
         assert pages.is_empty()
-        assert (pages.first_page(), pages.total_bytes(), pages.age()) == (0, 0, 0.0)
+        assert (pages.retention.first_page(), pages.retention.total_bytes(), pages.age()) == (0, 0, 0.0)
 
     def test_a_page_has_its_name_when_it_has_its_header(self, path: Path) -> None:
         """It is made under another name, synced, and renamed: killed on the way it never was a page."""
@@ -284,7 +285,7 @@ class TestAppend:
         source = Source(base=base, capacity=1 << 20)
         pages = PageWriter(Directory(path), "log", options(page_bytes=1 << 20))
         path.mkdir()
-        pages.recover(LOG_ID, SALT, ring_is_there=True, released=base)
+        pages.recover(RingHints(LOG_ID, SALT, ring_is_there=True, released=base))
         records = [bytes([i % 251]) * (i % 4200) for i in range(0, 8400, 29)]
         ends = set()
         for data in records:
@@ -507,7 +508,7 @@ class TestRetention:
 
         assert gone == [1, 2, 3, 4]
         assert Directory(path).pages() == [5, 6, 7]
-        assert pages.first_page() == 5
+        assert pages.retention.first_page() == 5
         pages.close()
 
     def test_keep_bytes_keeps_so_many(self, path: Path) -> None:
@@ -521,7 +522,7 @@ class TestRetention:
         kept = Directory(path).pages()
 
         assert kept == [4, 5, 6]
-        assert sum(facts(path, number)[1].watermark for number in kept) == pages.total_bytes()
+        assert sum(facts(path, number)[1].watermark for number in kept) == pages.retention.total_bytes()
         pages.close()
 
     def test_keep_age_keeps_what_is_not_older(self, path: Path) -> None:
@@ -564,9 +565,9 @@ class TestRetention:
         write_log(path, [b"%d" % i for i in range(10)], page_records=2)
         pages = page_writer(path, page_records=2, keep_pages=2)
 
-        assert sum(4096 + 64 for _ in range(5)) == pages.total_bytes()
+        assert sum(4096 + 64 for _ in range(5)) == pages.retention.total_bytes()
         assert pages.retire() == [1, 2, 3]
-        assert pages.total_bytes() == 2 * (4096 + 64)
+        assert pages.retention.total_bytes() == 2 * (4096 + 64)
         pages.close()
 
     def test_somebody_else_may_remove_pages(self, path: Path) -> None:
@@ -596,9 +597,9 @@ class TestRetention:
         for number in range(1, 10_001):
             pages.retention.keep(KeptPage(number, 4096, 0))
 
-        assert pages.total_bytes() == 40_960_000
+        assert pages.retention.total_bytes() == 40_960_000
         assert list(range(1, 10_000)) == pages.retire()
-        assert pages.total_bytes() == 4096
+        assert pages.retention.total_bytes() == 4096
         pages.close()
 
 
@@ -702,7 +703,7 @@ class TestSync:
         """Pages that reach beyond the durable position, sealed or not, are in the first job."""
         write_log(path, [b"%d" % i for i in range(11)], page_records=2)
         pages = PageWriter(Directory(path), "log", options(page_records=2))
-        pages.recover(LOG_ID, SALT, ring_is_there=True, released=11 * 32, durable=5 * 32)
+        pages.recover(RingHints(LOG_ID, SALT, ring_is_there=True, released=11 * 32, durable=5 * 32))
 
         assert len(pages.sync_job().files) == 4  # pages 3 to 5, and the open one
         pages.close()
@@ -853,7 +854,7 @@ class TestKills:
                 pages = PageWriter(directory, "log", options(page_records=4, keep_pages=3))
                 try:
                     released = source.ring.released
-                    pages.recover(LOG_ID, SALT, ring_is_there=True, released=released)
+                    pages.recover(RingHints(LOG_ID, SALT, ring_is_there=True, released=released))
                     while source.position < pages.position:  # as the writer does: written, not released
                         run = source.drain(pages.position - source.position)
                         assert run.end > source.position

@@ -1,21 +1,26 @@
-"""What every test gets: names of its own, logs that are taken down, and the proof that nothing is left."""
+"""What every test may ask for: names of its own, and logs that are taken down.
 
-import gc
+Folders whose tests start processes add the census of support/census.py in their own conftest.py; each folder
+has its time budget there, see support/budget.py.
+
+Environment, for runs that are longer or different than those before a landing:
+DISKLOG_MP_LONG=1       the long forms of tests marked long (`make long`)
+DISKLOG_MP_SEED=today   seeds of the day, or any number, instead of the fixed ones (`make nightly`)
+DISKLOG_MP_TIMES=20     so many times more rounds in tests that mutate or kill at random (`make nightly`)
+"""
+
 import itertools
-import os
 import signal
 from collections.abc import Callable, Iterator
-from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.machine import RUN, descriptors, processes_of, shared_memory_of, stop_writer, wait_until
+from support.machine import RUN, stop_writer
 
 import disklog_mp
-from disklog_mp._ring import names as _names
 
-pytest_plugins = ["support.mounts", "integrations.killing"]
+pytest_plugins = ["support.budget", "support.mounts", "integrations.killing"]
 
 # Shells start what runs in the background with SIGINT ignored, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -54,31 +59,3 @@ def open_log(name: str, path: Path) -> Iterator[Callable[..., disklog_mp.Session
 def log(open_log: Callable[..., disklog_mp.Session]) -> disklog_mp.Session:
     """The test's log with default options (but a ring of 1 MiB)."""
     return open_log()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def multiprocessing_helpers() -> None:
-    """Start what multiprocessing keeps for good, so that its descriptors are no test's."""
-    forkserver.ensure_running()
-    resource_tracker.ensure_running()
-
-
-@pytest.fixture(autouse=True)
-def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test that leaves shared memory, a process or a descriptor behind."""
-    gc.collect()
-    before = descriptors()
-    yield
-    gc.collect()
-    try:
-        wait_until(lambda: not shared_memory_of(RUN) and not processes_of(RUN), 15)
-    except AssertionError:
-        left = shared_memory_of(RUN), processes_of(RUN)
-        for pid in left[1]:
-            os.kill(pid, signal.SIGKILL)
-        for entry in left[0]:
-            os.unlink(os.path.join(_names.SHM, entry))
-        pytest.fail(f"left behind: shared memory {left[0]}, processes {left[1]}")
-    after = descriptors()
-    more = {fd: target for fd, target in after.items() if fd not in before}
-    assert len(after) <= len(before), f"left behind: open descriptors {more}"

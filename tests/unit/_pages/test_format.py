@@ -11,12 +11,6 @@ from support.pages import crc32c
 from disklog_mp._pages import format as _page_format
 from disklog_mp._pages.format import HeaderError, PageHeader, PageLine
 
-
-@pytest.fixture(autouse=True)
-def nothing_left_behind() -> None:
-    """Nothing is opened here."""
-
-
 HEADER = PageHeader(
     log_id=b"0123456789abcdef",
     number=7,

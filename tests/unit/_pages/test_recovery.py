@@ -3,7 +3,7 @@
 import errno
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -18,7 +18,6 @@ from support.pages import (
     LOG_ID,
     SALT,
     Source,
-    closes_what_it_opens,
     crc32c,
     frame,
     options,
@@ -39,12 +38,6 @@ from disklog_mp._pages.writer import PageWriter
 from disklog_mp._reader.page import Damage
 from disklog_mp._reader.reader import Reader
 from disklog_mp.errors import FormatVersionError
-
-
-@pytest.fixture(autouse=True)
-def nothing_left_behind() -> Iterator[None]:
-    """No processes and no shared memory here."""
-    yield from closes_what_it_opens()
 
 
 @pytest.fixture

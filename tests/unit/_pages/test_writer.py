@@ -3,7 +3,6 @@
 import errno
 import os
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from support.pages import (
     PADDING,
     SALT,
     Source,
-    closes_what_it_opens,
     crc32c,
     options,
     page_path,
@@ -35,12 +33,6 @@ from disklog_mp._pages.retention import KeptPage
 from disklog_mp._pages.unsynced import SyncJob
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._reader.reader import Reader
-
-
-@pytest.fixture(autouse=True)
-def nothing_left_behind() -> Iterator[None]:
-    """No processes and no shared memory here."""
-    yield from closes_what_it_opens()
 
 
 @pytest.fixture

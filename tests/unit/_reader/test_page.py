@@ -20,7 +20,6 @@ from support.pages import (
     PID,
     SALT,
     Source,
-    closes_what_it_opens,
     crc32c,
     frame,
     group,
@@ -36,12 +35,6 @@ import disklog_mp
 from disklog_mp import CorruptPageError, Damage, DiskLogError, FormatVersionError, Page, Record
 from disklog_mp._core import Frames
 from disklog_mp._pages.writer import PageWriter
-
-
-@pytest.fixture(autouse=True)
-def nothing_left_behind() -> Iterator[None]:
-    """No processes and no shared memory here."""
-    yield from closes_what_it_opens()
 
 
 @pytest.fixture

@@ -2,17 +2,11 @@
 
 import _thread
 import array
-import ctypes
 import mmap
 import os
 import re
-import resource
 import struct
-import subprocess
-import sys
-import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +14,25 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.memory_ring import (
+    ALL,
+    LAPS,
+    SALT,
+    SMALL,
+    Raw,
+    bytes_at,
+    die_at,
+    drain,
+    drain_all,
+    make_producer,
+    make_ring,
+    memory,
+    set_state,
+    tag_of,
+    time_at,
+    word,
+    word_offset,
+)
 from support.ring_model import (
     ABANDONED,
     CLAIMED,
@@ -38,7 +51,6 @@ from disklog_mp._core import (
     DAMAGED,
     ENDED,
     FULL,
-    GRANULE,
     HALTED,
     NEEDS_ATTACH,
     NEEDS_ATTENTION,
@@ -60,121 +72,9 @@ from disklog_mp._core import (
 )
 from disklog_mp._ring import slots as _slots
 
-SMALL = 4096
-SALT = 0x1234_5678_9ABC_DEF0
-ALL = 2**63  # no limit
-MAP_OFFSET = 8192 + SLOTS * 64
 CONTROL = 4096
 HINT, RELEASED = CONTROL, CONTROL + 128
-LAPS = 2**28  # until tags wrap
 BASES = [0, 2**32 - 128, 2**63 - 4096 + 64, SMALL * (LAPS - 3), SMALL * (LAPS // 2 - 2) + 96]
-
-
-class Raw(Producer):
-    """A producer without a policy: the status is the answer."""
-
-    looked = 0
-
-    def _log_slowly(self, data: Any, tag: int, status: int) -> int:
-        return status
-
-    def _log_many_slowly(self, records: Any, tag: int, status: int) -> int:
-        return status
-
-    def _look_at_writer(self) -> None:
-        self.looked += 1
-        raise RuntimeError("no writer here")
-
-
-def memory(length: int) -> int:
-    """A descriptor of anonymous memory of that length; mapped, it can be closed."""
-    fd = os.memfd_create("ring")
-    os.ftruncate(fd, length)
-    return fd
-
-
-def make_ring(capacity: int = SMALL, base: int = 0, **other: Any) -> Ring:
-    constants = {
-        "generation": 1,
-        "salt": SALT,
-        "boot_id": b"b" * 16,
-        "log_id": b"l" * 16,
-        "name": b"name",
-        "path": b"/path",
-        **other,
-    }
-    size = _core.ring_size(capacity)
-    fd = memory(size)
-    try:
-        _core.format_ring(Mapping(fd, size, writable=True), capacity, base, *constants.values())
-        return Ring(fd, size, writable=True)
-    finally:
-        os.close(fd)
-
-
-def make_producer(ring: Ring, slot: int = 1, pid: int = 1001) -> Raw:
-    producer = Raw()
-    if ring.slot(slot)[1] == SLOT_FREE:
-        ring.attach(slot, pid, 5, 6, 7)
-    producer.bind(ring, slot, pid)
-    return producer
-
-
-def word_offset(ring: Ring, position: int) -> int:
-    return MAP_OFFSET + position % ring.capacity // GRANULE * 8
-
-
-def word(tag: int, state: int, owner: int, granules: int) -> int:
-    return (tag % LAPS) << 36 | state << 33 | owner << 20 | granules
-
-
-def tag_of(ring: Ring, position: int) -> int:
-    return (position // ring.capacity + 1) % LAPS
-
-
-def set_state(ring: Ring, position: int, state: int) -> None:
-    """As if the frame there were in that state: 1 claimed, 2 committed, ..."""
-    offset = word_offset(ring, position)
-    ring.store64(offset, ring.load64(offset) & ~(7 << 33) | state << 33)
-
-
-def die_at(ring: Ring, producer: Raw, length: int) -> int:
-    """Claim room for a record and never commit; the position, or a status."""
-    position = producer.try_record(bytes(length), 0)
-    if position >= 0:
-        set_state(ring, position, 1)
-    return position
-
-
-def bytes_at(ring: Ring, position: int, length: int) -> bytes:
-    start = ring.data_offset + position % ring.capacity
-    return bytes(memoryview(ring)[start : start + length])
-
-
-def time_at(ring: Ring, position: int) -> int:
-    return struct.unpack("<Q", bytes_at(ring, position + 8, 8))[0]
-
-
-def drain(ring: Ring, position: int, max_bytes: int = ALL, max_records: int = ALL) -> tuple[int, ...]:
-    """End, length, records, why it stopped, what next: a run without its time."""
-    end, length, records, _, stop, following = ring.drain(position, max_bytes, max_records)
-    return end, length, records, stop, following
-
-
-def drain_all(ring: Ring, position: int) -> tuple[list[bytes], int]:
-    """Drain and release until nothing is left: the records' bytes, read as a page's, and the position."""
-    records: list[bytes] = []
-    while True:
-        end, length, count, stop, _ = drain(ring, position)
-        assert stop != STOP_DAMAGED
-        if end == position:
-            return records, position
-        start = ring.data_offset + position % ring.capacity
-        found = list(Frames(ring, start, start + length, position, 0, SALT, payloads=True))
-        assert count == len(found)
-        records += found
-        ring.release(position, end)
-        position = end
 
 
 @pytest.fixture
@@ -307,16 +207,6 @@ def test_the_largest_rings_work(capacity: int) -> None:
     assert drain(ring, 0) == (64, 64, 2, STOP_EMPTY, 0)
 
 
-def test_the_core_is_loaded_once() -> None:
-    """A second copy of its types in one process would not know the first one's objects: ImportError."""
-    code = "import sys, disklog_mp._core; del sys.modules['disklog_mp._core']; import disklog_mp._core"
-
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-
-    assert "ImportError" in result.stderr
-    assert "once per process" in result.stderr
-
-
 # -- mappings ----------------------------------------------------------------------------------------
 
 
@@ -436,24 +326,6 @@ def test_a_large_mapping_begins_where_a_huge_page_does(length: int) -> None:
     assert mappings() <= before
 
 
-def test_where_there_is_no_room_to_align_a_mapping_is_made_anyhow() -> None:
-    """A limit of address space may leave room for a ring, and for no more."""
-    length = 16 << 20
-    fd = memory(length)
-    pid = os.fork()
-    if pid == 0:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            now = int(file.read().split()[0]) * 4096
-        resource.setrlimit(resource.RLIMIT_AS, (now + length + (1 << 20),) * 2)
-        try:
-            Mapping(fd, length, writable=True).store64(0, 1)
-        finally:
-            os._exit(sys.exc_info()[0] is not None)
-    os.close(fd)
-
-    assert os.waitpid(pid, 0)[1] == 0
-
-
 def test_a_ring_is_in_huge_pages_where_the_kernel_has_them() -> None:
     """Its creator moves it there, with what is in it; everybody else needs to do nothing for it."""
     length = 4 << 20
@@ -481,26 +353,6 @@ def test_only_what_is_mapped_is_put_into_huge_pages(offset: int, length: int) ->
 
     with pytest.raises(IndexError, match="are not in 8192"):
         mapping.collapse(offset, length)
-
-
-@pytest.mark.parametrize("kind", ["real", "effective"])
-def test_a_path_is_looked_for_by_the_rights_that_open_has(kind: str) -> None:
-    """Those of the effective user."""
-    if os.geteuid() != 0:
-        pytest.skip("takes root")
-    fd = memory(4096)
-    mapping = Mapping(fd, 4096)
-    os.close(fd)
-    with tempfile.TemporaryDirectory() as place:  # nobody else's
-        path = os.path.join(place, "page")
-        os.mkdir(path)
-        pid = os.fork()
-        if pid == 0:
-            os.setresuid(*((1, 0, 0) if kind == "real" else (0, 1, 0)))
-            os._exit(mapping.wait_watching(0, 0, 0.02, 0.01, 8, 0, os.fsencode(path)))
-        status = os.waitpid(pid, 0)[1]
-
-    assert os.waitstatus_to_exitcode(status) == (kind == "real")
 
 
 def test_a_wait_that_looks_hears_of_signals_at_each_look() -> None:
@@ -728,47 +580,6 @@ def test_an_unbound_producer_asks_to_be_attached(ring: Ring) -> None:
     assert (ring, True, 0) == (producer.ring, producer.is_bound, producer.log(b"a"))
     assert producer.unbind() == 0
     assert (producer.log(b"a"), producer.is_bound) == (NEEDS_ATTACH, False)
-
-
-@pytest.mark.parametrize("hooks", [True, False], ids=["by Python", "without Python's knowledge"])
-def test_a_forked_child_asks_to_be_attached(ring: Ring, producer: Raw, hooks: bool) -> None:
-    """The slot is the parent's: the child notices by itself, however it was made."""
-    fork = os.fork if hooks else ctypes.PyDLL(None).fork
-    pid = fork()
-    if pid == 0:
-        os._exit(0 if producer.log(b"a") == NEEDS_ATTACH and not producer.is_bound else 1)
-
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert producer.log(b"a") == 0
-
-
-def test_a_forked_child_waits_for_no_thread_of_its_parent() -> None:
-    """A thread in the middle of a long copy is not there after a fork: close() must not wait for it."""
-    ring = make_ring(1 << 26)
-    producer = make_producer(ring)
-    data = bytes(ring.record_limit)
-    stop = False
-
-    def log() -> None:
-        while not stop:
-            producer.log(data)
-            drain_all(ring, ring.released)
-
-    thread = threading.Thread(target=log)
-    thread.start()
-    exits = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # threads and fork: that is the point
-        for _ in range(10):
-            pid = os.fork()
-            if pid == 0:
-                os._exit(producer.unbind())
-            exits.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-    stop = True
-    thread.join()
-
-    assert [0] * 10 == exits
-    assert producer.unbind() == 0
 
 
 @pytest.mark.parametrize(("halted", "answer"), [(_core.LOG_FULL, HALTED), (_core.REPLACED, ENDED)])

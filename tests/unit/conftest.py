@@ -1,0 +1,33 @@
+"""No process, nothing left in shared memory: the folder and the name of the module under test."""
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+from support.pages import closes_what_it_opens
+
+BUDGET = 15  # seconds for all tests of this folder
+TIMEOUT = 30  # seconds for one
+
+_in_unit_test = False
+_STARTS = {"os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"}
+
+
+def _refuse_processes(event: str, arguments: tuple[object, ...]) -> None:
+    """An audit hook, which nothing removes; so it asks whether a test of this folder runs."""
+    if _in_unit_test and event in _STARTS:
+        raise AssertionError(f"{event} in a unit test; what needs a process is in system/ or deaths/")
+
+
+sys.addaudithook(_refuse_processes)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Fail a test that starts a process, or leaves a descriptor open."""
+    global _in_unit_test
+    _in_unit_test = True
+    try:
+        yield from closes_what_it_opens()
+    finally:
+        _in_unit_test = False

@@ -1,7 +1,7 @@
 """Files and mappings: the only module that opens, writes, syncs or maps files.
 
-It knows neither pages nor rings.  Everything the page writer does to a disk goes through a `Files`, so a
-test can hand in one that fails, or that forgets what was not synced.
+It knows neither pages nor rings.  The page writer reaches the disk through a `Files` only, so a test can
+hand in one that fails, or that forgets what was not synced.
 """
 
 import contextlib
@@ -54,17 +54,18 @@ class RealFile:
         while rest:
             done = os.pwrite(self.fd, rest, offset)
             if done == 0:
-                raise OSError(errno.EIO, "the file takes no more bytes")
+                raise OSError(errno.EIO, "the file accepts no more bytes")
             rest = rest[done:]
             offset += done
 
     def read(self, length: int) -> bytes:
-        """Return so many bytes from the beginning, or what there are."""
+        """Return the first `length` bytes, or fewer if the file is shorter."""
         return os.pread(self.fd, length, 0)
 
     def allocate(self, length: int) -> None:
-        """Make the file at least `length` long and reserve the disk space, so that writing there cannot run
-        out of it.  Where a file system reserves nothing (NFS before 4.2, some FUSE), the length has to do.
+        """Make the file at least `length` bytes long and reserve the disk space for them.
+
+        A file system that cannot reserve space (NFS before 4.2, some FUSE) only gets the length.
         """
         try:
             os.posix_fallocate(self.fd, 0, length)
@@ -81,11 +82,11 @@ class RealFile:
         return os.fstat(self.fd).st_size
 
     def is_cut(self, length: int) -> bool:
-        """True if it no longer has so many bytes."""
+        """True if the file is shorter than `length` bytes."""
         return os.fstat(self.fd).st_size < length
 
     def is_removed(self) -> bool:
-        """True if it has no name any more: what is in it ends with those who have it open."""
+        """True if the file has no name any more: its data is lost when the last process closes it."""
         return os.fstat(self.fd).st_nlink == 0
 
     def is_at(self, path: str) -> bool:
@@ -97,17 +98,18 @@ class RealFile:
         return os.path.samestat(status, os.fstat(self.fd))
 
     def probe(self) -> None:
-        """Raise the OSError that a store into a mapping of the file's beginning would meet as a signal: its
-        file system may be read-only by now, or somebody have cut the file.
+        """Raise OSError where a store into a mapping of the file's first bytes would raise a signal.
+
+        The file system may have become read-only, or another process may have cut the file.
         """
         if os.pwrite(self.fd, os.pread(self.fd, 1, 0), 0) == 0:
-            raise OSError(errno.EIO, "the file was cut by somebody else")
+            raise OSError(errno.EIO, "another process cut the file")
 
     def sync(self) -> None:
         os.fdatasync(self.fd)
 
     def renew_access(self, mode: int, gid: int) -> None:
-        """Give a file that an earlier run made the mode and group asked for now, if it is ours to give."""
+        """Give a file of an earlier run the mode and group asked for now, if this user may."""
         status = os.fstat(self.fd)
         if os.geteuid() not in (0, status.st_uid):
             return
@@ -120,7 +122,7 @@ class RealFile:
     def close(self) -> None:
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            # It is closed whatever this says, and what had to be on disk was synced before.
+            # The descriptor is free even if close() fails; what had to be on disk was synced before.
             with contextlib.suppress(OSError):
                 os.close(fd)
 
@@ -169,7 +171,7 @@ REAL = RealFiles()
 
 
 def list_directory(path: str) -> list[str]:
-    """Return the names in a directory; PermissionError says who may help."""
+    """Return the names in a directory; PermissionError says what to do."""
     try:
         return os.listdir(path)
     except PermissionError as problem:
@@ -178,14 +180,25 @@ def list_directory(path: str) -> list[str]:
 
 def no_access(problem: PermissionError, path: str) -> PermissionError:
     """Return the error with what can be seen of the file, and what to do."""
-    what = ""
-    with contextlib.suppress(OSError):  # nor may we look at it
-        what = f" ({describe(os.lstat(path))})"
-    text = f"not for this user{what}: whoever opens the log can let a group in, with mode=0o660 and group="
+    try:
+        status = os.lstat(path)
+    except OSError:  # its directory may not be entered
+        text = f"permission denied: you are uid {os.geteuid()}; {how_to_share(None)}"
+    else:
+        what = owner_and_mode(status)
+        text = f"permission denied: it is {what}, you are uid {os.geteuid()}; {how_to_share(status)}"
     return PermissionError(problem.errno, text, path)
 
 
-KINDS = {
+def how_to_share(status: os.stat_result | None) -> str:
+    """Return what the owner of a log does so that this user may use it."""
+    if status is not None and status.st_gid in {os.getegid(), *os.getgroups()}:
+        name = _group_name(status.st_gid)
+        return f"open the log with mode=0o660 and group={name if name.isdigit() else repr(name)}"
+    return "open the log with mode=0o660 and group=, a group that both users are in"
+
+
+_KINDS = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "directory",
     stat.S_IFLNK: "symbolic link",
@@ -200,33 +213,52 @@ Place = tuple[bytes, int, int]  # a path, and device and inode of the file it le
 
 
 def place_of(fd: int, path: str) -> Place:
-    """Return the place of an open file, for who watches whether it is still there."""
+    """Return the place of an open file; the writer watches whether the file is still there."""
     status = os.fstat(fd)
     return os.fsencode(path), status.st_dev, status.st_ino
 
 
 def describe(status: os.stat_result) -> str:
-    """Return what a file is, whose, and who may use it, for error messages."""
-    kind = KINDS.get(stat.S_IFMT(status.st_mode), "thing")
-    return (
-        f"a {kind} of user {status.st_uid} and group {status.st_gid}, mode {stat.S_IMODE(status.st_mode):04o}"
-    )
+    """Return what a file is, its owner, group and mode, for error messages: file root:adm 0640."""
+    return f"{_KINDS.get(stat.S_IFMT(status.st_mode), 'object')} {owner_and_mode(status)}"
+
+
+def owner_and_mode(status: os.stat_result) -> str:
+    """Return the owner, group and mode of a file: root:adm 0640."""
+    owner, group = _user_name(status.st_uid), _group_name(status.st_gid)
+    return f"{owner}:{group} {stat.S_IMODE(status.st_mode):04o}"
+
+
+def _user_name(uid: int) -> str:
+    import pwd
+
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(uid).pw_name
+    return str(uid)
+
+
+def _group_name(gid: int) -> str:
+    import grp
+
+    with contextlib.suppress(KeyError):
+        return grp.getgrgid(gid).gr_name
+    return str(gid)
 
 
 def set_access(fd: int, mode: int, gid: int) -> None:
-    """Give a new file the log's mode and group (-1: leave the group), whatever the umask is."""
+    """Give a new file the log's mode and group (-1: leave the group); the umask has no say."""
     if gid >= 0:
         try:
             os.fchown(fd, -1, gid)
         except PermissionError as problem:
             raise PermissionError(
-                problem.errno, f"group {gid} is none of this user's, who cannot give files to it"
+                problem.errno, f"you (uid {os.geteuid()}) are not in group {_group_name(gid)}"
             ) from None
     os.fchmod(fd, mode)
 
 
 def make_directory(path: str, mode: int, gid: int) -> None:
-    """Create a directory, and its parents, that whoever may read or write the log may enter."""
+    """Create a directory, and its parents, which all users that may use the log may enter."""
     if os.path.isdir(path):
         return
     missing = [path]
@@ -238,7 +270,7 @@ def make_directory(path: str, mode: int, gid: int) -> None:
 
 
 def _make_one(path: str, at_first: int, mode: int, gid: int) -> None:
-    """Create a directory, as the umask lets it be, and add what is needed for that mode of files in it."""
+    """Create a directory as the umask says, and add the rights that files of that mode in it need."""
     try:
         os.mkdir(path, at_first)
     except FileExistsError:  # by another process, meanwhile

@@ -4,8 +4,8 @@ import fcntl
 import os
 import struct
 
-# struct flock: type, whence, start, length, pid.  Open-file-description locks belong to the descriptor's
-# open file: closing another descriptor of the file does not drop them, the death of the process does.
+# struct flock: type, whence, start, length, pid.  An open-file-description lock belongs to the open file
+# behind the descriptor.  It ends when the process dies, not when another descriptor of the file is closed.
 _FLOCK = struct.Struct("hhqqi4x")
 
 
@@ -30,14 +30,14 @@ def is_locked(fd: int, byte: int) -> bool:
 
 
 def locked_bytes(fd: int, start: int, end: int) -> set[int]:
-    """Return those bytes of a range on which other open files hold locks."""
+    """Return the bytes of a range that other open files hold locks on."""
     found: set[int] = set()
     while start < end:
         wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, end - start, 0)
         kind, _, first, length, _ = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, wanted))
         if kind == fcntl.F_UNLCK:
             break
-        behind = first + length if length else end  # 0: to the end of the file, however long it is
+        behind = first + length if length else end  # 0: up to any end the file may have
         found.update(range(max(start, first), min(behind, end)))
         start = behind
     return found

@@ -1,7 +1,8 @@
-"""The ring as an object of the machine: create, attach, unlink, who is alive.
+"""The ring as an object of the machine: create, attach, unlink, access rights.
 
-It knows the name, the access rights and the slots of a ring; what is in it is the core's business, and
-what to do when there is none is the session's.
+What stands in a ring is the core's business; what to do when there is none is the session's.  An object in
+/dev/shm is opened and created by posix_ipc, a file in a `ring_dir` by os.open().  All else is done by path,
+for both alike: POSIX cannot rename shared memory, and a ring gets its name by a rename, when it is whole.
 """
 
 import contextlib
@@ -168,25 +169,20 @@ def _no_room(error: OSError, size: int, mount: str) -> OSError:
 def attach(name: str, ring_dir: str | None) -> RingFile:
     """Map an existing ring.
 
-    Raises LogNotFoundError if there is none, FormatVersionError if what is there is no ring of this
-    version, PermissionError if it is not ours, or may be a trap.
+    Raises LogNotFoundError if there is none, FormatVersionError if the file is not a ring of this version,
+    PermissionError if another user's process could have planted it.
     """
     path = ring_path(name, ring_dir)
     try:
-        if ring_dir is None:
-            fd = posix_ipc.SharedMemory("/" + PREFIX + name).fd
-        else:
-            fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except (posix_ipc.ExistentialError, FileNotFoundError):
+        fd = open_object(name, ring_dir)
+    except FileNotFoundError:
         raise LogNotFoundError(name) from None
-    except (posix_ipc.PermissionsError, PermissionError):
-        raise _refusal(
-            path, "is not for this user: whoever opens the log can let a group in, with mode=0o660 and group="
-        ) from None
-    except (OSError, ValueError) as problem:  # posix_ipc's for a directory is a ValueError
-        if isinstance(problem, OSError) and problem.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+    except PermissionError:
+        raise _denied(name, path) from None
+    except OSError as problem:
+        if problem.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
             raise
-        raise _refusal(path, "stands where the ring should be: remove it") from None
+        raise _refusal(path, "has the name of the ring: remove it") from None
     try:
         status = os.fstat(fd)
         _check_owner(status, path)
@@ -208,6 +204,23 @@ def attach(name: str, ring_dir: str | None) -> RingFile:
     return RingFile(ring, fd)
 
 
+def open_object(name: str, ring_dir: str | None) -> int:
+    """Open the object behind the ring of that name, whatever it holds, and return the descriptor.
+
+    Raises OSError, also where posix_ipc has errors of its own.
+    """
+    if ring_dir is not None:
+        return os.open(ring_path(name, ring_dir), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return int(posix_ipc.SharedMemory("/" + PREFIX + name).fd)
+    except posix_ipc.ExistentialError as problem:
+        raise FileNotFoundError(errno.ENOENT, str(problem)) from None
+    except posix_ipc.PermissionsError as problem:
+        raise PermissionError(errno.EACCES, str(problem)) from None
+    except ValueError as problem:  # what it says of a directory
+        raise IsADirectoryError(errno.EISDIR, str(problem)) from None
+
+
 def _reopen(fd: int) -> int:
     """Open the same object once more, and close the first descriptor."""
     again = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
@@ -216,34 +229,43 @@ def _reopen(fd: int) -> int:
 
 
 def _check_owner(status: os.stat_result, path: str) -> None:
-    """Refuse an object that somebody else may have planted under our name."""
+    """Refuse an object that another user may have planted under the ring's name."""
     if not stat.S_ISREG(status.st_mode):
-        raise _refusal(path, "stands where the ring should be: remove it", status)
+        raise _refusal(path, "has the name of the ring: remove it", status)
     if status.st_uid in (os.geteuid(), 0):
         return
     if status.st_mode & 0o060 == 0o060 and status.st_gid in {os.getegid(), *os.getgroups()}:
         return
-    raise _refusal(
-        path,
-        "belongs neither to this user nor to root, and lets no group of ours in: what it is, its owner knows",
-        status,
+    why = "is not yours, not root's and not shared with your groups: choose another log name or ask its owner"
+    raise _refusal(path, why, status)
+
+
+def _denied(name: str, path: str) -> PermissionError:
+    """The error for a ring that this user may not open."""
+    status = None
+    with contextlib.suppress(OSError):  # its directory may not be entered
+        status = os.lstat(path)
+    what = f"is {_files.owner_and_mode(status)}" if status else "cannot be reached"
+    text = (
+        f"permission denied: ring of {name!r} {what}, you are uid {os.geteuid()}; "
+        f"logging and live commands need to read and write it: {_files.how_to_share(status)}"
     )
+    return PermissionError(errno.EACCES, text, path)
 
 
 def _refusal(path: str, why: str, status: os.stat_result | None = None) -> PermissionError:
     """The error for an object that is not attached to, with what can be seen of it."""
     try:
         what = _files.describe(status or os.lstat(path))
-    except OSError:  # nor may we look at it, or it is gone
-        what = "what is there"
+    except OSError:  # its directory may not be entered, or it is gone
+        what = "the object"
     return PermissionError(errno.EACCES, f"{what} {why}", path)
 
 
 def renew_access(file: RingFile, mode: int, gid: int, path: str) -> None:
     """Give a ring that an earlier writer made the mode and group asked for now.
 
-    Raises PermissionError where that cannot be, it being another user's, and somebody could read what is
-    logged who is not asked in.
+    Raises PermissionError if more users than asked for could read what is logged.
     """
     status = os.fstat(file.fd)
     mine = status.st_uid == os.geteuid()
@@ -257,12 +279,12 @@ def renew_access(file: RingFile, mode: int, gid: int, path: str) -> None:
         or (stranger and not mode & 0o060)
         or (status.st_mode & 0o060 and status.st_gid != wanted)
     ):
-        why = f"lets in others than mode={mode:#o} does: give the mode and group it has, or remove it"
+        why = f"lets in more users than mode={mode:#o}: open the log with its mode and group, or remove it"
         raise _refusal(path, why, status)
 
 
 def unlink(name: str, ring_dir: str | None) -> bool:
-    """Remove the ring's name; processes that are attached keep their mapping.  False if there is none."""
+    """Remove the ring's name; processes that are attached keep their mapping.  False if it has none."""
     with contextlib.suppress(OSError):
         tidy(name, ring_dir)
     try:
@@ -283,10 +305,10 @@ def is_current(file: RingFile, name: str, ring_dir: str | None) -> bool:
 
 
 def place(file: RingFile, name: str, ring_dir: str | None) -> _files.Place:
-    """Return where this ring is to be found."""
+    """Return the place of this ring; the writer watches it."""
     return _files.place_of(file.fd, ring_path(name, ring_dir))
 
 
 def is_replaced(file: RingFile, name: str, ring_dir: str | None) -> bool:
-    """True if the name leads to another ring; not if it is gone, which its writer puts right."""
+    """True if the name leads to another ring; False if the name is gone, which the writer puts right."""
     return os.path.exists(ring_path(name, ring_dir)) and not is_current(file, name, ring_dir)

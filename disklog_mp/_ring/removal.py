@@ -54,7 +54,7 @@ def _remove_unknown(name: str, ring_dir: str | None, force: bool, problem: Excep
     """Remove a ring of another version, or a damaged one: its contents cannot be read."""
     if not force:
         return f"its contents cannot be read ({problem}); --force removes it all the same"
-    fd = os.open(_names.ring_path(name, ring_dir), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = _ring.open_object(name, ring_dir)
     try:
         if _liveness.is_in_use(fd):
             return "a process is using it"

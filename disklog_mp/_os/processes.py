@@ -9,46 +9,11 @@ from typing import NamedTuple
 
 
 class Identity(NamedTuple):
-    """What tells one process from all others on this machine, pids being reused."""
+    """What tells one process from all others on this machine, although pids are reused."""
 
     pid: int
-    start: int  # ticks after boot
+    start: int  # clock ticks after boot
     namespace: int  # inode of the pid namespace the pid is in
-
-
-def start_ticks(pid: int) -> int | None:
-    """Return when a process started, in clock ticks after boot; None if there is none of that pid."""
-    told = _status(pid)
-    return int(told[19]) if told else None
-
-
-def is_running(pid: int, start: int) -> bool:
-    """True if the process of that pid and start is there, and not a zombie."""
-    told = _status(pid)
-    return told[:1] not in _OVER and int(told[19]) == start
-
-
-def is_there(pid: int) -> bool:
-    """True if there is a process of that pid, and it is not a zombie."""
-    return _status(pid)[:1] not in _OVER
-
-
-def is_stopped(pid: int) -> bool:
-    """True if there is a process of that pid, and a signal or a debugger has stopped it."""
-    return _status(pid)[:1] in ([b"T"], [b"t"])
-
-
-_OVER: list[list[bytes]] = [[], [b"Z"], [b"X"]]  # no such process, or only what is not reaped of it
-
-
-def _status(pid: int) -> list[bytes]:
-    """What /proc tells of a process behind its name; [] if there is none."""
-    try:
-        # Not open(): a destructor may log while the interpreter shuts down, and that name goes first.
-        with io.FileIO(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, PermissionError, ProcessLookupError):  # proc may hide other users' processes
-        return []
 
 
 def identity() -> Identity:
@@ -57,9 +22,52 @@ def identity() -> Identity:
     return Identity(pid, start_ticks(pid) or 0, os.stat("/proc/self/ns/pid").st_ino)
 
 
-def boot_id() -> str:
-    """Return what is new at every boot of the machine: what was written in an earlier one and not synced
-    may be gone.
+def start_ticks(pid: int) -> int | None:
+    """Return when a process started, in clock ticks after boot; None if there is no process of that pid."""
+    status = _status(pid)
+    return int(status[19]) if status else None
+
+
+def is_running(pid: int, start: int) -> bool:
+    """True if the process of that pid and start exists and is not a zombie."""
+    status = _status(pid)
+    return status[:1] not in ([], [b"Z"], [b"X"]) and int(status[19]) == start
+
+
+def _status(pid: int) -> list[bytes]:
+    """The fields of /proc/<pid>/stat behind the process's name; [] if there is no such process.
+
+    By hand, because psutil tells starts in seconds of the wall clock, which may be set.
     """
+    try:
+        # Not open(): a destructor may log during interpreter shutdown, when that name is gone already.
+        with io.FileIO(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, PermissionError, ProcessLookupError):  # /proc may hide other users' processes
+        return []
+
+
+def is_stopped(pid: int) -> bool:
+    """True if there is a process of that pid, and a signal or a debugger has stopped it."""
+    return _state(pid) in ("stopped", "tracing-stop")
+
+
+def is_there(pid: int) -> bool:
+    """True if there is a process of that pid, and it is not a zombie."""
+    return _state(pid) not in ("", "zombie", "dead")
+
+
+def _state(pid: int) -> str:
+    """What psutil calls the state of a process; "" if there is no process of that pid."""
+    import psutil  # not at the top: a producer does not need it
+
+    try:
+        return str(psutil.Process(pid).status())
+    except psutil.Error:
+        return ""
+
+
+def boot_id() -> str:
+    """Return what is new at every boot: data written in an earlier boot and not synced may be lost."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()

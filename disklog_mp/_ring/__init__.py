@@ -1,1 +1,1 @@
-"""The ring: its name, its file, its slots, what stands in it, who is alive."""
+"""The ring: its name, its file, its slots, what stands in it, and which of its processes are alive."""

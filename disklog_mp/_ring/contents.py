@@ -1,7 +1,7 @@
-"""What can be saved from a ring whose claim map cannot be trusted any more.
+"""The records that stand in a ring: between two positions, and where its claim map cannot be trusted.
 
-A frame's checksum covers its position and the log's salt: one that is whole where it stands is what a
-producer put there in this lap, whatever the map says.
+It reads frames, not the claim map.  A frame's checksum covers its position and the log's salt, so a frame
+that is whole where it stands was put there by a producer in this lap, also if the map says otherwise.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ class Run(NamedTuple):
 
 
 def runs(ring: _core.Ring, position: int, end: int, salt: int, *, records: int, length: int) -> Iterator[Run]:
-    """Yield the whole frames between two positions, in order, in runs of at most so many records and bytes
-    (but one frame at the least).
+    """Iterate the whole frames between two positions, in order and in runs.
+
+    A run has one frame at least, and at most `records` records and `length` bytes beyond that.
     """
     memory = memoryview(ring)
     while position < end:
@@ -60,7 +61,7 @@ def runs(ring: _core.Ring, position: int, end: int, salt: int, *, records: int, 
 
 
 def _whole(ring: _core.Ring, shift: int, position: int, stop: int, salt: int) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of positions in which all frames are whole."""
+    """Iterate the ranges of positions in which all frames are whole."""
     frames = _core.Frames(ring, shift + position, shift + stop, position, 0, salt, payloads=True)
     deque(frames, maxlen=0)
     for offset, length, *_ in [*frames.damage, (shift + stop, 0)]:
@@ -70,7 +71,7 @@ def _whole(ring: _core.Ring, shift: int, position: int, stop: int, salt: int) ->
 
 
 def _frames(ring: _core.Ring, shift: int, first: int, last: int, salt: int) -> Iterator[tuple[int, int, int]]:
-    """Yield (end, records, time of the last) for each frame that holds records."""
+    """Iterate the end, the records and the time of the last record of each frame that holds records."""
     frames = _core.Frames(ring, shift + first, shift + last, first, 0, salt)
     records = ((frames.offset - shift, record.timestamp) for record in frames)
     for end, group in itertools.groupby(records, key=operator.itemgetter(0)):

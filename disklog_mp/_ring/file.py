@@ -16,13 +16,16 @@ from typing import NamedTuple
 import posix_ipc
 
 from disklog_mp import _core
+from disklog_mp._options import size_text
 from disklog_mp._os import files as _files
 from disklog_mp._os import locks as _locks
 from disklog_mp._os import processes as _processes
 from disklog_mp._ring.names import PREFIX, ring_path
 from disklog_mp.errors import FormatVersionError, LogNotFoundError
 
-COLLAPSING = 0.25  # seconds at most that a ring is kept from use for them: enough for half a gigabyte
+# Seconds for moving a new ring into huge pages: enough for half a gigabyte.  The benchmark `huge-pages-drain`
+# shows what it buys: the writer drains a record in 4.3 ns instead of 6.8 ns; `huge-pages-log` differs little.
+COLLAPSING = 0.25
 
 
 def _boot_id() -> bytes:
@@ -35,7 +38,7 @@ def is_of_this_boot(ring: _core.Ring) -> bool:
 
 
 class RingFile(NamedTuple):
-    """An attached ring, and the descriptor its locks stand on; whoever opens it closes the descriptor.
+    """An attached ring, and the descriptor that holds its locks, to be closed by the process that opened it.
 
     The mapping was made through another descriptor: a mapping keeps its open file, and with it the locks
     of that open file, in every forked child that inherits the mapping.
@@ -91,7 +94,7 @@ def create(
         )
         _files.set_access(fd, mode, gid)
         ring = _core.Ring(fd, size, writable=True)
-        _use_huge_pages(ring)
+        use_huge_pages(ring)
         fill(ring)
         fd = _reopen(fd)
         _locks.lock_byte(fd, _core.WRITER_LOCK)
@@ -110,11 +113,10 @@ def create(
     return RingFile(ring, fd)
 
 
-def _use_huge_pages(ring: _core.Ring) -> None:
-    """Put a ring that nobody uses yet into huge pages, as far as the kernel does (Linux 6.1 and later).
+def use_huge_pages(ring: _core.Ring) -> None:
+    """Put a new ring into huge pages, as far as the kernel does (Linux 6.1 and later).
 
-    What shared memory has otherwise on this machine does not matter.  Memory accesses all over the ring then
-    take fewer walks of page tables.
+    The machine's setting for shared memory does not matter here.
     """
     end = time.monotonic() + COLLAPSING
     huge = _core.HUGE_PAGE
@@ -137,9 +139,9 @@ def check_room(name: str, ring_dir: str | None, capacity: int) -> None:
 
 
 def tidy(name: str, ring_dir: str | None) -> None:
-    """Remove what creators of this ring left under temporary names when they were killed.
+    """Remove the temporary names that creators of this ring left when they were killed.
 
-    It may be a second name of the ring itself, which would keep its memory when the ring goes.
+    Such a name may be a second one of the ring itself, and keep its memory when the ring's name is removed.
     """
     place, base = os.path.split(ring_path(name, ring_dir))
     if not os.path.isdir(place):
@@ -149,7 +151,7 @@ def tidy(name: str, ring_dir: str | None) -> None:
         if stem != "." + base or not (pid.isascii() and pid.isdigit()):
             continue
         if int(pid) == os.getpid() or not _processes.is_there(int(pid)):
-            with contextlib.suppress(OSError):  # gone, or another user's, who put it there
+            with contextlib.suppress(OSError):  # it is gone, or another user put it there
                 os.unlink(os.path.join(place, entry))
 
 
@@ -160,9 +162,9 @@ def _no_room(error: OSError, size: int, mount: str) -> OSError:
     total, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
     return OSError(
         errno.ENOSPC,
-        f"a ring of {size} bytes does not fit into {mount} ({total} bytes, {free} free): give a smaller "
-        f"ring_bytes, or the mount more room (docker run --shm-size=256m, compose shm_size: 256m, "
-        f"Kubernetes emptyDir with medium: Memory and ring_dir=)",
+        f"a ring of {size_text(size)} does not fit into {mount} ({size_text(total)}, {size_text(free)} "
+        "free): give a smaller ring_bytes, or the mount more room (docker run --shm-size=256m, "
+        "compose shm_size: 256m, Kubernetes emptyDir with medium: Memory and ring_dir=)",
     )
 
 
@@ -205,7 +207,7 @@ def attach(name: str, ring_dir: str | None) -> RingFile:
 
 
 def open_object(name: str, ring_dir: str | None) -> int:
-    """Open the object behind the ring of that name, whatever it holds, and return the descriptor.
+    """Open the object behind the ring of that name, which may hold anything, and return the descriptor.
 
     Raises OSError, also where posix_ipc has errors of its own.
     """

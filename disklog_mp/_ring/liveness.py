@@ -1,4 +1,7 @@
-"""Which processes of a ring are alive: its writer, by its lock, and its producers, by the kernel's word."""
+"""Which processes of a ring are alive: its writer, by its lock, and its producers, as the kernel says.
+
+Nothing here goes by time.  What follows from a death is decided elsewhere.
+"""
 
 import array
 import errno
@@ -15,7 +18,7 @@ from disklog_mp._ring.file import RingFile
 from disklog_mp._ring.names import PREFIX
 from disklog_mp._ring.slots import Slot, read_slots
 
-SPARE_DESCRIPTORS = 64  # of the writer's, for pages and what comes and goes; the others watch producers
+SPARE_DESCRIPTORS = 64  # the writer keeps these for pages and the like; all others may watch producers
 
 
 def writer_alive(file: RingFile) -> bool:
@@ -53,32 +56,33 @@ def living_producers(file: RingFile) -> list[Slot]:
 
 
 def _may_map_a_ring(pid: int, otherwise: bool = True) -> bool:
-    """False if the process certainly runs another program by now, which has no ring mapped; `otherwise` if
-    that cannot be seen.  A daemon that closed all its descriptors has its rings still.
+    """False if the process certainly runs another program by now, with no ring mapped.
+
+    Returns `otherwise` if that cannot be seen.  A daemon that closed all its descriptors still has its rings.
+    By hand: the writer does this for each dead producer; psutil.memory_maps() takes 4.4 ms, this 0.2 ms.
     """
     try:
         with open(f"/proc/{pid}/maps", "rb") as file:
             return PREFIX.encode() in file.read()
-    except OSError:  # another user's, or gone meanwhile: the next look tells
+    except OSError:  # another user's process, or one that is gone meanwhile: the next look tells
         return otherwise
 
 
 class Witnesses:
-    """Tells which producers are dead, by the kernel's word: never by time, never by the pid alone.
+    """Tells which producers are dead, as the kernel says: never by time, never by the pid alone.
 
-    Two witnesses: the lock on the slot's byte, which the kernel drops with the process, and, for a process
-    of the writer's own pid namespace, a pidfd, or /proc when there are no descriptors left for those.  If
-    they disagree the producer is alive, unless it is seen to run another program by now (exec)
-    that has no ring mapped.
+    There are two witnesses.  One is the lock on the slot's byte, which the kernel drops with the process.
+    The other, for a process of the writer's pid namespace, is a pidfd, or /proc when no descriptors are left.
+    If they disagree, the producer is alive, unless it runs another program by now (exec) with no ring mapped.
     """
 
     def __init__(
-        self, file: RingFile, who: _processes.Identity, watch: Callable[[int], None] = lambda pidfd: None
+        self, file: RingFile, observer: _processes.Identity, watch: Callable[[int], None] = lambda pidfd: None
     ) -> None:
-        """Asks nobody, so that it cannot fail; `who` is this process, `watch` is given each new pidfd."""
+        """`observer` is this process; `watch` is called with each new pidfd.  This cannot fail."""
         self._file = file
         self._watch = watch
-        self._namespace = who.namespace
+        self._namespace = observer.namespace
         self._pidfds: dict[tuple[int, int], int] = {}  # (slot, incarnation) -> pidfd, -1: gone at first sight
         self._most = max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS)
 
@@ -86,16 +90,16 @@ class Witnesses:
         """True if the process that owns the slot is certainly gone."""
         try:
             return self._is_gone(slot)
-        except OSError:  # the kernel cannot say now: alive, until it can
+        except OSError:  # the kernel cannot say now
             return False
 
     def _is_gone(self, slot: Slot) -> bool:
         if _locks.is_locked(self._file.fd, slot.index):
-            self._see(slot)
+            self._pidfd_of(slot)
             return False
         if slot.namespace != self._namespace:
             return True
-        pidfd = self._see(slot)
+        pidfd = self._pidfd_of(slot)
         if pidfd is None:
             alive = _processes.is_running(slot.pid, slot.start)
         elif pidfd >= 0:
@@ -106,7 +110,7 @@ class Witnesses:
             alive = False
         return not alive or not _may_map_a_ring(slot.pid)
 
-    def _see(self, slot: Slot) -> int | None:
+    def _pidfd_of(self, slot: Slot) -> int | None:
         key = (slot.index, slot.incarnation)
         if key in self._pidfds:
             return self._pidfds[key]
@@ -119,10 +123,10 @@ class Witnesses:
             except (ProcessLookupError, ValueError, OverflowError):
                 pidfd = -1
             except OSError as error:
-                if error.errno != errno.EINVAL:  # no such pid can be
+                if error.errno != errno.EINVAL:  # EINVAL: no process can have that pid
                     return None
-            # The pid may be another's by now: then the one that owned the slot is gone.
-            if pidfd >= 0 and not self._is_of(slot, pidfd):
+            # The pid may be another process's by now: then the owner of the slot is gone.
+            if pidfd >= 0 and not self._is_owner(slot, pidfd):
                 os.close(pidfd)
                 pidfd = -1
         self._pidfds[key] = pidfd
@@ -130,7 +134,7 @@ class Witnesses:
             self._watch(pidfd)
         return pidfd
 
-    def _is_of(self, slot: Slot, pidfd: int) -> bool:
+    def _is_owner(self, slot: Slot, pidfd: int) -> bool:
         try:
             return _processes.start_ticks(slot.pid) == slot.start
         except OSError:
@@ -138,7 +142,7 @@ class Witnesses:
             raise
 
     def are_all_seen(self, slots: int) -> bool:
-        """True if so many processes, all there are, are known by their pidfds."""
+        """True if all processes, `slots` of them, are known by their pidfds."""
         return sum(pidfd >= 0 for pidfd in self._pidfds.values()) >= slots
 
     def pidfds(self) -> bytes:
@@ -146,11 +150,11 @@ class Witnesses:
         return array.array("i", [pidfd for pidfd in self._pidfds.values() if pidfd >= 0]).tobytes()
 
     def kill(self, slot: Slot) -> bool:
-        """Kill the process that owns the slot; True if there was one to kill.
+        """Kill the process that owns the slot; True if it was there to be killed.
 
-        What the slot says is not trusted: only a process that has a ring mapped is killed, by a pidfd.
+        The slot is not trusted: only a process that has a ring mapped is killed, through its pidfd.
         """
-        pidfd = self._see(slot)
+        pidfd = self._pidfd_of(slot)
         if pidfd is None or pidfd < 0 or not _may_map_a_ring(slot.pid, otherwise=False):
             return False
         try:
@@ -160,7 +164,7 @@ class Witnesses:
         return True
 
     def forget(self, slot: Slot) -> None:
-        """The slot was retired."""
+        """Drop what is known of a slot that is free again."""
         pidfd = self._pidfds.pop((slot.index, slot.incarnation), -1)
         if pidfd >= 0:
             os.close(pidfd)

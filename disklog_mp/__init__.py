@@ -19,8 +19,10 @@ if sys.platform != "linux":
     )
 
 from disklog_mp._core import Record
-from disklog_mp._reader.page import Damage, Page
-from disklog_mp._reader.reader import Cursor, Reader
+from disklog_mp._reader.cursor import Cursor
+from disklog_mp._reader.damage import Damage
+from disklog_mp._reader.page import Page
+from disklog_mp._reader.reader import Reader
 from disklog_mp._session.opening import attach, open
 from disklog_mp._session.session import Session
 from disklog_mp.errors import (

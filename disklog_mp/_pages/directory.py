@@ -90,8 +90,8 @@ class Directory:
     def exists(self) -> bool:
         """True if there is such a directory.
 
-        Raises NotADirectoryError for a file, and for a symbolic link: whoever put it there would choose
-        where the log is; PermissionError if this user may not know.
+        Raises NotADirectoryError for a file, and for a symbolic link: the user that made the link would
+        choose where the log is.  Raises PermissionError if this user may not look.
         """
         try:
             mode = os.lstat(self.path).st_mode

@@ -114,7 +114,7 @@ class PageFile:
         self.trim()
 
     def trim(self) -> None:
-        """Cut what was reserved and never used: nobody reads behind the watermark."""
+        """Cut what was reserved and never used: readers read nothing behind the watermark."""
         length = -(-max(self.watermark, self.floor) // OS_PAGE) * OS_PAGE
         try:
             if length < self.file.size():

@@ -14,24 +14,35 @@ MAGIC = b"DLPAGE\r\n"
 PAGE_OPEN = 1
 PAGE_SEALED = 2
 
-# Far beyond what any log reaches: what a header says stays below, so that sums of it fit into 64 bits.
+# Limits for what a header may say, far beyond what any log reaches: sums of such values fit into 64 bits.
 POSITION_MAX = 3 << 62
 PAGE_BYTES_MAX = 1 << 61
 
+# offsets of the immutable part
+VERSION = 8
+LENGTH = 12
+NUMBER = 32
+FIRST_POSITION = 40
+FIRST_NUMBER = 48
+PAGE_BYTES = 72
+DATA_OFFSET = 96
+HEADER_CRC = 252
+
 # offsets of the mutable line
-WATERMARK = 256
+LINE = WATERMARK = 256
 RECORDS = 264
 LAST_TIME = 272
 STATE = 280
 BELL = 284
 DATA_CRC = 288
 SEAL_CRC = 292
+LINE_LENGTH = 40
 
 _FIXED = struct.Struct("<8sII16sQQQQQQQQII128s20x")
 _CRC = struct.Struct("<I")
 _LINE = struct.Struct("<QQQIIII")
-assert _FIXED.size == 252
-assert _LINE.size == SEAL_CRC + 4 - WATERMARK
+assert _FIXED.size == HEADER_CRC
+assert _LINE.size == LINE_LENGTH == SEAL_CRC + 4 - LINE
 
 
 class PageHeader(NamedTuple):
@@ -52,7 +63,7 @@ class PageHeader(NamedTuple):
 
 
 class PageLine(NamedTuple):
-    """The part that does: what can be read now, and whether more will come."""
+    """The mutable part of a page header: what can be read now, and whether more will come."""
 
     watermark: int
     records: int
@@ -99,45 +110,50 @@ def pack(header: PageHeader) -> bytes:
 def unpack(data: bytes | memoryview) -> PageHeader:
     """Return the header.
 
-    Raises HeaderError; its offset is 8 if the version is one this code does not know.
+    Raises HeaderError; its offset is VERSION if this code does not know the version.
     """
     if len(data) < HEADER_LENGTH:
         raise HeaderError(len(data), f"{len(data)} bytes", f"a header of {HEADER_LENGTH} bytes")
     magic, version, length, log_id, *numbers, name = _FIXED.unpack_from(data)
     if magic != MAGIC:
         raise HeaderError(0, f"{magic!r}", f"{MAGIC!r}")
-    (crc,) = _CRC.unpack_from(data, 252)
+    (crc,) = _CRC.unpack_from(data, HEADER_CRC)
     # As if it were ours: then a damaged version is told from another version.
-    expected = crc32c(bytes(data[:8]) + PAGE_VERSION.to_bytes(4, "little") + bytes(data[12:252]))
+    expected = crc32c(
+        bytes(data[:VERSION]) + PAGE_VERSION.to_bytes(4, "little") + bytes(data[LENGTH:HEADER_CRC])
+    )
     if version != PAGE_VERSION and crc != expected:
-        raise HeaderError(8, version, PAGE_VERSION)
+        raise HeaderError(VERSION, version, PAGE_VERSION)
     if crc != expected or version != PAGE_VERSION:
-        raise HeaderError(252, f"crc {crc:#010x}", f"{crc32c(bytes(data[:252])):#010x}")
+        raise HeaderError(HEADER_CRC, f"crc {crc:#010x}", f"{crc32c(bytes(data[:HEADER_CRC])):#010x}")
     text = name.rstrip(b"\0").decode("utf-8", "backslashreplace")
     header = PageHeader._make([log_id, *numbers, text])
-    # The checksum says that these were written, not that they make sense.
+    # The checksum says that these values were written, not that they make sense.
     data_offset = HEADER_LENGTH + -(-header.head_length // GRANULE) * GRANULE
     if length != HEADER_LENGTH:
-        raise HeaderError(12, length, HEADER_LENGTH)
+        raise HeaderError(LENGTH, length, HEADER_LENGTH)
     if header.data_offset != data_offset:
-        raise HeaderError(96, header.data_offset, data_offset)
+        raise HeaderError(DATA_OFFSET, header.data_offset, data_offset)
     if header.first_position % GRANULE or header.first_position > POSITION_MAX:
-        raise HeaderError(40, header.first_position, f"a multiple of {GRANULE} up to {POSITION_MAX}")
+        raise HeaderError(
+            FIRST_POSITION, header.first_position, f"a multiple of {GRANULE} up to {POSITION_MAX}"
+        )
     if header.first_number >= 2**63:
-        raise HeaderError(48, header.first_number, "a number below 2**63")
+        raise HeaderError(FIRST_NUMBER, header.first_number, "a number below 2**63")
     if header.page_bytes > PAGE_BYTES_MAX:
-        raise HeaderError(72, header.page_bytes, f"bytes up to {PAGE_BYTES_MAX}")
+        raise HeaderError(PAGE_BYTES, header.page_bytes, f"bytes up to {PAGE_BYTES_MAX}")
     return header
 
 
 def unpack_line(data: bytes | memoryview) -> PageLine:
     """Return the mutable line as it is at this moment; nothing in it is checked."""
-    return PageLine(*_LINE.unpack_from(data, WATERMARK))
+    return PageLine(*_LINE.unpack_from(data, LINE))
 
 
 def is_plausible(header: PageHeader, line: PageLine, size: int) -> bool:
-    """True if the line can be that of a page with this header in a file of that size, or in one that was
-    longer: a power loss may take the end of a file and leave its first bytes.
+    """True if a page with this header can have this line, in a file that has or had at least that size.
+
+    The file may have been longer: a power loss can take the end of a file and leave its first bytes.
     """
     length = line.watermark - header.data_offset
     longest = max(header.page_bytes, size - header.data_offset)

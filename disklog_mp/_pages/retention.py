@@ -3,10 +3,11 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Container
 from typing import NamedTuple
 
 from disklog_mp._options import Options
+from disklog_mp._pages.file import PageFile
 
 
 class KeptPage(NamedTuple):
@@ -24,11 +25,10 @@ class Retention:
     go on.
     """
 
-    def __init__(self, options: Options, current: Callable[[], tuple[int, int] | None]) -> None:
-        """`current` returns number and bytes of the page being written, None while there is none."""
-        self._options = options
-        self._current = current
+    def __init__(self, options: Options) -> None:
         self.pages: deque[KeptPage] = deque()
+        self.current: PageFile | None = None  # the page being written: it counts, and is never removed
+        self._options = options
         self._bytes = 0
 
     def keep(self, *pages: KeptPage) -> None:
@@ -49,13 +49,11 @@ class Retention:
         """Return the number of the oldest page, 0 if there is none."""
         if self.pages:
             return self.pages[0].number
-        current = self._current()
-        return current[0] if current else 0
+        return self.current.header.number if self.current else 0
 
     def total_bytes(self) -> int:
         """Return the bytes of all page files, up to their watermarks."""
-        current = self._current()
-        return self._bytes + (current[1] if current else 0)
+        return self._bytes + (self.current.watermark if self.current else 0)
 
     def surplus(self) -> int | None:
         """Return the number of the page to remove next; None if all are to be kept."""
@@ -80,4 +78,4 @@ class Retention:
         return self.pages[0].last_time / 1e9 if self._count() > 1 else math.inf
 
     def _count(self) -> int:
-        return len(self.pages) + (self._current() is not None)
+        return len(self.pages) + (self.current is not None)

@@ -43,13 +43,13 @@ class FoundPage:
         try:
             self.header = _page_format.unpack(data)
         except HeaderError as problem:
-            if problem.offset == 8:
+            if problem.offset == _page_format.VERSION:
                 raise FormatVersionError(
                     path, f"a page of version {problem.found}", problem.expected
                 ) from None
             raise
         if self.header.number != number:
-            raise HeaderError(32, self.header.number, number)
+            raise HeaderError(_page_format.NUMBER, self.header.number, number)
         if self.header.data_offset > self.size:
             raise HeaderError(self.size, f"{self.size} bytes", f"a page head of {self.header.head_length}")
         self.line = _page_format.unpack_line(data)

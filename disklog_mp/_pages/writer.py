@@ -49,7 +49,7 @@ class PageWriter:
         self.page: PageFile | None = None  # the page being written
         self.retire_error: OSError | None = None  # of the last retire(); the next one tries again
         self.folder = PageFolder(directory, name, options, gid)
-        self.retention = Retention(options, self._current)
+        self.retention = Retention(options)
         self.unsynced = Unsynced(directory)
         self._close = close
         self._line_before: Mapping | None = None  # line of the page before: readers at its end sleep on it
@@ -99,7 +99,7 @@ class PageWriter:
             self._seal(page)
         else:
             self.folder.renew_access(page.file)
-            self.page = page
+            self.page = self.retention.current = page
 
     def room(self) -> tuple[int, int]:
         """Return how many bytes and records the page being written still takes (a new one, if none is)."""
@@ -115,10 +115,6 @@ class PageWriter:
     def age(self) -> float:
         """Return seconds since the page being written was begun; 0.0 if it is empty."""
         return 0.0 if self.page is None or self.is_empty() else time.monotonic() - self.page.opened
-
-    def _current(self) -> tuple[int, int] | None:
-        """Return number and bytes of the page being written, None if there is none."""
-        return (self.page.header.number, self.page.watermark) if self.page else None
 
     def append(self, data: memoryview, end: int, records: int, last_time: int) -> None:
         """Write frames that stand at `self.position` and end at position `end`; publish them.
@@ -154,7 +150,7 @@ class PageWriter:
         """Another process removed or cut the page: what it lost is lost, the rest goes into a new page."""
         with contextlib.suppress(OSError):
             page.seal()  # readers at its end look for the next page
-        self.page = None
+        self.page = self.retention.current = None
         self.unsynced.add(page.as_sealed())
 
     def follow_directory(self) -> bool:
@@ -188,7 +184,7 @@ class PageWriter:
         """Begin a page; its first run of frames has `span` bytes.  Raises OSError."""
         self._take_replacement()
         begin = PageBegin(self.page_number + 1, self.position, self.number, self.log_id, self.salt)
-        self.page = page = self.folder.make_page(begin, span)
+        self.page = self.retention.current = page = self.folder.make_page(begin, span)
         self.page_number += 1
         if self._line_before is not None:
             self._line_before.ring_bell(BELL)
@@ -203,7 +199,7 @@ class PageWriter:
         if self.page is None or self.is_empty():
             return False
         self._seal(self.page)
-        self.page = None
+        self.page = self.retention.current = None
         return True
 
     def leap(self, position: int) -> None:
@@ -216,7 +212,7 @@ class PageWriter:
 
     def _leave_unsealed(self, page: PageFile) -> None:
         """Write no more into a page that is empty, or cannot be sealed."""
-        self.page = None
+        self.page = self.retention.current = None
         self._keep(page, 0)
 
     def _seal(self, page: PageFile) -> None:
@@ -282,4 +278,4 @@ class PageWriter:
         self.unsynced.close()
         if self.page is not None:
             self.page.file.close()
-            self.page = None
+            self.page = self.retention.current = None

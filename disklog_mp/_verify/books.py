@@ -25,7 +25,8 @@ from typing import NamedTuple
 
 from disklog_mp import _core
 from disklog_mp._pages.directory import Directory
-from disklog_mp._reader.reader import Cursor, Reader
+from disklog_mp._reader.cursor import Cursor
+from disklog_mp._reader.reader import Reader
 from disklog_mp._ring import claims as _claims
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import slots as _slots

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from disklog_mp._reader.page import Damage
+from disklog_mp._reader.damage import Damage
 
 
 def describe(damage: Damage, first_number: int | None = None, last_page: int | None = None) -> str:

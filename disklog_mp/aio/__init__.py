@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from disklog_mp import _core
 from disklog_mp._core import DAMAGED, FULL, NEEDS_ATTACH, SYNC_WANTED, Record
 from disklog_mp._reader import reader
-from disklog_mp._reader.page import Damage, Page, report
-from disklog_mp._reader.reader import Cursor
+from disklog_mp._reader.cursor import Cursor
+from disklog_mp._reader.damage import Damage, report
+from disklog_mp._reader.page import Page
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import liveness as _liveness
 from disklog_mp._session import opening as _open
@@ -417,7 +418,7 @@ class Reader:
 
         With `timeout`, ends after so many seconds in which none came.  Raises what read() raises.
         """
-        stream = reader.Stream(self._reader, cursor)
+        stream = self._reader.stream(cursor)
         pause = FIRST
         last = time.monotonic()
         while True:
@@ -431,7 +432,7 @@ class Reader:
                     return
                 await asyncio.sleep(pause if timeout is None else min(pause, last + timeout - now))
                 pause = min(GROWTH * pause, LONGEST)
-                if not _is_quiet(stream) or time.monotonic() - looked >= LOOK:
+                if not stream.is_quiet() or time.monotonic() - looked >= LOOK:
                     break
 
 
@@ -454,9 +455,3 @@ def _bite(records: Iterator[Record]) -> list[Record]:
         if len(taken) - before < 64:
             break
     return taken
-
-
-def _is_quiet(stream: reader.Stream) -> bool:
-    """True if the page the stream is at has not changed since; a look at memory, not at a disk."""
-    page = stream._page
-    return page is not None and page.bell() == stream._bell

@@ -15,14 +15,14 @@ import disklog_mp
 from bench.calls import histogram, percentiles
 from bench.logs import a_directory, a_log, cpu_of, settle
 from bench.measure import OURS, Benchmark, Limit, Row, Setting, Value
-from disklog_mp._reader import reader
+from disklog_mp._reader.stream import LONGEST_LOOK
 from disklog_mp.cli.bench import work as _bench_work
 from disklog_mp.cli.bench.work import Gate
 
 RECORDS = 400_000  # in the page that is read: 50 MiB
 PAUSE = 0.004  # seconds between records that a follower waits for
 END = b"the end"
-QUIET = 2 * reader.LONGEST_LOOK  # seconds until a follower sleeps as long as it ever does
+QUIET = 2 * LONGEST_LOOK  # seconds until a follower sleeps as long as it ever does
 LOOKS = 2  # that it takes while it is watched
 
 
@@ -151,7 +151,7 @@ def follow_at_rest(setting: Setting) -> float:
     with a_log(setting) as log, a_follower(log) as (follower, pipe):
         time.sleep(QUIET)
         before, began = cpu_of(follower.pid), time.monotonic()
-        time.sleep(LOOKS * reader.LONGEST_LOOK * setting.seconds)
+        time.sleep(LOOKS * LONGEST_LOOK * setting.seconds)
         spent = (cpu_of(follower.pid) - before) / (time.monotonic() - began)
         log.log(END)
         pipe.recv()

@@ -87,7 +87,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Log:
     for page in Reader(path).pages():
         with page:
             files[page.number] = bytearray(page_path(path, page.number).read_bytes())
-            frames = page.frames()
+            frames = page.records_from()
             begin = frames.offset
             for record in frames:
                 # A group's records stand in one frame.

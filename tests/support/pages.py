@@ -18,7 +18,8 @@ from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.format import HEADER_LENGTH
 from disklog_mp._pages.recovery import RingHints
 from disklog_mp._pages.writer import NO_LIMIT, PageWriter
-from disklog_mp._reader.page import Damage, Page
+from disklog_mp._reader.damage import Damage
+from disklog_mp._reader.page import Page
 
 LOG_ID = bytes(range(16))
 SALT = 0x1122334455667788

@@ -23,7 +23,7 @@ from support.pages import (
 )
 
 from disklog_mp import Cursor, Damage, PageRetiredError, Reader, Record
-from disklog_mp._reader.reader import Stream
+from disklog_mp._reader.stream import Stream
 
 SHARED = [HealthCheck.function_scoped_fixture]
 
@@ -357,7 +357,7 @@ class TestOldCursors:
         """Nobody could have got one; what comes next is not left out."""
         write_log(path, numbered(3))
         reader = Reader(path)
-        stream = Stream(reader, Cursor(LOG_ID.hex(), 2**40, 10))
+        stream = reader.stream(Cursor(LOG_ID.hex(), 2**40, 10))
         assert [] == list(stream)
         pages = page_writer(path)
         source = Source(base=pages.position)

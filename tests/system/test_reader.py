@@ -37,7 +37,9 @@ from disklog_mp import (
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.recovery import RingHints
 from disklog_mp._pages.writer import PageWriter
-from disklog_mp._reader.reader import CLOCK_SLACK, LONGEST_LOOK, LOOK, Stream
+from disklog_mp._reader.page_run import PageRun
+from disklog_mp._reader.reader import CLOCK_SLACK
+from disklog_mp._reader.stream import LONGEST_LOOK, LOOK
 
 SHARED = [HealthCheck.function_scoped_fixture]  # each example writes the log anew
 
@@ -234,8 +236,8 @@ class TestRecords:
         """The record of a number in a log of many pages: a few of them are opened."""
         write_log(path, numbered(300), page_records=1)
         opened: list[int] = []
-        get_page = Reader.get_page
-        monkeypatch.setattr(Reader, "get_page", lambda self, n: opened.append(n) or get_page(self, n))
+        get = PageRun.get
+        monkeypatch.setattr(PageRun, "get", lambda self, n: opened.append(n) or get(self, n))
 
         assert [b"200"] == data_of(Reader(path).records(200, 201))
         assert len(opened) < 16
@@ -359,8 +361,8 @@ class TestTimes:
         """Neither those long before `since` nor, but for one, those long after `until`."""
         write_times(path, [(NOW + day * DAY, [NOW + day * DAY + i for i in range(3)]) for day in range(200)])
         opened: list[int] = []
-        get_page = Reader.get_page
-        monkeypatch.setattr(Reader, "get_page", lambda self, n: opened.append(n) or get_page(self, n))
+        get = PageRun.get
+        monkeypatch.setattr(PageRun, "get", lambda self, n: opened.append(n) or get(self, n))
         found = Reader(path).records(since=NOW + 100 * DAY, until=NOW + 101 * DAY)
 
         assert [300, 301, 302] == [record.number for record in found]
@@ -414,7 +416,7 @@ class TestFollow:
 
     def test_records_come_in_order_over_rolls(self, path: Path, live: "Live") -> None:
         """One at a time or many, none twice, none left out."""
-        stream = Stream(Reader(path), None)
+        stream = Reader(path).stream()
         found: list[bytes] = []
         for count in (0, 1, 1, 7, 0, 30, 2, 3, 3, 3, 1):
             live.log(count)
@@ -427,7 +429,7 @@ class TestFollow:
             live.log(before)
             reader = Reader(path)
             seen = live.count
-            stream = Stream(reader, reader.end())
+            stream = reader.stream(reader.end())
             assert [] == list(stream)
             live.log(5)
             assert numbered(live.count)[seen:] == data_of(stream)
@@ -435,7 +437,7 @@ class TestFollow:
     def test_a_follower_may_be_first(self, path: Path) -> None:
         """Before there is a page, and before there is a writer."""
         path.mkdir()
-        stream = Stream(Reader(path), None)
+        stream = Reader(path).stream()
         assert [] == list(stream)
         assert stream.cursor() is None
         stream.wait(0.001)
@@ -505,7 +507,7 @@ class TestFollow:
     def test_a_sealed_page_is_waited_at_until_the_next_is_begun(self, path: Path, live: "Live") -> None:
         """The bell of the old page rings for the new one: nobody has to look again and again."""
         live.log(3)
-        stream = Stream(Reader(path), None)
+        stream = Reader(path).stream()
         assert 3 == len(list(stream))
         assert stream._page is not None
         assert stream._page.sealed
@@ -516,7 +518,7 @@ class TestFollow:
 
     def test_a_writer_may_be_replaced_meanwhile(self, path: Path, live: "Live") -> None:
         """Closed or killed, in the middle of a page or between two, the next one goes on for the follower."""
-        stream = Stream(Reader(path), None)
+        stream = Reader(path).stream()
         found: list[bytes] = []
         for i in range(8):
             live.log(i % 4)
@@ -531,7 +533,7 @@ class TestFollow:
     def test_what_recovery_finds_behind_the_watermark_comes_before_the_next_page(self, path: Path) -> None:
         """Frames that were written and not published when the writer died, and torn ones behind them."""
         write_log(path, numbered(3))
-        stream = Stream(Reader(path), None)
+        stream = Reader(path).stream()
         assert numbered(3) == data_of(stream)
         with open(page_path(path), "r+b") as file:
             file.seek(4096 + 96)
@@ -546,7 +548,7 @@ class TestFollow:
     def test_retention_behind_a_follower(self, path: Path, live: "Live") -> None:
         """It has read part of page 1 when pages 1 to 3 go: the rest of page 1 comes, then the error."""
         live.log(3)
-        stream = Stream(Reader(path), None)
+        stream = Reader(path).stream()
         records = iter(stream)
         assert b"0" == next(records).data
         live.log(9)
@@ -564,7 +566,7 @@ class TestFollow:
 
     def test_pages_retired_behind_a_follower_are_none_of_its_business(self, path: Path, live: "Live") -> None:
         """As long as the next one is there."""
-        stream = Stream(Reader(path), None)
+        stream = Reader(path).stream()
         found: list[bytes] = []
         for _ in range(10):
             live.log(3)
@@ -577,7 +579,7 @@ class TestFollow:
     def test_a_follower_stopped_in_the_middle_goes_on_there(self, path: Path, live: "Live") -> None:
         """Its iterator dropped, its stream iterated again."""
         live.log(20)
-        stream = Stream(Reader(path), None)
+        stream = Reader(path).stream()
         found = []
         while len(found) < 20:
             for i, record in enumerate(stream):
@@ -595,7 +597,7 @@ class TestFollow:
             file.seek(4096 + 32 + 24)
             file.write(b"!")
         damage: list[Damage] = []
-        stream = Stream(Reader(path, on_damage=damage.append), None)
+        stream = Reader(path, on_damage=damage.append).stream()
         assert [b"0"] == data_of(stream)
         live.log(2)
 
@@ -607,7 +609,7 @@ class TestFollow:
     ) -> None:
         """Between the look for the next page and the look at all pages two more may be begun."""
         live.log(3)
-        stream = Stream(Reader(path), None)
+        stream = Reader(path).stream()
         assert 3 == len(list(stream))
         stream._next_list = 0.0
         pages = Directory.pages
@@ -624,7 +626,7 @@ class TestFollow:
     def test_a_page_begun_and_still_empty_is_the_next_page(self, path: Path, live: "Live") -> None:
         """It has no records, so it counts as false in Python; it is not passed over."""
         live.log(3)
-        stream = Stream(Reader(path), None)
+        stream = Reader(path).stream()
         assert 3 == len(list(stream))
         live.pages.open_page(0)
         assert [] == list(stream)
@@ -645,13 +647,13 @@ class TestFollow:
         reader = Reader(path, on_damage=damage.append)
 
         assert [1, 2, 3, 4] == reader.page_numbers()
-        assert numbered(12) == data_of(reader) == data_of(Stream(reader, None))
+        assert numbered(12) == data_of(reader) == data_of(reader.stream())
         assert [] == damage
 
     def test_another_log_in_its_place_is_refused(self, path: Path) -> None:
         """A next page with another log's id: ValueError, after what there was."""
         write_log(path, numbered(2), page_records=2)
-        stream = Stream(Reader(path), None)
+        stream = Reader(path).stream()
         found = []
         write_page(path, [frame(64, b"x")], number=2, first_position=64, first_number=2, log_id=bytes(16))
         with pytest.raises(ValueError, match="is of 0000"):
@@ -665,7 +667,7 @@ class TestFollow:
     ) -> None:
         """The directory is listed less and less often while nothing happens."""
         live.log(3)
-        stream = Stream(Reader(path), None)
+        stream = Reader(path).stream()
         listed = 0
         pages = Directory.pages
 
@@ -688,7 +690,7 @@ class TestFollow:
     ) -> None:
         """And no longer than at first once there is something, in the page or in another."""
         live.log(1)
-        stream = Stream(Reader(path), None)
+        stream = Reader(path).stream()
         slept: list[float] = []
         monkeypatch.setattr(stream, "wait", slept.append)
         for count in (1, *[0] * 9, 1, 0, 3, 0):
@@ -707,9 +709,9 @@ class TestFollow:
     ) -> None:
         """It would sleep for much longer than this test may take."""
         live.log(3 if what == "a page" else 1)
-        stream = Stream(Reader(path), None)
+        stream = Reader(path).stream()
         list(stream)
-        monkeypatch.setattr("disklog_mp._reader.reader.GLANCE", 0.01)
+        monkeypatch.setattr("disklog_mp._reader.stream.GLANCE", 0.01)
         bell = stream._bell
         if what != "nothing":
             live.log(1)

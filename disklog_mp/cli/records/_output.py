@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from disklog_mp._core import Record
-from disklog_mp._reader.page import Damage
+from disklog_mp._reader.damage import Damage
 from disklog_mp._reader.reader import Reader
 from disklog_mp._verify import damage as _damage
 from disklog_mp.cli import _find as _logs

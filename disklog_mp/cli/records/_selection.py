@@ -71,7 +71,7 @@ class Selection:
         for number in reversed(reader.page_numbers()):
             if len(found) >= count or (self.start is not None and above is not None and above <= self.start):
                 break
-            page = reader._open(number)
+            page = reader.find_page(number)
             if page is None:
                 continue
             with page:

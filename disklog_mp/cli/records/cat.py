@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from disklog_mp._core import Record
-from disklog_mp._reader.reader import Cursor, Reader
+from disklog_mp._reader.cursor import Cursor
+from disklog_mp._reader.reader import Reader
 from disklog_mp._ring import claims as _claims
 from disklog_mp.cli import _find as _logs
 from disklog_mp.cli.records._output import DamageReport, format_of, output_options, selection_of, write

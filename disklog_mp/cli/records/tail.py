@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from disklog_mp._reader.reader import Cursor, Reader, Stream
+from disklog_mp._reader.cursor import Cursor
+from disklog_mp._reader.reader import Reader
 from disklog_mp.cli import _find as _logs
 from disklog_mp.cli import _text
 from disklog_mp.cli.records._formats import Format
@@ -76,7 +77,7 @@ def _follow(
     cursor_file: str | None,
 ) -> int:
     """Show records from a place on; 1 if retention was faster."""
-    stream, expected, missed = Stream(reader, place), place.number if place else None, 0
+    stream, expected, missed = reader.stream(place), place.number if place else None, 0
     while True:
         try:
             for record in stream:
@@ -89,7 +90,7 @@ def _follow(
                 if wanted.matches(record):
                     sys.stdout.buffer.write(show(record))
         except PageRetiredError:  # go on with the oldest there is
-            stream = Stream(reader, None)
+            stream = reader.stream()
             continue
         sys.stdout.buffer.flush()
         if cursor_file is not None and stream.cursor() != place:

@@ -35,7 +35,7 @@ from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.recovery import Recovered, RingHints
 from disklog_mp._pages.survey import LEAP
 from disklog_mp._pages.writer import PageWriter
-from disklog_mp._reader.page import Damage
+from disklog_mp._reader.damage import Damage
 from disklog_mp._reader.reader import Reader
 from disklog_mp.errors import FormatVersionError
 

@@ -317,7 +317,7 @@ class TestLive:
         with open_page(path) as page:
             first = page[0]
             view = first.view
-            frames = page.frames()
+            frames = page.records_from()
             for i in range(40):
                 source.log(b"%02d" % i * 100_000)
                 source.move(pages)
@@ -552,7 +552,7 @@ class TestDamage:
             list(page)
 
         [message] = [record.getMessage() for record in caplog.records if record.name == "disklog_mp"]
-        assert "page 1: corrupt range of 32 bytes at offset 4128 (1 records; crc 0x" in message
+        assert "page 1: corrupt range of 32 bytes at offset 4,128, at least 1 record (crc 0x" in message
 
     def test_who_takes_it_may_raise(self, path: Path) -> None:
         """The exception ends the iteration, after the records before the end."""
@@ -872,7 +872,7 @@ class TestHostile:
             for offset, end in ((4096, 2**40), (5000, 4096), (2**63, 2**63), (4097, 4128)):
                 with pytest.raises(ValueError, match="not inside"):
                     Frames(page._mapping, offset, end, 0, 0, 0)
-            frames = page.frames()
+            frames = page.records_from()
             with pytest.raises(ValueError, match="not inside"):
                 frames.extend(2**40)
 

@@ -1,0 +1,120 @@
+"""The pages of a log in order, as a reader finds them: some retired, damaged or missing meanwhile."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+from disklog_mp._pages.directory import Directory
+from disklog_mp._pages.format import NUMBER
+from disklog_mp._reader.damage import Damage, MissingPages
+from disklog_mp._reader.page import Page
+from disklog_mp.errors import CorruptPageError, PageNotFoundError, PageRetiredError
+
+
+class PageRun:
+    """Opens the pages of one directory; reports those that cannot be read."""
+
+    def __init__(self, directory: Directory, on_damage: Callable[[Damage], object]) -> None:
+        self.directory = directory
+        self._on_damage = on_damage
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of the pages there are now, in order."""
+        return self.directory.pages()
+
+    def exists(self, number: int) -> bool:
+        """True if there is a page file of that number."""
+        return os.path.exists(self.directory.page_path(number))
+
+    def get(self, number: int) -> Page:
+        """Return a page by its number.
+
+        Raises PageNotFoundError, PageRetiredError if it is gone, CorruptPageError if its header is damaged.
+        """
+        path = self.directory.page_path(number)
+        try:
+            page = Page(path, on_damage=self._on_damage)
+        except FileNotFoundError:
+            numbers = self.numbers() or [0]
+            kind = PageRetiredError if 0 < number < numbers[0] else PageNotFoundError
+            raise kind(number, numbers[0], numbers[-1]) from None
+        if page.number != number:
+            page.close()
+            raise CorruptPageError(path, NUMBER, f"page number {page.number}", number)
+        return page
+
+    def find(self, number: int, *, on_damage: Callable[[Damage], object] | None = None) -> Page | None:
+        """Return a page; None if it is gone, or has no valid header, which is reported."""
+        try:
+            return self.get(number)
+        except PageNotFoundError:
+            return None
+        except CorruptPageError as problem:
+            size = 0
+            with contextlib.suppress(OSError):
+                size = os.path.getsize(self.directory.page_path(number))
+            if size:  # an empty file never was a page
+                cut = problem.offset == size
+                (on_damage or self._on_damage)(Damage(number, 0, size, 0, 0, 0, cut))
+            return None
+
+    def each(self, numbers: list[int]) -> Iterator[Page]:
+        """Iterate those of the pages that can be read; report pages that are missing between them."""
+        before: Page | None = None
+        listed = 0
+        for number in numbers:
+            page = self.find(number)
+            if page is not None:
+                if before is not None and number > listed + 1:
+                    self.report_missing(before, page)
+                before = page
+                yield page
+            listed = number
+
+    def report_missing(self, before: Page, after: Page) -> None:
+        """Report the records between two pages whose page file is missing."""
+        missing, first = before.number + 1, before.first_number + len(before)
+        lost = after.first_number - first
+        if lost > 0 and not os.path.lexists(self.directory.page_path(missing)):
+            self._on_damage(MissingPages.between(missing, after.number - 1, first, lost))
+
+    def from_last(self, begins_before: Callable[[Page], bool]) -> list[int]:
+        """Return the page numbers from the last page on for which `begins_before` is true; all, if none is.
+
+        If it is true of a page, it must be true of all earlier ones.
+        """
+        numbers = self.numbers()
+        readable = numbers[:]
+        low, high = 0, len(readable)
+        while high - low > 1:
+            middle = (low + high) // 2
+            page = self.find(readable[middle], on_damage=lambda damage: None)
+            if page is None:
+                del readable[middle]
+                high -= 1
+                continue
+            with page:
+                low, high = (middle, high) if begins_before(page) else (low, middle)
+        return numbers[numbers.index(readable[low]) :] if readable else []
+
+    def first_behind(self, page: Page, number: int) -> Page | None:
+        """Return the first readable page from that number on; it is behind `page`.
+
+        Raises PageRetiredError if retention has removed `page` and all up to it.
+        """
+        numbers = self.numbers()
+        # Pages get their names in order: if the next one is not there now, it did not come before others.
+        if self.exists(page.number + 1):
+            numbers = sorted({page.number + 1, *numbers})
+        elif numbers and numbers[0] > page.number:
+            raise PageRetiredError(page.number + 1, numbers[0], numbers[-1])
+        for found in numbers[bisect.bisect_left(numbers, number) :]:
+            following = self.find(found)
+            if following is not None:
+                if found > page.number + 1:
+                    self.report_missing(page, following)
+                return following
+        return None

@@ -1,0 +1,141 @@
+"""Following a log: over all its pages, from any place, and on as it grows."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+
+from disklog_mp._core import Frames, Record
+from disklog_mp._reader.cursor import Cursor
+from disklog_mp._reader.page import Page
+from disklog_mp._reader.page_run import PageRun
+from disklog_mp.errors import PageRetiredError
+
+# A writer rings the bell of its page.  These looks are for what rings none: a writer that was killed first.
+LOOK, LONGEST_LOOK = 0.1, 12.8  # seconds between looks at everything: at first, and when it is quiet
+GLANCE = 0.5  # seconds between looks at watermark and next page, which cost little
+FIRST_PAGE_POLL = 0.02  # seconds between looks for the first page of a log
+LIST_POLL = (0.1, 3.2)  # seconds between looks for a page other than the next: at first, and when it is quiet
+
+
+class Stream:
+    """A follower's place in the log: iterate it for what is there now, wait(), iterate it again."""
+
+    def __init__(self, pages: PageRun, cursor: Cursor | str | None) -> None:
+        self._pages = pages
+        self._wanted = Cursor.parse(cursor) if isinstance(cursor, str) else cursor
+        if self._wanted is not None:
+            self._wanted.checked()
+        self._page: Page | None = None
+        self._frames: Frames | None = None
+        self._given_back: Record | None = None
+        self._bell = self._watermark = 0
+        self._look = LOOK
+        self._next_list, self._list_poll = 0.0, LIST_POLL[0]
+
+    def __iter__(self) -> Iterator[Record]:
+        if self._given_back is not None:
+            record, self._given_back = self._given_back, None
+            yield record
+        if self._page is None and not self._begin():
+            return
+        while True:
+            assert self._page is not None
+            assert self._frames is not None
+            # In this order: the bell, whether this page is the last, its end.  So no change is missed.
+            self._bell, self._watermark = self._page.bell(), self._page.watermark()
+            problem = following = None
+            try:
+                following = self._following(self._page)
+            except (PageRetiredError, ValueError) as error:
+                problem = error
+            yield from self._frames
+            if self._page.extend(self._frames):
+                self._look = LOOK
+                continue
+            if problem is not None:
+                try:
+                    raise problem
+                finally:
+                    problem = None  # it and this frame hold each other, and the frame the page's mapping
+            if following is None:
+                return
+            self._enter(following)
+
+    def _begin(self) -> bool:
+        wanted = self._wanted
+        if wanted is None:
+            numbers = self._pages.numbers()
+        else:
+            numbers = self._pages.from_last(lambda page: page.first_position <= wanted.position)
+        page = next(self._pages.each(numbers), None)
+        if page is None:
+            return False
+        if wanted is not None:
+            self._check_log(page, wanted.log_id)
+            # Recovery may have left positions unused behind a page that is gone: then the numbers decide.
+            behind = wanted.position < page.first_position and wanted.number < page.first_number
+            before = numbers[: numbers.index(page.number)]  # damaged, or gone since they were listed
+            if behind and not any(map(self._pages.exists, before)):
+                raise PageRetiredError(page.number - 1, page.number, numbers[-1])
+        self._enter(page)
+        return True
+
+    def _check_log(self, page: Page, log_id: str) -> None:
+        found = page.header.log_id.hex()
+        if found != log_id:
+            raise ValueError(f"a cursor of log {log_id}, but page {page.number} of {page.path} is of {found}")
+
+    def _enter(self, page: Page) -> None:
+        if self._page is not None:
+            self._page.close()
+        self._page, self._look = page, LOOK
+        # The cursor may be at the end of the page before this one.
+        self._frames = page.records_from(page.first_number, self._wanted.position if self._wanted else 0)
+
+    def _following(self, page: Page) -> Page | None:
+        """The next page, if there is one: then this one is complete."""
+        following = None
+        now = time.monotonic()
+        if self._pages.exists(page.number + 1):
+            following = self._pages.find(page.number + 1)
+            if following is None:  # a page that is still empty is false, so no `or` here
+                following = self._pages.first_behind(page, page.number + 2)
+        elif now >= self._next_list or self._pages.exists(page.number + 2):
+            following = self._pages.first_behind(page, page.number + 1)
+            self._next_list, self._list_poll = now + self._list_poll, min(2 * self._list_poll, LIST_POLL[1])
+        if following is not None:
+            self._check_log(following, page.header.log_id.hex())
+            self._next_list, self._list_poll = 0.0, LIST_POLL[0]
+        return following
+
+    def cursor(self) -> Cursor | None:
+        """The cursor of the next record."""
+        if self._page is None or self._frames is None:
+            return self._wanted
+        log_id = self._page.header.log_id.hex()
+        if self._given_back is not None:
+            return Cursor(log_id, self._given_back.position, self._given_back.number)
+        return Cursor(log_id, self._frames.position, self._frames.number)
+
+    def give_back(self, record: Record) -> None:
+        """Make the record that came last come again."""
+        self._given_back = record
+
+    def rest(self, at_most: float = math.inf) -> None:
+        """Sleep until there may be more; longer each time there was no more."""
+        self.wait(min(self._look, at_most))
+        self._look = min(2 * self._look, LONGEST_LOOK)
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until there may be more, at most so long."""
+        if self._page is None:
+            time.sleep(min(seconds, FIRST_PAGE_POLL))
+        else:
+            following = self._pages.directory.page_path(self._page.number + 1)
+            self._page.wait_watching(self._bell, self._watermark, following, seconds, GLANCE)
+
+    def is_quiet(self) -> bool:
+        """True if the page being read has not changed since: this looks at memory, not at a disk."""
+        return self._page is not None and self._page.bell() == self._bell

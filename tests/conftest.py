@@ -20,7 +20,7 @@ from support.machine import RUN, stop_writer
 
 import disklog_mp
 
-pytest_plugins = ["support.budget", "support.mounts", "integrations.killing"]
+pytest_plugins = ["support.budget", "support.chance", "support.mounts", "integrations.killing"]
 
 # Shells start what runs in the background with SIGINT ignored, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.chance import SEED, TIMES
 from support.command import in_process, look
 from support.machine import stop_writer, wait_until
 from support.workers import MAP_OFFSET
@@ -332,8 +333,7 @@ def test_scribbling_hurts_nobody_for_long(
 ) -> None:
     """Producers, writer and reader live through it, and log on when it is over."""
     monkeypatch.setenv("PYTHONFAULTHANDLER", "1")  # a writer that crashes says so
-    seed = int(os.environ.get("DISKLOG_MP_SEED", "1"))
-    seconds = float(os.environ.get("DISKLOG_MP_SCRIBBLE", "1.5"))
+    seconds = 1.5 * TIMES
     log = open_log(ring_bytes=1 << 16, page_bytes=1 << 18, keep_bytes=1 << 23, linger=30, timeout=0.2)
     log.log(b"begin")
     log.flush()
@@ -346,7 +346,7 @@ def test_scribbling_hurts_nobody_for_long(
     rounds = 0
     while time.monotonic() < until:  # each ring that comes
         with contextlib.suppress(disklog_mp.DiskLogError):
-            scribble(log.name, where, seed + rounds, min(0.3, until - time.monotonic()))
+            scribble(log.name, where, SEED + rounds, min(0.3, until - time.monotonic()))
         rounds += 1
         time.sleep(0.02)
     for user in users:

@@ -3,7 +3,6 @@ those of the tree, no record that was not logged, every record whose bytes are u
 """
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -11,6 +10,7 @@ from shutil import rmtree
 from typing import NamedTuple
 
 import pytest
+from support.chance import TIMES
 from support.command import in_process
 from support.pages import GAP, LOG_ID, SALT, Source, closes_what_it_opens, options, page_path, page_writer
 from support.workers import MAP_OFFSET
@@ -24,7 +24,7 @@ from disklog_mp._reader.page import Page
 from disklog_mp._reader.reader import Reader
 from disklog_mp.errors import DiskLogError, FormatVersionError
 
-RUNS = int(os.environ.get("DISKLOG_MP_MUTATIONS", "40"))
+RUNS = 40 * TIMES
 LINE_END = 296  # of what a page's header says about it
 NEW = [b"new %d" % i for i in range(3)]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.chance import TIMES
 from support.pages import (
     LOG_ID,
     Source,
@@ -367,7 +368,7 @@ class TestOldCursors:
 
         assert [b"3"] == [record.data for record in stream]
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=SHARED)
+    @settings(max_examples=150 * TIMES, deadline=None, suppress_health_check=SHARED)
     @given(
         position=st.one_of(st.integers(0, 1200), st.integers(0, 2**64 - 1)),
         number=st.one_of(st.integers(0, 40), st.integers(0, 2**64 - 1)),

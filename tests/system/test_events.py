@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.chance import TIMES
 from support.machine import stop_writer, stopped_writer, wait_until
 
 import disklog_mp
@@ -141,7 +142,7 @@ values = st.recursive(
 names = texts.filter(lambda name: name not in ("exc_info", "stack_info"))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=300 * TIMES)
 @given(texts, st.dictionaries(names, values, max_size=4), st.dictionaries(names, values, max_size=4))
 def test_c_and_python_make_the_same_bytes(
     message: str, bound: dict[str, Any], fields: dict[str, Any]

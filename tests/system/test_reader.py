@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.chance import TIMES
 from support.pages import (
     LOG_ID,
     SALT,
@@ -292,7 +293,7 @@ def write_times(path: Path, pages: list[tuple[int, list[int]]]) -> list[tuple[in
 
 
 class TestTimes:
-    @settings(max_examples=60, deadline=None, suppress_health_check=SHARED)
+    @settings(max_examples=60 * TIMES, deadline=None, suppress_health_check=SHARED)
     @given(
         pages=st.lists(st.lists(st.integers(0, 400), max_size=6), max_size=8),
         jitter=st.lists(st.integers(-50, 50), min_size=48, max_size=48),

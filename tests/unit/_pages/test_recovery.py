@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.chance import TIMES
 from support.faulty_files import FaultyFiles, Killed, content, files_that_die
 from support.pages import (
     LOG_ID,
@@ -377,7 +378,9 @@ class TestCuts:
             assert (10 - record) * FRAME == report.torn_bytes
             assert (offset > 0) == bool(report.set_aside)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=60 * TIMES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
     @given(data=st.data())
     def test_any_number_of_changed_bytes(self, path: Path, data: st.DataObject) -> None:
         """Mutated anywhere, opening never fails but for a version; what is read is a subset, in order."""
@@ -870,7 +873,9 @@ class TestReboot:
 
 
 class TestPowerLoss:
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=60 * TIMES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
     @given(
         steps=st.lists(st.sampled_from(["log", "group", "long", "sync", "seal", "reopen"]), max_size=25),
         names_survive=st.booleans(),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.chance import TIMES
 from support.pages import (
     ABANDONED,
     GAP,
@@ -198,7 +199,7 @@ class TestReading:
                 with pytest.raises(IndexError, match="no record -1"):
                     _ = page[-1]
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=SHARED)
+    @settings(max_examples=40 * TIMES, deadline=None, suppress_health_check=SHARED)
     @given(
         sizes=st.lists(st.integers(0, 5), max_size=30),
         slices=st.lists(st.slices(40), max_size=8),
@@ -781,7 +782,7 @@ class TestHostile:
         frame(224 + 352, b"c"),
     )
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=SHARED)
+    @settings(max_examples=300 * TIMES, deadline=None, suppress_health_check=SHARED)
     @given(
         changes=st.lists(
             st.tuples(
@@ -821,14 +822,14 @@ class TestHostile:
         page_path(path).write_bytes(page)
         use(path)
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=SHARED)
+    @settings(max_examples=100 * TIMES, deadline=None, suppress_health_check=SHARED)
     @given(st.binary(max_size=6000), st.booleans())
     def test_any_frames(self, path: Path, data: bytes, sealed: bool) -> None:
         """A good header before noise."""
         write_page(path, [data], records=len(data) // 100, sealed=sealed)
         use(path)
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=SHARED)
+    @settings(max_examples=200 * TIMES, deadline=None, suppress_health_check=SHARED)
     @given(
         counts=st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 4)),
         inner=st.lists(

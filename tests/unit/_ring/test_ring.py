@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.chance import TIMES
 from support.memory_ring import (
     ALL,
     LAPS,
@@ -1113,5 +1114,5 @@ class RingMachine(RuleBasedStateMachine):
             assert self.ring.hint <= self.model.frontier
 
 
-RingMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+RingMachine.TestCase.settings = settings(max_examples=60 * TIMES, stateful_step_count=60, deadline=None)
 test_the_ring_does_what_the_model_does = RingMachine.TestCase

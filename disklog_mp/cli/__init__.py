@@ -1,7 +1,7 @@
-"""The command line: thin commands over the library, each loaded when it is called for.
+"""The command line: thin commands over the library, each loaded when it is used.
 
-Data goes to stdout, messages to stderr.  Exit codes: 0 fine; 1 something worth knowing, see the command;
-2 an error, in one line on stderr; 130 interrupted (Ctrl-C); 141 whoever read our output left (`| head`).
+Data goes to stdout, messages to stderr.  Exit codes: 0 fine; 1 a warning, see the command; 2 an error, in one
+line on stderr; 130 interrupted (Ctrl-C); 141 the reader of the output closed it (`| head`).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ COMMANDS = {
     "crashtest": "crashtest.command",
     "version": "version",
 }
+NoArguments = getattr(click.exceptions, "NoArgsIsHelpError", ())  # not in click 8.1, which prints the help
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 
@@ -49,7 +50,7 @@ class Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        # Here and not in run(): click would make its own sense of a closed pipe.
+        # Not in run(): click handles a closed pipe in its own way before that.
         try:
             status = super().invoke(ctx)
             sys.stdout.flush()
@@ -72,11 +73,11 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
 )
 def commands() -> None:
-    """A log that many processes write without ever waiting for a disk.
+    """A log for many processes.  Writing never waits for the disk, and no crash can corrupt it.
 
     LOG is the name of a log that is open on this machine, or the directory of any log; ./name is always a
-    directory.  Exit codes: 0 fine, 1 something worth knowing, 2 an error, 130 after Ctrl-C, 141 when
-    whoever read the output left.
+    directory.  Exit codes: 0 fine, 1 a warning, 2 an error, 130 after Ctrl-C, 141 when the reader of the
+    output closed it.
     """
 
 
@@ -86,8 +87,11 @@ def run(arguments: list[str] | None = None) -> int:
         return commands.main(arguments, prog_name="disklog-mp", standalone_mode=False) or 0
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+    except NoArguments as error:
+        click.echo(error.format_message(), err=True)
+        return click.UsageError.exit_code
     except click.UsageError as error:
-        error.show()
+        _text.say(usage_line(error))
         return error.exit_code
     except click.ClickException as error:
         _text.say(error.message)
@@ -95,12 +99,18 @@ def run(arguments: list[str] | None = None) -> int:
     except (DiskLogError, OSError, ValueError) as error:
         _text.say(_text.error_line(error))
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO):
-            _forget_stdout()  # it may be what is full
+            _forget_stdout()  # its own disk may be the full one
         return 2
 
 
+def usage_line(error: click.UsageError) -> str:
+    """Return a usage error and the command that shows the help, in one line."""
+    command = error.ctx.command_path if error.ctx is not None else "disklog-mp"
+    return f"{error.format_message().rstrip('.')}; see `{command} --help`"
+
+
 def _forget_stdout() -> None:
-    """Python flushes stdout once more at its end: let that succeed."""
+    """Let stdout lead nowhere: Python flushes it once more at its end, and that must succeed."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)

@@ -22,7 +22,7 @@ ring_dir_option = click.option(
     callback=lambda ctx, param, value: None if value is None else os.path.abspath(value),
     help="Directory of the ring, if it is not /dev/shm.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
 
 
 class NoSuchLogError(click.ClickException):

@@ -1,4 +1,4 @@
-"""How numbers, sizes, times and foreign text look in front of people.  No I/O but say()."""
+"""How numbers, sizes, times and foreign text are printed.  Only say() does I/O."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ size = size_text
 
 
 def say(text: str) -> None:
-    """Print one line of message on stderr."""
+    """Print one message on stderr, in one line."""
     click.echo(f"disklog-mp: {printable(text)}", err=True)
 
 
 def error_line(error: Exception) -> str:
-    """Return what an error says, in one line that is safe to print."""
+    """Return the message of an error, in one line."""
     if isinstance(error, OSError) and error.strerror:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
         return f"{where}{error.strerror}"
@@ -31,8 +31,9 @@ def error_line(error: Exception) -> str:
 
 
 def printable(text: str) -> str:
-    """Return the text with all but printable characters and tabs escaped: what a record, a path or a
-    command holds must not steer the terminal it is shown on.
+    """Return the text with all characters escaped that are neither printable nor tabs.
+
+    Records, paths and command lines of other processes must not control the terminal.
     """
     if text.isprintable():
         return text
@@ -47,7 +48,7 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def to_json(value: Any) -> str:
-    """Return JSON in one line; text stays readable unless it holds what a terminal would obey."""
+    """Return JSON in one line; text stays readable unless it holds control characters."""
     line = _encode(value)
     return line if line.isprintable() else json.dumps(value).replace("\x7f", "\\u007f")
 

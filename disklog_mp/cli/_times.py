@@ -1,4 +1,4 @@
-"""Points in time as people write them."""
+"""Points in time as they are written on the command line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FRACTION = re.compile(r"[.,](\d+)")
 def parse(text: str, now: datetime) -> int:
     """Return ns since the epoch; times without a zone are local.
 
-    `now` is the present, without a zone.  Raises ValueError for what is no time.
+    `now` is the present, without a zone.  Raises ValueError for any other text.
     """
     word = text.strip().lower()
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)

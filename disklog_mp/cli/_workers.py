@@ -1,4 +1,4 @@
-"""Worker processes of demo and bench: started apart from Ctrl-C, which is their parent's affair."""
+"""Worker processes of demo and bench: Ctrl-C reaches their parent alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from multiprocessing.context import SpawnProcess
 
 
 def start_all(workers: Iterable[SpawnProcess]) -> None:
-    """Start processes that are born with SIGINT ignored, so that the terminal's does not reach them."""
+    """Start processes that ignore SIGINT from the beginning, so that Ctrl-C does not reach them."""
     former = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         for worker in workers:

@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import calls, crowd, curves, disk, huge_pages, loggers, reading, report, standing, throughput
-from bench.measure import OURS, Benchmark, Measured, Setting, run
-from disklog_mp.cli.bench import command
+from bench import calls, crowd, curves, disk, huge_pages, loggers, reading, standing, throughput
+from disklog_mp.cli.bench import command, report
+from disklog_mp.cli.bench.measure import OURS, Benchmark, Measured, Setting, run
 
 MODULES = (calls, throughput, loggers, reading, disk, standing, crowd, huge_pages)
 BENCHMARKS: dict[str, Benchmark] = {b.name: b for module in MODULES for b in module.BENCHMARKS}
@@ -106,7 +106,7 @@ def _measure_curve(name: str, setting: Setting, plots: Path | None, facts: dict[
     _say(f"curve {name}")
     curve = CURVES[name](setting)
     _say("")
-    print("\n".join(["", *report.curve_lines(curve)]), flush=True)
+    print("\n".join(["", *curves.curve_lines(curve)]), flush=True)
     if plots is not None:
         from bench import plots as drawing
 

@@ -9,33 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bench import lttng
-from bench.logs import a_directory, a_log
-from bench.measure import OURS, Benchmark, Limit, Row, Setting, Value
-from disklog_mp.cli.bench import work as _bench_work
+from disklog_mp.cli.bench import measures
+from disklog_mp.cli.bench.logs import a_directory, a_log
+from disklog_mp.cli.bench.measure import OURS, Benchmark, Limit, Row, Setting, Value
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9, 99.99)
 BATCH = 20_000  # calls between two flushes, so that the ring is never full
-
-
-def log(setting: Setting) -> Value:
-    """log() in one process; the ring is emptied between rounds, untimed."""
-    with a_log(setting) as log:
-        cost = _bench_work.rounds(log.log, setting.data, setting.seconds, log.flush)
-    return Value(cost.median, {"best": cost.best})
-
-
-def os_write(setting: Setting) -> Value:
-    """os.write() of the same bytes to a file opened with O_APPEND."""
-    with a_directory(setting) as place:
-        fd = os.open(os.path.join(place, "lines"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            line = setting.data + b"\n"
-            cost = _bench_work.rounds(
-                lambda data: os.write(fd, data), line, setting.seconds, lambda: os.ftruncate(fd, 0)
-            )
-        finally:
-            os.close(fd)
-    return Value(cost.median, {"best": cost.best})
 
 
 def percentiles(times: Sequence[int]) -> dict[str, int]:
@@ -107,7 +86,7 @@ BENCHMARKS = [
         "call",
         "log(), one process, per call",
         "ns",
-        {OURS: log, "os.write": os_write, lttng.NAME: lttng.call},
+        {**measures.CALL.contestants, lttng.NAME: lttng.call},
         [
             Row("os.write", must=Limit(10, "10x cheaper", of_ratio=True)),
             Row(lttng.NAME, aim=Limit(2, "2x cheaper", of_ratio=True)),

@@ -15,9 +15,9 @@ from typing import Any
 
 import disklog_mp
 from bench.calls import histogram, percentiles
-from bench.logs import a_directory, a_log, counted
-from bench.measure import OURS, Benchmark, Row, Setting, Value
 from disklog_mp.cli.bench import work as _bench_work
+from disklog_mp.cli.bench.logs import a_directory, a_log, counted
+from disklog_mp.cli.bench.measure import OURS, Benchmark, Row, Setting, Value
 from disklog_mp.cli.bench.work import Gate
 
 CROWD = 64

@@ -14,10 +14,12 @@ from typing import Any
 import disklog_mp
 from bench.calls import percentiles
 from bench.disk import timed_scan
-from bench.logs import a_directory, a_log, counted
-from bench.measure import Setting
-from bench.reading import END, a_follower, fill, log_times
+from bench.reading import END, a_follower, log_times
+from disklog_mp.cli import _text
 from disklog_mp.cli.bench import work as _bench_work
+from disklog_mp.cli.bench.logs import a_directory, a_log, counted
+from disklog_mp.cli.bench.measure import Setting
+from disklog_mp.cli.bench.measures import fill
 from disklog_mp.cli.bench.work import Gate, Rate
 
 MIB = 1 << 20
@@ -281,3 +283,16 @@ CURVES: tuple[Callable[[Setting], Curve], ...] = (
     over_readers,
     over_bytes,
 )
+
+
+def curve_lines(curve: Curve) -> list[str]:
+    """Return a curve as a table, and its limit."""
+    heads = [curve.xlabel]
+    columns = []
+    for panel in curve.panels:
+        for label, points in panel.lines.items():
+            heads.append(panel.ylabel if label == panel.ylabel else f"{label}, {panel.ylabel}")
+            columns.append([f"{y:,.4g}" if y < 1e4 else f"{y:,.0f}" for _, y in points])
+    first = next(iter(curve.panels[0].lines.values()))
+    rows = list(zip([f"{x:,.0f}" for x, _ in first], *columns, strict=True))
+    return [curve.title, *_text.table(heads, rows, right=heads), f"limit: {curve.limit}"]

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-import statistics
 import threading
 import time
 
 import disklog_mp
-from bench.logs import a_directory, a_log, counted, drop_ring, settle
-from bench.measure import OURS, Benchmark, Limit, Row, Setting, Value
 from disklog_mp import _options
 from disklog_mp._writer import writer
+from disklog_mp.cli.bench import measures
 from disklog_mp.cli.bench import work as _bench_work
+from disklog_mp.cli.bench.logs import a_directory, a_log, counted, drop_ring, settle
+from disklog_mp.cli.bench.measure import OURS, Benchmark, Limit, Row, Setting, Value
 from disklog_mp.cli.bench.work import Gate
 
 LONG = 8 << 10
 BLOCK = 1 << 20
 MOST = 512 << 20  # bytes that a part writes
-SYNCERS = 8
 WATCH = 50e-6  # seconds between two looks at `durable`: a fraction of a sync
 SCANNED = 256 << 20  # bytes of the page that a crash left
 MIB = 1 << 20
@@ -65,59 +64,14 @@ def bare_writes(setting: Setting) -> float:
             os.close(fd)
 
 
-def sync_in_turns(gate: Gate, times: int, name: str, data: bytes, pause: float) -> int:
-    """Log and sync, all processes at about the same moments; return ns that a sync took in the middle."""
-    taken = []
-    with disklog_mp.attach(name, timeout=60) as log:
-        gate.wait()
-        start = time.monotonic() + pause
-        for number in range(times):
-            time.sleep(max(0.0, start + number * pause - time.monotonic()))
-            log.log(data)
-            began = time.perf_counter_ns()
-            log.sync()
-            taken.append(time.perf_counter_ns() - began)
-    return int(statistics.median(taken))
-
-
-def syncs(setting: Setting) -> Value:
-    """8 processes call sync() at once, over and over: what one call takes, in ms."""
-    times = 10 if setting.quick else 40
-    with a_log(setting, sync="1h") as log:
-        log.log(b"the page is there")
-        log.sync()
-        name = log.name
-        rate = _bench_work.run([(sync_in_turns, times, name, setting.data, 0.02)] * SYNCERS)
-    return Value(statistics.median(rate.each) / 1e6, {"calls": times * SYNCERS})
-
-
-def one_fdatasync(setting: Setting) -> float:
-    """fdatasync() of a file to which as many records were just written, in ms."""
-    times = 10 if setting.quick else 40
-    taken = []
-    with a_directory(setting) as place:
-        fd = os.open(os.path.join(place, "lines"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            os.posix_fallocate(fd, 0, 64 * MIB)
-            os.fdatasync(fd)
-            for number in range(times):
-                os.pwrite(fd, setting.data * SYNCERS, number * SYNCERS * setting.length)
-                began = time.perf_counter_ns()
-                os.fdatasync(fd)
-                taken.append(time.perf_counter_ns() - began)
-                time.sleep(0.02)
-        finally:
-            os.close(fd)
-    return statistics.median(taken) / 1e6
-
-
 def served_by_one(setting: Setting) -> Value:
     """How often `durable` moves while 8 processes sync at once: fdatasyncs for each time they do."""
     times = 10 if setting.quick else 40
     with a_log(setting, sync="1h") as log:
         log.log(b"the page is there")
         log.sync()
-        ring, over = log._ready_ring(), threading.Event()
+        ring, over = log.ring, threading.Event()
+        assert ring is not None
         moves = 0
 
         def watch() -> None:
@@ -131,7 +85,9 @@ def served_by_one(setting: Setting) -> Value:
         watching = threading.Thread(target=watch)
         watching.start()
         try:
-            _bench_work.run([(sync_in_turns, times, log.name, setting.data, 0.02)] * SYNCERS)
+            _bench_work.run(
+                [(measures.sync_in_turns, times, log.name, setting.data, 0.02)] * measures.SYNCERS
+            )
         finally:
             over.set()
             watching.join()
@@ -195,7 +151,7 @@ BENCHMARKS = [
         "sync",
         "sync() of 8 processes at once, each",
         "ms",
-        {OURS: syncs, "one fdatasync": one_fdatasync},
+        measures.SYNC.contestants,
         [Row("one fdatasync", aim=Limit(1 / 1.3, "1.3 fdatasync", of_ratio=True))],
         less_is_better=True,
     ),

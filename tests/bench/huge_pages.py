@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 
-from bench.measure import OURS, Benchmark, NotMeasured, Row, Setting, Value
 from disklog_mp import _core
 from disklog_mp._ring.file import use_huge_pages
+from disklog_mp.cli.bench.measure import OURS, Benchmark, NotMeasured, Row, Setting, Value
 
 CAPACITY = 16 << 20
 RECORDS = 50_000  # between two drains: less than the ring holds

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.calls import histogram, percentiles
-from bench.logs import a_directory, a_log
-from bench.measure import OURS, Benchmark, Limit, NotMeasured, Row, Setting, Value
 from disklog_mp.cli.bench import work as _bench_work
+from disklog_mp.cli.bench.logs import a_directory, a_log
+from disklog_mp.cli.bench.measure import OURS, Benchmark, Limit, NotMeasured, Row, Setting, Value
 from disklog_mp.cli.bench.work import Gate
 
 MESSAGE = "user %d logged in from %s; " + "0123456789" * 6

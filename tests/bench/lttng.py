@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bench.logs import a_directory, settle
-from bench.measure import NotMeasured, Setting, Value
+from disklog_mp.cli.bench.logs import a_directory, settle
+from disklog_mp.cli.bench.measure import NotMeasured, Setting, Value
 
 NAME = "LTTng-UST (C)"
 BLOCKING = "LTTng-UST (C), blocking"

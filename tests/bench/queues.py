@@ -7,9 +7,9 @@ import os
 import time
 from typing import Any
 
-from bench.logs import a_directory
-from bench.measure import NotMeasured, Setting, Value
 from disklog_mp.cli.bench import work as _bench_work
+from disklog_mp.cli.bench.logs import a_directory
+from disklog_mp.cli.bench.measure import NotMeasured, Setting, Value
 from disklog_mp.cli.bench.work import Gate
 
 STEP = 100

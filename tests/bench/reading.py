@@ -3,92 +3,24 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import statistics
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import disklog_mp
 from bench.calls import histogram, percentiles
-from bench.logs import a_directory, a_log, cpu_of, settle
-from bench.measure import OURS, Benchmark, Limit, Row, Setting, Value
 from disklog_mp._reader.stream import LONGEST_LOOK
+from disklog_mp.cli.bench import measures
 from disklog_mp.cli.bench import work as _bench_work
+from disklog_mp.cli.bench.logs import a_log, cpu_of, settle
+from disklog_mp.cli.bench.measure import OURS, Benchmark, Limit, Row, Setting, Value
 from disklog_mp.cli.bench.work import Gate
 
-RECORDS = 400_000  # in the page that is read: 50 MiB
 PAUSE = 0.004  # seconds between records that a follower waits for
 END = b"the end"
 QUIET = 2 * LONGEST_LOOK  # seconds until a follower sleeps as long as it ever does
 LOOKS = 2  # that it takes while it is watched
-
-
-def fill(log: disklog_mp.Session, data: bytes, count: int) -> None:
-    """Log so many, each by itself, and see them written."""
-    for _ in range(count):
-        log.log(data)
-    log.flush()
-
-
-def _fastest(setting: Setting, count: int, iterate: Callable[[], Iterable[object]]) -> float:
-    """Walk over it for so long; return records a second of the middle walk."""
-    rates = []
-    end = time.monotonic() + setting.seconds
-    while not rates or time.monotonic() < end:
-        began = time.perf_counter()
-        deque(iterate(), maxlen=0)
-        rates.append(count / (time.perf_counter() - began))
-    return statistics.median(rates)
-
-
-def _count(setting: Setting) -> int:
-    return RECORDS // 10 if setting.quick else RECORDS
-
-
-def _page(setting: Setting, what: Callable[[disklog_mp.Page], Iterable[object]]) -> float:
-    count = _count(setting)
-    with a_log(setting, page_bytes="1G") as log:
-        fill(log, setting.data, count)
-        with log.get_page(1) as page:
-            return _fastest(setting, count, lambda: what(page))
-
-
-def payloads(setting: Setting) -> float:
-    """Iterate the bytes of a page's records; every checksum is looked at."""
-    return _page(setting, lambda page: page.payloads())
-
-
-def records(setting: Setting) -> float:
-    """Iterate Record objects: with position, number, time, pid and tag."""
-    return _page(setting, iter)
-
-
-def _lines(setting: Setting, **how: Any) -> float:
-    count = _count(setting)
-    with a_directory(setting) as place:
-        path = os.path.join(place, "lines")
-        with open(path, "wb") as file:
-            file.writelines([setting.data + b"\n"] * count)
-        with open(path, **how) as lines:
-
-            def walk() -> Iterable[object]:
-                lines.seek(0)
-                return lines
-
-            return _fastest(setting, count, walk)
-
-
-def lines(setting: Setting) -> float:
-    """Iterate the lines of a file with the same data, as bytes."""
-    return _lines(setting, mode="rb")
-
-
-def decoded_lines(setting: Setting) -> float:
-    """Iterate them as most programs do: decoded."""
-    return _lines(setting, encoding="utf-8")
 
 
 def _follow(path: str, pipe: Any) -> None:
@@ -163,12 +95,7 @@ BENCHMARKS = [
         "reading",
         "iterate a page, bytes",
         "records/s",
-        {
-            OURS: payloads,
-            "lines of a file": lines,
-            "decoded lines": decoded_lines,
-            "our Record objects": records,
-        },
+        measures.READING.contestants,
         [
             Row("lines of a file", must=Limit(1, "faster", of_ratio=True)),
             Row("decoded lines", must=Limit(1, "faster", of_ratio=True)),

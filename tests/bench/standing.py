@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import disklog_mp
-from bench.logs import a_log, counted, cpu_of
-from bench.measure import OURS, Benchmark, Limit, Row, Setting, Value
 from disklog_mp._writer import pace as _pace
 from disklog_mp.cli.bench import work as _bench_work
+from disklog_mp.cli.bench.logs import a_log, counted, cpu_of
+from disklog_mp.cli.bench.measure import OURS, Benchmark, Limit, Row, Setting, Value
 from disklog_mp.cli.bench.work import Gate
 
 ATTACHES = 200

@@ -2,66 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 from bench import install, lttng, queues
-from bench.logs import a_directory, a_log, counted
-from bench.measure import OURS, Benchmark, Limit, NotMeasured, Row, Setting, Value
-from disklog_mp.cli.bench import work as _bench_work
+from disklog_mp.cli.bench import measures
+from disklog_mp.cli.bench.logs import a_directory
+from disklog_mp.cli.bench.measure import OURS, Benchmark, Limit, NotMeasured, Row, Setting, Value
 
 ERLANG = "Erlang disk_log:balog"
 SEED = "disk_log (Rust)"
 RECORDS = 150_000  # of each Erlang process for each second of measuring: its mailbox has no limit
 SEED_RECORDS = 50_000  # of each task for each second of measuring
-LINES = 1 << 30  # bytes of lines that os.write may leave
-
-
-def _ours(setting: Setting, produce: Callable[..., int]) -> Value:
-    with a_log(setting) as log:
-        name = log.name
-
-        def work() -> _bench_work.Rate:
-            return _bench_work.together(produce, setting.producers, setting.seconds, name, setting.data)
-
-        rate, writer = counted(log, work)
-        waited = sum(producer.waited for producer in log.stats().producers)
-    return Value(
-        rate.per_second,
-        {
-            "CPU ns per record, producers": rate.cpu / rate.records * 1e9,
-            "CPU ns per record, writer": writer / rate.records * 1e9,
-            "cores busy": (rate.cpu + writer) / rate.seconds,
-            "found the ring full": waited,
-        },
-    )
-
-
-def log(setting: Setting) -> Value:
-    """log(), one record a call; from the start of the first to flush() in the last."""
-    return _ours(setting, _bench_work.produce_records)
-
-
-def log_many(setting: Setting) -> Value:
-    """log_many() of 64 records."""
-    return _ours(setting, _bench_work.produce_groups)
-
-
-def os_write(setting: Setting) -> Value:
-    """os.write() of lines to one file that all have open for append."""
-    with a_directory(setting) as place:
-        path = os.path.join(place, "lines")
-        Path(path).touch()
-        share = LINES // setting.producers
-        rate = _bench_work.together(
-            _bench_work.produce_lines, setting.producers, setting.seconds, path, setting.data, share
-        )
-        written = os.path.getsize(path) // (setting.length + 1)
-    assert written == rate.records, f"{rate.records} written, {written} in the file"
-    return Value(rate.per_second, {"CPU ns per record": rate.cpu / rate.records * 1e9})
 
 
 def erlang(setting: Setting) -> Value:
@@ -103,8 +56,8 @@ BENCHMARKS = [
         "4 processes to the page files",
         "records/s",
         {
-            OURS: log,
-            "os.write": os_write,
+            OURS: measures.throughput,
+            "os.write": measures.throughput_of_write,
             lttng.NAME: lttng.together,
             lttng.BLOCKING: lttng.together_blocking,
             ERLANG: erlang,
@@ -129,7 +82,7 @@ BENCHMARKS = [
         "groups",
         "log_many() of 64, 4 processes",
         "records/s",
-        {OURS: log_many},
+        {OURS: measures.throughput_of_groups},
         [Row(must=Limit(10e6, "10 M/s"), aim=Limit(15e6, "15 M/s"))],
     ),
 ]

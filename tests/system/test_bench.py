@@ -11,7 +11,18 @@ from typing import Any
 import pytest
 from bench import instructions
 from bench.calls import histogram, percentiles
-from bench.measure import OURS, Benchmark, Limit, Measured, NotMeasured, Row, Setting, Value, run
+
+from disklog_mp.cli.bench.measure import (
+    OURS,
+    Benchmark,
+    Limit,
+    Measured,
+    NotMeasured,
+    Row,
+    Setting,
+    Value,
+    run,
+)
 
 PROFILE = """\
 version: 1

@@ -221,10 +221,12 @@ class TestStructured:
         [
             (["--level", "LOUD"], b"'LOUD' is neither a number nor one of DEBUG,"),
             (["--field", "user"], b"'user' is not KEY=VALUE"),
-            (["--format", "xml"], b"'xml' is neither one of text,"),
-            (["--format", "%(pid"], b"is no template"),
-            (["--format", "%(user)d"], b"is no template"),
-            (["--format", "json", "--raw"], b"--raw and --format contradict each other"),
+            (["--format", "xml"], b"disklog-mp: invalid --format 'xml': write text,"),
+            (["--format", "%(pid"], b"invalid --format '%(pid': write '%(pid)s'"),
+            (["--format", "%(message)"], b"invalid --format '%(message)': write '%(message)s'"),
+            (["--format", "100 %"], b"invalid --format '100 %': write %% for a percent sign"),
+            (["--format", "%(pid)d %(user)d"], b"write '%(pid)d %(user)s'"),
+            (["--format", "json", "--raw"], b"--raw and --format exclude each other"),
             (["--format", "text", "-0"], b"-0 needs --raw"),
         ],
     )
@@ -420,6 +422,14 @@ class TestTail:
         assert b"cursor: 'nonsense' is not a cursor" in done.stderr
         assert (tmp_path / "cursor").read_text() == "nonsense\n"
 
+    def test_what_is_damaged(self, ten: list[disklog_mp.Record], path: Path) -> None:
+        """Damaged records are skipped, with their numbers, and the exit code is 1."""
+        flip(path / "page-0000000002.dlog", 4096 + 32 + 30)
+        done = run("tail", "--raw", "-n", "all", path)
+
+        assert done.returncode == 1
+        assert b"disklog-mp: skipped record 4: damaged\n" in done.stderr
+
     def test_what_retention_removed(self, open_log: OpenLog, path: Path, tmp_path: Path) -> None:
         """A cursor behind which pages were retired goes on at the oldest, says so, and exits with 1."""
         log = open_log(page_records=3, keep_pages=2)
@@ -435,5 +445,5 @@ class TestTail:
         done = run("tail", "--raw", "--cursor-file", cursor, path)
 
         assert done.returncode == 1
-        assert f"records 1 to {first.number - 1} could not be read or are retired".encode() in done.stderr
+        assert f"skipped records 1-{first.number - 1}: removed by retention\n".encode() in done.stderr
         assert b"".join(b"record %d\n" % i for i in range(first.number, 20)) == done.stdout

@@ -1,4 +1,4 @@
-"""What the benchmark times: loops in this process, and the same in several at once."""
+"""What the benchmarks time: loops in this process, and in several processes at once."""
 
 from __future__ import annotations
 
@@ -19,28 +19,27 @@ from disklog_mp._ring import names as _names
 from disklog_mp.cli import _workers
 
 GROUP = 64
-DISK_LIMIT = 192 << 20  # bytes a part may leave on the disk at any time
-SPAN = 500  # calls timed together
-STEP = 1000  # records between two looks at the clock
-READY = 60.0  # seconds for all processes to be there
-LONGEST = 300.0  # seconds of grace until all must have ended
-LATE = 3  # exit code of one that waited in vain
+SPAN = 500  # calls that are timed together
+STEP = 1000  # records between two reads of the clock
+READY = 60.0  # seconds for all processes to be ready
+LONGEST = 300.0  # seconds after the measuring until all processes must have ended
+LATE = 3  # exit code of a process that waited in vain for the others
 
 
 class Cost(NamedTuple):
-    """Nanoseconds a call takes: in the best span of calls, and in the middle one."""
+    """Nanoseconds of a call: in the best span of calls, and in the median span."""
 
     best: float
     median: float
 
 
 class Rate(NamedTuple):
-    """What several processes got done, from the start of the first to the end of the last."""
+    """The work of several processes, from the start of the first to the end of the last."""
 
     records: int
     seconds: float
-    cpu: float  # seconds of processor that all of them used
-    each: tuple[int, ...]  # records of each
+    cpu: float  # seconds of processor time of all processes
+    each: tuple[int, ...]  # records of each process
 
     @property
     def per_second(self) -> float:
@@ -48,27 +47,27 @@ class Rate(NamedTuple):
 
 
 class Gate:
-    """Where a process waits until all are ready, and begins to count its time."""
+    """A gate at which a process waits until all are ready; its time counts from there."""
 
     def __init__(self, barrier: Barrier) -> None:
         self._barrier = barrier
         self.began = self.cpu = 0.0
 
     def wait(self) -> None:
-        """Return when all processes are here.  Raises BrokenBarrierError if one does not come."""
+        """Wait until all processes are here.  Raises BrokenBarrierError if one does not come."""
         self._barrier.wait(READY)
         self.began, self.cpu = time.monotonic(), time.process_time()
 
 
 def span_of(length: int) -> int:
-    """Return about how many bytes a record of that length takes, in a ring and on disk."""
+    """Return about how many bytes a record of that length takes in a ring and on disk."""
     return -(-(length + 24) // 32) * 32
 
 
 def rounds(call: Callable[[bytes], object], data: bytes, seconds: float, after: Callable[[], object]) -> Cost:
-    """Time calls for so long; `after` each round, untimed, makes room for the next.
+    """Time calls for `seconds`; `after` each round, untimed, makes room for the next round.
 
-    By spans of calls shorter than a turn on a processor that others want, so that most are not interrupted.
+    Calls are timed in spans shorter than a time slice, so that most spans are not interrupted.
     """
     count = max(1, min(20_000, (4 << 20) // span_of(len(data))))
     span = min(count, SPAN)
@@ -85,7 +84,7 @@ def rounds(call: Callable[[bytes], object], data: bytes, seconds: float, after: 
 
 
 def together(produce: Callable[..., int], count: int, seconds: float, *arguments: Any) -> Rate:
-    """Run `produce` in so many processes at once.
+    """Run `produce` in `count` processes at once.
 
     Raises ClickException if one of them fails.
     """
@@ -93,9 +92,9 @@ def together(produce: Callable[..., int], count: int, seconds: float, *arguments
 
 
 def run(tasks: Sequence[tuple[Any, ...]], seconds: float = 0.0) -> Rate:
-    """Run each task, a function and what it takes behind its gate, in a process of its own, all at once.
+    """Run all tasks at once, each in its own process: a function and its arguments after the gate.
 
-    Raises ClickException if one of them fails, or runs for much longer than so many seconds.
+    Raises ClickException if one of them fails, or takes much longer than `seconds`.
     """
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(len(tasks))
@@ -127,17 +126,17 @@ def _one(task: tuple[Any, ...], barrier: Barrier, numbers: Any, times: Any, inde
     gate = Gate(barrier)
     try:
         numbers[index] = produce(gate, *arguments)
-    except threading.BrokenBarrierError:  # the parent says why
+    except threading.BrokenBarrierError:  # the parent reports it
         sys.exit(LATE)
     except BaseException:
-        barrier.abort()  # the others need not wait for this one
+        barrier.abort()  # the others do not wait for this process
         raise
-    # One clock for all processes of the machine.
+    # All processes of a machine share this clock.
     times[3 * index : 3 * index + 3] = [gate.began, time.monotonic(), time.process_time() - gate.cpu]
 
 
 def produce_records(gate: Gate, seconds: float, name: str, data: bytes) -> int:
-    """Log records one by one; the last are in page files when this returns."""
+    """Log records one by one; all are in page files when this returns."""
     with disklog_mp.attach(name, timeout=60) as log:
         step = max(1, min(STEP, (1 << 20) // span_of(len(data))))
         done = 0
@@ -168,7 +167,7 @@ def produce_groups(gate: Gate, seconds: float, name: str, data: bytes) -> int:
 
 
 def produce_lines(gate: Gate, seconds: float, path: str, data: bytes, limit: int) -> int:
-    """Write lines to a file that all have open for append: what programs do without a log."""
+    """Write lines to a file that all processes have open for append, as programs without a log do."""
     line = data + b"\n"
     fd = os.open(path, os.O_WRONLY | os.O_APPEND)
     try:
@@ -187,7 +186,7 @@ def produce_lines(gate: Gate, seconds: float, path: str, data: bytes, limit: int
 
 
 def wait_for_writer(name: str) -> None:
-    """Return when the log's writer has left, so that its directory can be removed."""
+    """Wait until the log's writer has ended, so that its directory can be removed."""
     deadline = time.monotonic() + 30
     while os.path.exists(_names.ring_path(name, None)) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -25,27 +25,29 @@ def to_mode(ctx: click.Context, param: click.Parameter, value: str | None) -> in
 
 WRITER_OPTIONS = (
     click.option("--page-records", type=int, metavar="N", help="Roll when a page has N records."),
-    click.option("--page-bytes", metavar="SIZE", help="Roll when a page has that many bytes.  [64M]"),
-    click.option("--page-age", metavar="TIME", help="Roll when a page is that old, such as 10min or 1d."),
+    click.option("--page-bytes", metavar="SIZE", help="Roll when a page has SIZE bytes.  [64M]"),
+    click.option("--page-age", metavar="TIME", help="Roll when a page is older, such as 10min or 1d."),
     click.option("--ring-bytes", metavar="SIZE", help="Size of the ring.  [16M]"),
     click.option("--keep-pages", type=int, metavar="N", help="Keep the newest N pages."),
-    click.option("--keep-bytes", metavar="SIZE", help="Remove the oldest pages beyond that many bytes."),
-    click.option("--keep-age", metavar="TIME", help="Remove pages whose last record is older."),
-    click.option("--max-bytes", metavar="SIZE", help="Take no more records at that many bytes."),
+    click.option("--keep-bytes", metavar="SIZE", help="Remove the oldest pages beyond SIZE bytes."),
+    click.option("--keep-age", metavar="TIME", help="Remove pages whose last record is older than TIME."),
+    click.option("--max-bytes", metavar="SIZE", help="Refuse records when the log has reached this size."),
     click.option("--sync", metavar="WHEN", help="always, a time between syncs, page, or never.  [1s]"),
     click.option(
-        "--mode", metavar="OCTAL", callback=to_mode, help="Who may attach and read, such as 0660.  [0600]"
+        "--mode", metavar="OCTAL", callback=to_mode, help="File mode of ring and pages, such as 0660.  [0600]"
     ),
     click.option("--group", metavar="GROUP", help="Group of the ring and the page files."),
-    click.option("--linger", metavar="TIME", help="End that long after the last producer left.  [never]"),
     click.option(
-        "--kill-stalled", metavar="TIME", help="Kill a process that holds up the log that long.  [never]"
+        "--linger", metavar="TIME", help="Exit this long after the last producer detached.  [never]"
+    ),
+    click.option(
+        "--kill-stalled", metavar="TIME", help="Kill a process that blocks the log this long.  [never]"
     ),
 )
 
 
 def writer_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of a writer."""
+    """Add the options of a writer to a command."""
     return functools.reduce(lambda so_far, option: option(so_far), reversed(WRITER_OPTIONS), command)
 
 
@@ -57,12 +59,14 @@ def writer_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def serve(name: str, directory: str, ring_dir: str | None, **options: Any) -> int:
     """Write the log NAME into DIRECTORY until SIGTERM or SIGINT.
 
-    Creates both if there are none, repairs what a crash left, tells systemd when it is ready.  Producers
-    attach by NAME and may stay attached over a restart.  Sizes are 64k, 16M, 1G; times 200ms, 10s, 2h, 7d.
+    Creates the directory and the ring if missing, repairs what a crash left, tells systemd when it is ready.
+    Producers attach by NAME and may stay attached over a restart.
+
+    Sizes are 64k, 16M, 1G; times 200ms, 10s, 2h, 7d.
     """
     group = options["group"]
     options["group"] = int(group) if group and group.isdigit() else group
-    stderr = Stderr()  # whose reader may have stopped: the log must not
+    stderr = Stderr()  # printing never blocks: the reader of stderr may have stopped
 
     def say(text: str) -> None:
         stderr.say(_text.printable(f"{name}: {text}"))
@@ -70,17 +74,17 @@ def serve(name: str, directory: str, ring_dir: str | None, **options: Any) -> in
     disklog_mp.serve(
         name, directory, ring_dir=ring_dir, started=functools.partial(_introduce, say, name), **options
     )
-    say("stopped, all that was committed is written")
+    say("stopped: all committed records are written")
     stderr.close()
     return 0
 
 
 def _introduce(say: Callable[[str], None], name: str, work: Any) -> None:
-    """Say what is served."""
+    """Print what is served."""
     found = work.recovered
     say(
         f"process {os.getpid()} writes to {work.path}, ring of {_text.size(work.ring.capacity)}; "
         f"producers attach with disklog_mp.attach({name!r})"
     )
     if found.number or found.position:
-        say(f"goes on at record {found.number:,}, position {found.position:,}")
+        say(f"continues at record {found.number:,}, position {found.position:,}")

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import disklog_mp
 from disklog_mp._core import Mapping
-from disklog_mp._ring import file as _ring
 from disklog_mp.cli.crashtest.notes import (
     ACCEPTED,
     BEGAN,
@@ -77,7 +76,9 @@ class Worker:
         # timed here; calls of the second may, and the crash test times them: it knows what they wait for.
         self._fast = disklog_mp.attach(order.name, on_full="raise")
         self._patient = disklog_mp.attach(order.name, timeout=PATIENCE)
-        self._limit = record_limit(order.name)
+        ring = self._fast.ring
+        assert ring is not None  # attached just now
+        self._limit = ring.record_limit
         self._group = min(GROUP, self._limit // (4 * HEAD.size))
         self._notes.set(order.line, READY, 1)
 
@@ -192,15 +193,6 @@ class Worker:
             if self._notes.load(STOP) or self._order.is_abandoned():
                 break
             time.sleep(0.005)
-
-
-def record_limit(name: str) -> int:
-    """Return the length of the longest record that the ring of a log takes."""
-    file = _ring.attach(name, None)
-    try:
-        return file.ring.record_limit
-    finally:
-        os.close(file.fd)
 
 
 def read(order: Order) -> None:

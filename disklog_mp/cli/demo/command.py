@@ -1,4 +1,4 @@
-"""disklog-mp demo: the whole thing on real input, in half a minute."""
+"""disklog-mp demo: several processes log real input, a reader follows, all in half a minute."""
 
 from __future__ import annotations
 
@@ -23,22 +23,19 @@ from disklog_mp.cli.demo import report as _demo_report
 from disklog_mp.cli.demo import work as _demo_work
 
 PAGE_RECORDS = 500
-WIDTH = 30  # of the progress bar
 
 
 @click.command()
-@click.option(
-    "--dir", "directory", type=click.Path(), help="Directory of the log.  [a new one for temporary files]"
-)
+@click.option("--dir", "directory", type=click.Path(), help="Directory of the log.  [a new temporary one]")
 @click.option(
     "--workers", type=click.IntRange(1, 500), metavar="N", help="Worker processes.  [2 per core, and 1]"
 )
 def demo(directory: str | None, workers: int | None) -> int:
-    """Watch many processes log what they find in Python's library.
+    """Demo: several processes log, a reader follows.
 
-    They parse the standard library and log one record for each file; a reader follows meanwhile.  At
-    the end the log is read back, and the books are balanced.  The pages stay, to be looked at.  Exit
-    code 1 if anything does not add up.
+    The processes parse Python's standard library and log one record for each file.  A reader follows
+    meanwhile.  At the end the log is read back and verified.  The pages are kept.  Exit code 1 if a record
+    is missing or wrong.
     """
     root, files = _demo_work.python_files()
     if not files:
@@ -82,18 +79,22 @@ class _Run:
         workers = _start(self.name, root, files, count)
         finisher = threading.Thread(target=self._finish, args=(log, workers))
         finisher.start()
-        progress = _Progress(len(files))
+        began, length = time.monotonic(), 0
         try:
-            for record in self.reader.follow(place):
-                if record.tag == _demo_work.FINISHED and record.pid == os.getpid():
-                    break
-                self.followed += 1
-                progress.add(len(record.view))
-            progress.end()
+            with click.progressbar(length=len(files), label="following", file=sys.stderr) as progress:
+                for record in self.reader.follow(place):
+                    if record.tag == _demo_work.FINISHED and record.pid == os.getpid():
+                        break
+                    self.followed += 1
+                    length += len(record.view)
+                    progress.update(1)
         finally:
             for worker in workers:
-                worker.terminate()  # nothing to those that are done
+                worker.terminate()  # without effect on workers that have ended
             finisher.join()
+        seconds = time.monotonic() - began
+        rates = f"{self.followed / seconds:,.0f} records/s, {_text.size(length / seconds)}/s"
+        click.echo(f"followed {self.followed:,} records in {seconds:.1f} s: {rates}", err=True)
 
     def _finish(self, log: disklog_mp.Session, workers: list[SpawnProcess]) -> None:
         for worker in workers:
@@ -103,11 +104,11 @@ class _Run:
         log.log(b"finished", tag=_demo_work.FINISHED)
 
     def wait_for_writer(self) -> None:
-        """Return when the log's writer has nothing more to do and is gone, and the ring with it."""
+        """Wait until the log's writer has ended and removed the ring."""
         deadline = time.monotonic() + 20
         while os.path.exists(_names.ring_path(self.name, None)):
             if time.monotonic() > deadline:
-                self.problems.append(f"the writer is still there: disklog-mp stat {self.name}")
+                self.problems.append(f"the writer has not ended: see disklog-mp stat {self.name}")
                 return
             time.sleep(0.02)
 
@@ -123,49 +124,16 @@ def _start(name: str, root: str, files: list[str], count: int) -> list[SpawnProc
     return workers
 
 
-class _Progress:
-    """How far the follower is: a bar on a terminal, elsewhere a line each second."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._bar = sys.stderr.isatty()
-        self._began = self._shown = time.monotonic()
-        self._records = self._bytes = 0
-
-    def add(self, length: int) -> None:
-        self._records += 1
-        self._bytes += length
-        now = time.monotonic()
-        if now - self._shown >= (0.1 if self._bar else 1.0):
-            self._shown = now
-            self._show(now)
-
-    def end(self) -> None:
-        self._show(time.monotonic())
-        if self._bar:
-            click.echo(err=True)
-
-    def _show(self, now: float) -> None:
-        seconds = max(now - self._began, 1e-6)
-        rates = f"{self._records / seconds:,.0f} records/s, {_text.size(self._bytes / seconds)}/s"
-        line = f"followed {self._records:,} of {self._total:,} records in {seconds:.1f} s: {rates}"
-        if self._bar:
-            done = WIDTH * self._records // max(self._total, 1)
-            click.echo(f"\r[{'#' * done:-<{WIDTH}}] {line}\x1b[K", err=True, nl=False)
-        else:
-            click.echo(line, err=True)
-
-
 def _problems(
     files: list[str], root: str, followed: int, summary: _demo_report.Summary, verification: Verification
 ) -> list[str]:
-    """What does not add up."""
-    wrong = [f"{finding.kind}: {finding.text}" for finding in verification.findings]
+    """Return what is missing or wrong."""
+    wrong = [f"{finding.kind}: {finding.line()}" for finding in verification.findings]
     logged = sorted(told["path"] for told in (*summary.files, *summary.failures))
     if logged != sorted(os.path.relpath(path, root) for path in files):
         wrong.append(f"{len(files):,} files were parsed, {summary.records:,} records read back")
     if followed != summary.records:
         wrong.append(f"the follower saw {followed:,} records, the pages hold {summary.records:,}")
     if verification.books is None or not verification.books.balance:
-        wrong.append("the books do not balance")
+        wrong.append("the counters do not match")
     return wrong

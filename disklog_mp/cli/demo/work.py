@@ -1,4 +1,4 @@
-"""What the demo's worker processes do: parse Python files, log one record for each."""
+"""The worker processes of the demo: they parse Python files and log one record for each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
 def python_files() -> tuple[str, list[str]]:
-    """Return the standard library's directory and the Python files in it, well mixed."""
+    """Return the directory of the standard library and the Python files in it, shuffled."""
     root = sysconfig.get_path("stdlib")
     found = []
     for directory, subdirectories, names in os.walk(root):
@@ -28,13 +28,13 @@ def python_files() -> tuple[str, list[str]]:
         subdirectories[:] = [name for name in subdirectories if name not in skipped]
         found += [os.path.join(directory, name) for name in names if name.endswith(".py")]
     found.sort()
-    random.Random(len(found)).shuffle(found)  # so that each worker gets its share of the large ones
+    random.Random(len(found)).shuffle(found)  # so that large files are spread over all workers
     return root, found
 
 
 def work(name: str, root: str, files: list[str]) -> None:
-    """Attach to the log by its name alone, log a record for each file."""
-    warnings.simplefilter("ignore")  # the library's own tests hold much that is worth a warning
+    """Attach to the log by its name, and log a record for each file."""
+    warnings.simplefilter("ignore")  # the tests of the standard library cause many warnings
     sys.setrecursionlimit(2000)
     with disklog_mp.attach(name, timeout=30) as log:
         for path in files:
@@ -44,7 +44,7 @@ def work(name: str, root: str, files: list[str]) -> None:
 
 
 def examine(path: str) -> dict[str, Any]:
-    """Parse one file and count what is in it; or say what is wrong with it."""
+    """Parse one file and return counts of its contents, or its error."""
     began = time.perf_counter()
     try:
         with open(path, "rb") as file:

@@ -1,7 +1,7 @@
-"""Records as bytes for stdout: text for people, JSON lines, logfmt, a template, raw.
+"""Records as bytes for stdout: text, JSON lines, logfmt, a template, raw.
 
-A structured record shows its parts, any other its bytes as text.  What cannot be printed is escaped, in every
-format but the raw one: no record steers the terminal it is shown on, or looks like two.
+A structured record shows its parts, any other its bytes as text.  Unprintable characters are escaped in every
+format but raw: no record can control the terminal, or look like two records.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ Format = Callable[[Record], bytes]
 NAMES = ("text", "json", "logfmt", "message", "raw")
 INDENT = "    "
 BARE = re.compile(r"""[^\s="'\\]+""")
+PART = re.compile(r"%\((?P<name>[^()%]*)\)?[-#0 +]*[0-9]*(?:\.[0-9]+)?[a-zA-Z]?")
+_NUMBERS = {"number": 0, "pid": 0, "tag": 0}  # the parts that are numbers
 NOT_IN_KEY = re.compile(r'[\s="]')
 
 
 def choose(name: str, *, null: bool, utc: bool, encoding: str) -> Format:
-    """Return the function that makes a record's line: by one of NAMES, or with a template for %.
+    """Return the function that formats a record: one of NAMES, or a template for %.
 
-    Raises ValueError for what is neither.
+    Raises ValueError for any other name.
     """
     if name == "raw":
         end = b"\0" if null else b"\n"
@@ -46,19 +48,20 @@ def choose(name: str, *, null: bool, utc: bool, encoding: str) -> Format:
         line = _Template(name, utc)
     else:
         raise ValueError(
-            f"{name!r} is neither one of {', '.join(NAMES)} nor a template such as '%(message)s'"
+            f"invalid --format {name!r}: write {', '.join(NAMES)}, or a template such as '%(message)s'"
         )
     return lambda record: f"{line(record)}\n".encode(encoding, "backslashreplace")
 
 
 def event_of(record: Record) -> Event | None:
-    """Return what a structured record says, None for every other."""
+    """Return the parts of a structured record, None for every other."""
     return None if record.gap else _structured.parse(record.data)
 
 
 def fields(record: Record) -> dict[str, Any]:
-    """Return what is known of a record, for JSON: a structured one as `event`, any other as `data`, bytes
-    that are not UTF-8 as base64.
+    """Return a record as values for JSON: a structured one as `event`, any other as `data`.
+
+    Bytes that are not UTF-8 are in base64, as `data_base64`.
     """
     values: dict[str, Any] = {
         "number": record.number,
@@ -83,7 +86,7 @@ def fields(record: Record) -> dict[str, Any]:
 
 
 def message(record: Record) -> str:
-    """Return the message alone; of a record that has no parts, its text."""
+    """Return the message of a structured record, the text of any other."""
     event = event_of(record)
     return (
         gap_text(record.data) if record.gap else _text.printable(event.message if event else _decoded(record))
@@ -95,7 +98,7 @@ def _decoded(record: Record) -> str:
 
 
 class _Clock:
-    """Shows times to the microsecond; neighbours have most of it in common."""
+    """Shows times to the microsecond; it formats each second once."""
 
     def __init__(self, utc: bool) -> None:
         self._convert = time.gmtime if utc else time.localtime
@@ -112,10 +115,10 @@ class _Clock:
 
 
 class _TextFormat:
-    """Time, pid, tag if there is one, and the record on one line; a structured one has level, logger, message
-    and fields there, exception and stack below, indented.
+    """Shows time, pid, tag if there is one, and the record on one line.
 
-    A backslash of the record's own stays as it is: the exact bytes are what --raw and --json are for.
+    A structured record has level, logger, message and fields on it, exception and stack indented below.
+    A backslash in a record is not escaped: for the exact bytes there are --raw and --json.
     """
 
     def __init__(self, utc: bool) -> None:
@@ -132,12 +135,12 @@ class _TextFormat:
 
 
 def _indented(text: str | None) -> str:
-    """The lines of a text, each on one of its own."""
+    """Return the lines of a text, indented."""
     return "".join([f"\n{INDENT}{_text.printable(line)}" for line in text.split("\n")]) if text else ""
 
 
 def _words(fields: Mapping[str, Any]) -> Iterator[str]:
-    """Fields as logfmt has them: key=value, the value in quotes where it must."""
+    """Iterate fields in logfmt: key=value, the value in quotes if it needs them."""
     for key, value in fields.items():
         yield f"{NOT_IN_KEY.sub('_', _text.printable(key)) or '_'}={_word(value)}"
 
@@ -163,15 +166,15 @@ def _logfmt(record: Record) -> str:
 
 
 class _Template:
-    """A template for Python's % with the parts by name, or any field; what is not there is empty."""
+    """A template for Python's % operator, with parts and fields by name; a missing one is empty."""
 
     def __init__(self, template: str, utc: bool) -> None:
         self._template = template
         self._clock = _Clock(utc)
         try:
             self(Record(b""))
-        except (ValueError, TypeError) as problem:
-            raise ValueError(f"{template!r} is no template: {problem}") from None
+        except (ValueError, TypeError):
+            raise ValueError(f"invalid --format {template!r}: {_advice(template)}") from None
 
     def __call__(self, record: Record) -> str:
         event = event_of(record)
@@ -184,6 +187,24 @@ class _Template:
         return self._template % values
 
 
+def _advice(template: str) -> str:
+    """Return what to write instead of a template that % refuses."""
+
+    def repair(part: re.Match[str]) -> str:
+        try:
+            _ = part[0] % _Parts(_NUMBERS)
+        except (ValueError, TypeError):
+            return f"%({part['name']})s"
+        return part[0]
+
+    better = PART.sub(repair, template)
+    try:
+        _ = better % _Parts(_NUMBERS)
+    except (ValueError, TypeError):
+        better = template
+    return "write %% for a percent sign" if better == template else f"write {better!r}"
+
+
 def _shown(value: Any) -> str:
     return _text.printable(value if isinstance(value, str) else _structured.encode_value(value))
 
@@ -194,9 +215,16 @@ class _Parts(dict[str, Any]):
 
 
 def gap_text(data: bytes) -> str:
-    """Say what a gap record stands for."""
+    """Return the text of a gap record."""
     try:
         told = json.loads(data)
         return f"-- {int(told['dropped']):,} dropped here since {_text.moment(int(told['since']))} --"
-    except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):  # no producer of ours
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        OSError,
+        RecursionError,
+    ):  # not ours
         return "-- dropped here: " + _text.printable(data.decode("utf-8", "backslashreplace"))

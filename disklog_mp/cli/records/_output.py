@@ -22,9 +22,9 @@ from disklog_mp.cli.records._selection import Selection, to_fields, to_level
 from disklog_mp.errors import DiskLogError
 
 OUTPUT_OPTIONS = (
-    click.option("--raw", is_flag=True, help="The records' bytes, a newline after each."),
-    click.option("-0", "--null", is_flag=True, help="With --raw: a NUL byte after each."),
-    click.option("--json", "as_json", is_flag=True, help="One JSON object a line."),
+    click.option("--raw", is_flag=True, help="Print the bytes of each record and a newline."),
+    click.option("-0", "--null", is_flag=True, help="With --raw: a NUL byte instead of the newline."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line."),
     click.option(
         "--format",
         "layout",
@@ -36,20 +36,37 @@ OUTPUT_OPTIONS = (
         "--since",
         metavar="TIME",
         callback=to_moment,
-        help="Records from then on: 2026-01-31T12:00, 12:00, '5 min ago', @0.",
+        help="Only records from that time on: 2026-01-31T12:00, 12:00, '5 min ago', @0.",
     ),
-    click.option("--until", metavar="TIME", callback=to_moment, help="Records before then."),
+    click.option("--until", metavar="TIME", callback=to_moment, help="Only records before that time."),
     click.option(
-        "--tag", "tags", type=int, multiple=True, metavar="N", help="Only that tag; may be repeated."
+        "--tag",
+        "tags",
+        type=int,
+        multiple=True,
+        metavar="N",
+        help="Only records with tag N; repeat for several tags.",
     ),
     click.option(
-        "--pid", "pids", type=int, multiple=True, metavar="N", help="Only that producer; may be repeated."
+        "--pid",
+        "pids",
+        type=int,
+        multiple=True,
+        metavar="N",
+        help="Only records of process N; repeat for several processes.",
     ),
     click.option(
-        "--level", callback=to_level, metavar="LEVEL", help="That level or above: WARNING, or a number."
+        "--level",
+        callback=to_level,
+        metavar="LEVEL",
+        help="Only records of that level or above: WARNING, or a number.",
     ),
     click.option(
-        "--logger", "loggers", multiple=True, metavar="A.B", help="Only that logger and those below it."
+        "--logger",
+        "loggers",
+        multiple=True,
+        metavar="A.B",
+        help="Only records of that logger and those below it; repeat for several.",
     ),
     click.option(
         "--field",
@@ -57,14 +74,14 @@ OUTPUT_OPTIONS = (
         multiple=True,
         callback=to_fields,
         metavar="KEY=VALUE",
-        help="Only with that field; may be repeated, then each.  Also process, thread, task.",
+        help="Only records where KEY equals VALUE; repeat to require all.  Also process, thread, task.",
     ),
     _logs.ring_dir_option,
 )
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options about which records to show, and how."""
+    """Add the options about which records to show and how to a command."""
     return functools.reduce(lambda so_far, option: option(so_far), reversed(OUTPUT_OPTIONS), command)
 
 
@@ -79,7 +96,7 @@ def format_of(how: dict[str, Any]) -> Format:
         if layout
     ]
     if len(asked) > 1:
-        raise click.UsageError(f"{asked[0][0]} and {asked[1][0]} contradict each other")
+        raise click.UsageError(f"{asked[0][0]} and {asked[1][0]} exclude each other")
     layout = asked[0][1] if asked else "text"
     if how["null"] and layout != "raw":
         raise click.UsageError("-0 needs --raw")
@@ -88,7 +105,7 @@ def format_of(how: dict[str, Any]) -> Format:
             layout, null=how["null"], utc=how["utc"], encoding=sys.stdout.encoding or "utf-8"
         )
     except ValueError as problem:
-        raise click.UsageError(f"--format: {problem}") from None
+        raise click.UsageError(str(problem)) from None
 
 
 def selection_of(how: dict[str, Any]) -> Selection:

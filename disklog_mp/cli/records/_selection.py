@@ -1,4 +1,4 @@
-"""Which records: by number, time, tag, producer, level, logger, field, or the last so many."""
+"""Selecting records: by number, time, tag, producer, level, logger, field, or the last N."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from disklog_mp._reader.reader import Reader
 
 @dataclass(frozen=True)
 class Selection:
-    """Conditions a record has to meet; None and () let all pass."""
+    """Conditions that a record must meet; None and () allow all."""
 
     start: int | None = None
     stop: int | None = None
@@ -25,19 +25,19 @@ class Selection:
     until: int | None = None
     tags: tuple[int, ...] = ()
     pids: tuple[int, ...] = ()
-    level: int = 0  # at least; it is the tag
-    loggers: tuple[str, ...] = ()  # one of them, or one below it
-    fields: tuple[tuple[str, str], ...] = ()  # each of them
+    level: int = 0  # the least level; it is the record's tag
+    loggers: tuple[str, ...] = ()  # one of them, or a logger below it
+    fields: tuple[tuple[str, str], ...] = ()  # all of them
 
     def records(self, reader: Reader, stop: int | None = None) -> Iterator[Record]:
-        """Iterate the records that meet them, those from number `stop` on left out."""
+        """Iterate the records that meet the conditions and are before number `stop`."""
         ends = [number for number in (self.stop, stop) if number is not None]
         found = reader.records(self.start, min(ends, default=None), self.since, self.until)
         every = not (self.tags or self.pids or self.level or self.loggers or self.fields)
         return found if every else filter(self.by_label, found)
 
     def by_label(self, record: Record) -> bool:
-        """True if tag, pid, level, logger and fields are those wanted."""
+        """True if tag, pid, level, logger and fields meet the conditions."""
         return (
             (not self.tags or record.tag in self.tags)
             and (not self.pids or record.pid in self.pids)
@@ -65,7 +65,7 @@ class Selection:
         )
 
     def last(self, reader: Reader, count: int, stop: int | None = None) -> list[Record]:
-        """Return the last `count` records that meet them, walking back page by page."""
+        """Return the last `count` records that meet the conditions, walking back page by page."""
         found: list[Record] = []
         above = stop
         for number in reversed(reader.page_numbers()):
@@ -83,7 +83,7 @@ class Selection:
 
 
 def _texts_of(event: Event, key: str) -> tuple[str, ...]:
-    """Return a field's value as it may be asked for; process, thread, task and caller are asked for alike."""
+    """Return the texts of a field's value; process, thread, task and caller are fields, too."""
     value: Any = event.fields.get(key, event)
     if value is event:
         value = getattr(event, key) if key in ("process", "thread", "task", "caller") else None

@@ -14,21 +14,21 @@ from disklog_mp._ring import control as _control
 from disklog_mp.cli._find import ring_dir_option
 
 CHUNK = 256 << 10
-GROUP = 64  # records claimed at once, and bytes: one damaged byte on disk costs a group
-GROUP_BYTES = 32 << 10
+GROUP = 64  # most records of one group: a damaged byte on disk costs its whole group
+GROUP_BYTES = 32 << 10  # most bytes of one group
 
 
 @click.command()
 @click.argument("name")
 @click.option("-0", "--null", is_flag=True, help="Records end with a NUL byte, not with a newline.")
-@click.option("--tag", type=click.IntRange(0, 65535), default=0, help="Number to keep beside each record.")
+@click.option("--tag", type=click.IntRange(0, 65535), default=0, help="Tag of each record.")
 @click.option("--tee", is_flag=True, help="Copy the input to stdout as well.")
-@click.option("--path", type=click.Path(), help="Directory of the log: open it if it is not open.")
+@click.option("--path", type=click.Path(), help="Directory of the log: open the log there if it is not open.")
 @click.option(
     "--timeout",
     default="60s",
     metavar="TIME",
-    help="How long to wait for room in a full ring, and at the end for the writer.  [60s]",
+    help="How long to wait for room in a full ring, and for the writer at the end.  [60s]",
 )
 @ring_dir_option
 def append(
@@ -36,8 +36,8 @@ def append(
 ) -> int:
     """Log each line of stdin as a record of the log NAME.
 
-    The log must be open, or --path says where it is.  A last line without an end counts too.  Returns when
-    the records are in page files; prints nothing unless something is wrong.
+    The log must be open, or --path names its directory.  A last line without a newline counts too.  Returns
+    when the records are in page files.  Prints nothing unless something is wrong.
     """
     if sys.stdin is None:
         raise click.UsageError("there is no stdin to read records from")
@@ -58,7 +58,7 @@ def append(
 
 
 def _records(fd: int, end: bytes, limit: int) -> Iterator[tuple[bytes, list[bytes]]]:
-    """What each read of the input brings: its bytes, and the records they complete.
+    """Iterate what each read of the input brings: its bytes, and the records that they complete.
 
     A read returns what is there, so a line is never held back while more input is awaited.
     """
@@ -71,21 +71,22 @@ def _records(fd: int, end: bytes, limit: int) -> Iterator[tuple[bytes, list[byte
         else:
             rest += last
         yield chunk, records
-        if len(rest) > limit:  # refused now: it may never end
+        if len(rest) > limit:  # refuse it now: its end may never come
             yield b"", [rest]
     if rest:
         yield b"", [rest]
 
 
 class _Sink:
-    """Logs records, several with one claim where that changes nothing."""
+    """Logs records, several in one group where that changes nothing."""
 
     def __init__(self, log: disklog_mp.Session, tag: int) -> None:
-        ring = log._ready_ring()
+        ring = log.ring
+        assert ring is not None  # attached just now
         self.limit = ring.record_limit
         self._log = log
         self._tag = tag
-        # A group is never split, so it would make pages of other sizes than asked for.
+        # A group is never split, so groups would change how many records a page has.
         self._singly = _control.options(ring).get("page_records") is not None
         self._group_bytes = min(GROUP_BYTES, self.limit // 2)
 

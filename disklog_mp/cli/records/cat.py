@@ -17,19 +17,19 @@ from disklog_mp.cli.records._output import DamageReport, format_of, output_optio
 
 @click.command()
 @click.argument("log")
-@click.option("-n", "--lines", type=click.IntRange(0), metavar="N", help="Only the last N.")
+@click.option("-n", "--lines", type=click.IntRange(0), metavar="N", help="Only the last N records.")
 @click.option(
-    "--start", type=int, metavar="NUMBER", help="Records from that number on; the log's first is 0."
+    "--start", type=int, metavar="NUMBER", help="First record number to show (0 is the oldest ever logged)."
 )
-@click.option("--stop", type=int, metavar="NUMBER", help="Records before that number.")
-@click.option("--ring", is_flag=True, help="Show committed records that no writer has written yet, too.")
+@click.option("--stop", type=int, metavar="NUMBER", help="Show only records before that number.")
+@click.option("--ring", is_flag=True, help="Also show committed records that no writer has written yet.")
 @output_options
 def cat(log: str, lines: int | None, ring: bool, ring_dir: str | None, **how: Any) -> int:
     """Print the records of LOG.
 
-    A line has local time, pid, #tag, and the text with unprintable bytes escaped; of a structured record
-    level, logger, message and fields, exceptions below.  Needs no writer.
-    Exit code 1 if damaged bytes were passed over; each range is one line on stderr.
+    A line has local time, pid, #tag, and the text with unprintable bytes escaped.  A structured record shows
+    level, logger, message and fields, with its exception below.  No writer is needed.
+    Exit code 1 if damaged bytes were skipped; each range is reported in one line on stderr.
     """
     damage = DamageReport()
     show = format_of(how)
@@ -50,7 +50,7 @@ def cat(log: str, lines: int | None, ring: bool, ring_dir: str | None, **how: An
 
 
 def _unwritten(found: _logs.Found, end: Cursor | None) -> Iterator[Record]:
-    """The records in the ring behind the end of the pages."""
+    """Iterate the records in the ring after the end of the pages."""
     if found.file is None:
         return iter(())
     ring = found.file.ring

@@ -33,13 +33,12 @@ def to_count(ctx: click.Context, param: click.Parameter, value: str) -> int | No
 @click.option(
     "-n", "--lines", metavar="N", default="10", callback=to_count, help="The last N records, or `all`.  [10]"
 )
-@click.option(
-    "-f", "--follow", is_flag=True, help="Go on with new ones, over page rolls and writer restarts."
-)
+@click.option("-f", "--follow", is_flag=True, help="Wait for new records, across rolls and writer restarts.")
 @click.option(
     "--cursor-file",
     type=click.Path(dir_okay=False),
-    help="Begin behind the last record shown with this file, and keep the place in it.",
+    metavar="FILE",
+    help="Resume after the position stored in FILE, and update it.",
 )
 @output_options
 def tail(
@@ -47,9 +46,9 @@ def tail(
 ) -> int:
     """Print the last records of LOG, and with -f those to come.
 
-    The formats are those of cat.  With a --cursor-file that exists, -n is not looked at: all records
-    since are shown.  The file is replaced after they were written out, so that none is missed, whatever
-    happens; after a kill some may be shown again.  Exit code 1 if damaged bytes were passed over.
+    The formats are those of cat.  If the cursor file exists, -n is ignored: all records since are shown.
+    The file is replaced after the records were printed, so no record is missed; after a kill some may be
+    shown again.  Exit code 1 if records were skipped because they are damaged or were removed.
     """
     damage = DamageReport()
     show = format_of(how)
@@ -76,21 +75,20 @@ def _follow(
     follow: bool,
     cursor_file: str | None,
 ) -> int:
-    """Show records from a place on; 1 if retention was faster."""
+    """Show the records from a place on; return 1 if some were skipped."""
     stream, expected, missed = reader.stream(place), place.number if place else None, 0
+    cause = "damaged"
     while True:
         try:
             for record in stream:
                 if expected is not None and record.number > expected:
                     missed = 1
-                    _text.say(
-                        f"records {expected:,} to {record.number - 1:,} could not be read or are retired"
-                    )
-                expected = record.number + 1
+                    _text.say(_skipped(expected, record.number - 1, cause))
+                expected, cause = record.number + 1, "damaged"
                 if wanted.matches(record):
                     sys.stdout.buffer.write(show(record))
-        except PageRetiredError:  # go on with the oldest there is
-            stream = reader.stream()
+        except PageRetiredError:  # continue with the oldest record on disk
+            stream, cause = reader.stream(), "removed by retention"
             continue
         sys.stdout.buffer.flush()
         if cursor_file is not None and stream.cursor() != place:
@@ -99,6 +97,11 @@ def _follow(
         if not follow:
             return missed
         stream.rest()
+
+
+def _skipped(first: int, last: int, cause: str) -> str:
+    """Return the message about records that are not shown."""
+    return f"skipped record{f' {first:,}' if first == last else f's {first:,}-{last:,}'}: {cause}"
 
 
 def _load_cursor(path: str) -> Cursor | None:
@@ -112,14 +115,14 @@ def _load_cursor(path: str) -> Cursor | None:
 
 
 def _save_cursor(path: str, place: Cursor | None) -> None:
-    """Replace the file in one step; no record yet, no file."""
+    """Replace the file in one step; without a record there is no place, and so no file."""
     if place is None:
         return
     new = f"{path}.{os.getpid()}.new"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(new)
     try:
-        with open(new, "x", encoding="ascii") as file:  # never through a link that waits there
+        with open(new, "x", encoding="ascii") as file:  # it never follows a link that another user put there
             file.write(f"{place}\n")
         os.replace(new, path)
     except BaseException:

@@ -1,4 +1,4 @@
-"""The processes attached to a ring, with what the machine knows of them."""
+"""The processes attached to a ring, with their command lines and whether they are alive."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from disklog_mp.cli import _text
 
 
 def describe(file: _ring.RingFile) -> list[dict[str, Any]]:
-    """Return one entry for each attached process; `command` is None if it is not to be seen from here."""
+    """Return one entry for each attached process; `command` is None if it cannot be seen from here."""
     who = _processes.identity()
     witnesses = _liveness.Witnesses(file, who)
     here = who.namespace
@@ -46,7 +46,7 @@ def _command(slot: _slots.Slot) -> str | None:
 
 
 def lines(producers: list[dict[str, Any]]) -> list[str]:
-    """Return the table for people, nothing if there is no producer."""
+    """Return the table, nothing if there is no producer."""
     if not producers:
         return []
     rows = [

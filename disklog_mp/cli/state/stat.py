@@ -15,7 +15,7 @@ from disklog_mp.errors import DiskLogError
 LEVELS = ("ok", "warning", "error")
 
 
-@click.command()
+@click.command(short_help="Show the state of LOG, or of all open logs.")
 @click.argument("log", required=False)
 @_logs.json_option
 @_logs.ring_dir_option
@@ -24,9 +24,9 @@ def stat(log: str | None, as_json: bool, ring_dir: str | None) -> int:
 
     Without LOG it shows every log that is open.
 
-    Exit code 0 fine, 1 a warning (the ring is more than 80 % full, records were dropped, records wait for a
-    writer and none is alive, a process is stopped inside log()), 2 an error (the writer cannot write, there
-    is no such log).
+    Exit code 0 fine, 1 a warning, 2 an error.  A warning: the ring is more than 80 % full, records were
+    dropped, records wait for a writer and none is alive, a process is stopped inside log().  An error: the
+    writer cannot write, there is no such log.
     """
     names = _logs.names(ring_dir) if log is None else [log]
     if not names:

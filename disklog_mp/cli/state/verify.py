@@ -11,7 +11,7 @@ from disklog_mp.cli import _find as _logs
 from disklog_mp.cli import _text
 
 
-@click.command()
+@click.command(short_help="Check every byte and page, and that no record is missing.")
 @click.argument("log")
 @_logs.json_option
 @_logs.ring_dir_option

@@ -1,4 +1,4 @@
-"""Logs to measure with: opened in a directory of their own, bounded, and gone afterwards."""
+"""Logs to measure with: opened in their own directory, limited in size, and removed afterwards."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from contextlib import contextmanager
 from typing import Any
 
 import disklog_mp
-from bench.measure import Setting
 from disklog_mp._ring import file as _ring
 from disklog_mp.cli.bench import work as _bench_work
+from disklog_mp.cli.bench.measure import Setting
 from disklog_mp.cli.bench.work import Rate
 
-KEPT = 512 << 20  # bytes of pages at any time
+KEPT = 512 << 20  # most bytes of pages at any time
 _numbers = itertools.count(1)
 
 
 @contextmanager
 def a_log(setting: Setting, **options: Any) -> Iterator[disklog_mp.Session]:
-    """Open a log; when done, its writer has left and nothing remains.
+    """Open a log; afterwards its writer has ended and its files are removed.
 
-    Without syncs, unless they are asked for: what is measured is the cost up to the page cache, as for all
-    peers.
+    Without syncs by default: the cost is measured up to the page cache, as for all peers.
     """
     name = f"bench-{os.getpid()}-{next(_numbers)}"
     with tempfile.TemporaryDirectory(prefix="disklog-bench-", dir=setting.directory) as place:
@@ -39,7 +38,7 @@ def a_log(setting: Setting, **options: Any) -> Iterator[disklog_mp.Session]:
 
 @contextmanager
 def a_directory(setting: Setting) -> Iterator[str]:
-    """A directory beside, for a peer."""
+    """Make a directory for a peer."""
     with tempfile.TemporaryDirectory(prefix="disklog-bench-", dir=setting.directory) as place:
         yield place
 

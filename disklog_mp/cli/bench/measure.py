@@ -1,7 +1,7 @@
-"""What a benchmark is: who takes part, in rounds A B A B, and what the figures have to be.
+"""What a benchmark is: its contestants, measured in rounds A B A B, and the limits of its figures.
 
-A ratio is taken within one round, says how many times better ours is, and its median over the rounds is
-what counts: absolute times wander with the machine.
+A ratio is taken within one round and says how many times better ours is.  Its median over the rounds counts,
+because absolute times change with the load of the machine.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class NotMeasured(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a contestant is told."""
+    """The parameters of a contestant."""
 
-    seconds: float  # to measure for
-    directory: Path  # on the disk that is meant
+    seconds: float  # to measure
+    directory: Path  # on the disk to measure
     quick: bool = False
-    minutes: float = 0.0  # for what takes long
+    minutes: float = 0.0  # for measures that take long
     producers: int = 4
     length: int = 100
 
@@ -38,17 +38,17 @@ class Setting:
 
 
 class Value(NamedTuple):
-    """What a contestant reached in a round, and what else is worth knowing of it."""
+    """The figure of a contestant in one round, with details."""
 
     number: float
-    details: dict[str, Any] = {}  # noqa: RUF012 (nobody changes it)
+    details: dict[str, Any] = {}  # noqa: RUF012 (never changed)
 
 
 Contestant = Callable[[Setting], "Value | float"]
 
 
 class Limit(NamedTuple):
-    """What must hold, or is aimed at: of our value, or of the ratio to a peer's."""
+    """A limit that must hold or is aimed at, for our figure or for the ratio to a peer's."""
 
     number: float
     text: str
@@ -56,7 +56,7 @@ class Limit(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A line of the table: ours beside a peer (None: alone)."""
+    """A line of the table: ours and a peer's figure (None: ours alone)."""
 
     peer: str | None = None
     must: Limit | None = None
@@ -65,7 +65,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A measure: its contestants, ours first, and the lines it gives in the table."""
+    """A measure: its contestants, ours first, and its lines in the table."""
 
     name: str
     title: str
@@ -81,7 +81,7 @@ class Measured:
 
     benchmark: Benchmark
     values: dict[str, list[Value]] = field(default_factory=dict)
-    missing: dict[str, str] = field(default_factory=dict)  # who, and why
+    missing: dict[str, str] = field(default_factory=dict)  # contestant: the reason
 
     def numbers(self, who: str) -> list[float]:
         return [value.number for value in self.values.get(who, [])]
@@ -94,7 +94,7 @@ class Measured:
         return [ours / theirs for ours, theirs in pairs if theirs]
 
     def holds(self, row: Row, limit: Limit | None) -> bool | None:
-        """True if the limit does, by the medians; None if there is none, or nothing to judge by."""
+        """True if the medians keep the limit; None if there is no limit or no figure."""
         if limit is None:
             return None
         numbers = self.ratios(row.peer) if limit.of_ratio and row.peer else self.numbers(OURS)
@@ -106,7 +106,7 @@ class Measured:
         return median >= limit.number
 
     def verdict(self, row: Row) -> str:
-        """One word or three for the last column."""
+        """Return the last column."""
         if row.peer in self.missing or OURS in self.missing:
             return "not measured"
         must, aim = self.holds(row, row.must), self.holds(row, row.aim)
@@ -118,9 +118,15 @@ class Measured:
 
 
 def run(
-    benchmark: Benchmark, setting: Setting, rounds: int, *, ours_only: bool, say: Callable[[str], None]
+    benchmark: Benchmark,
+    setting: Setting,
+    rounds: int,
+    *,
+    ours_only: bool,
+    say: Callable[[str], None],
+    strict: bool = False,
 ) -> Measured:
-    """Measure all contestants in turn, so many times."""
+    """Measure all contestants in turn, `rounds` times; `strict`: raise the error of one that fails."""
     measured = Measured(benchmark)
     for number in range(rounds):
         for who, contestant in benchmark.contestants.items():
@@ -132,7 +138,9 @@ def run(
             except NotMeasured as reason:
                 measured.missing[who] = str(reason)
                 continue
-            except Exception as trouble:  # one contestant's, of hours of measuring
+            except Exception as trouble:  # one contestant must not end hours of measuring
+                if strict:
+                    raise
                 traceback.print_exc()
                 measured.missing[who] = f"failed: {trouble or type(trouble).__name__}"
                 continue
@@ -143,7 +151,7 @@ def run(
 
 
 def spread(numbers: Sequence[float]) -> dict[str, Any]:
-    """Return how values are spread: of few, all of them."""
+    """Return median, extremes, quartiles and all figures."""
     if len(numbers) > 1:
         low, _, high = statistics.quantiles(numbers, n=4, method="inclusive")
     else:

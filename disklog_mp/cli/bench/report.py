@@ -1,4 +1,4 @@
-"""How results look: the table, the details below it, and JSON."""
+"""The report of benchmarks: the table, the details below it, and JSON."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bench.curves import Curve
-from bench.measure import OURS, Measured, Row, spread
 from disklog_mp.cli import _text
+from disklog_mp.cli.bench.measure import OURS, Measured, Row, spread
 
-HEADS = ("MEASURE", "OURS", "PEER", "", "RATIO", "MUST", "AIM", "VERDICT")
+HEADS = ("MEASURE", "OURS", "PEER", "", "RATIO")
+JUDGED = ("MUST", "AIM", "VERDICT")
 STEPS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -35,10 +35,11 @@ def with_spread(values: Sequence[float], unit: str) -> str:
     return f"{middle} ({least} to {most})"
 
 
-def table(results: Iterable[Measured]) -> list[str]:
-    """Return the lines of the table."""
-    rows = [_cells(measured, row) for measured in results for row in measured.benchmark.rows]
-    return _text.table(HEADS, rows)
+def table(results: Iterable[Measured], *, judged: bool = True) -> list[str]:
+    """Return the lines of the table; `judged`: with what must hold, what is aimed at, and verdicts."""
+    heads = (*HEADS, *JUDGED) if judged else HEADS
+    rows = [_cells(measured, row)[: len(heads)] for measured in results for row in measured.benchmark.rows]
+    return _text.table(heads, rows)
 
 
 def _cells(measured: Measured, row: Row) -> tuple[str, ...]:
@@ -112,16 +113,3 @@ def to_dict(measured: Measured) -> dict[str, Any]:
             for row in benchmark.rows
         ],
     }
-
-
-def curve_lines(curve: Curve) -> list[str]:
-    """Return a curve as a table, and where its limit is."""
-    heads = [curve.xlabel]
-    columns = []
-    for panel in curve.panels:
-        for label, points in panel.lines.items():
-            heads.append(panel.ylabel if label == panel.ylabel else f"{label}, {panel.ylabel}")
-            columns.append([f"{y:,.4g}" if y < 1e4 else f"{y:,.0f}" for _, y in points])
-    first = next(iter(curve.panels[0].lines.values()))
-    rows = list(zip([f"{x:,.0f}" for x, _ in first], *columns, strict=True))
-    return [curve.title, *_text.table(heads, rows, right=heads), f"limit: {curve.limit}"]

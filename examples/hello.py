@@ -1,4 +1,4 @@
-"""Log a few records, look at them page by page, and read them all again when nobody writes any more.
+"""Log a few records, show them page by page, and read them all again when there is no writer any more.
 In a temporary directory, or in the one that is given.
 """
 
@@ -11,7 +11,7 @@ import disklog_mp
 with tempfile.TemporaryDirectory() as temporary:
     directory = sys.argv[1] if len(sys.argv) > 1 else temporary
 
-    # Joins the log's writer, or starts one; with linger=0 it leaves as soon as nobody is attached.
+    # Joins the log's writer, or starts one; with linger=0 the writer ends when no process is attached.
     with disklog_mp.open(f"hello-{os.getpid()}", directory, page_records=2, linger=0) as log:
         for number in range(5):
             position = log.log(b"record %d" % number, tag=number)  # committed: no crash takes it back

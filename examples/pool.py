@@ -19,7 +19,7 @@ def attach(name: str) -> None:
 
 
 def work(task: int) -> int:
-    """Log without waiting for a disk, for a lock, or for anybody else."""
+    """Log without waiting for the disk, for a lock, or for another process."""
     for step in range(10):
         log.log(b"task %d step %d" % (task, step))
         time.sleep(0.005)

@@ -44,7 +44,7 @@ calls=7 0
 12 25
 -1 2
 * 3
-fn=(4) wall_look
+fn=(4) dl_wall_look
 5 1000
 ob=(3) /bin/program
 fn=(3) main

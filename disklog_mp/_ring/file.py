@@ -48,31 +48,25 @@ class RingFile(NamedTuple):
     fd: int
 
 
-def create(
-    name: str,
-    *,
-    ring_dir: str | None,
-    capacity: int,
-    base: int,
-    generation: int,
-    salt: int,
-    log_id: bytes,
-    path: str,
-    mode: int,
-    gid: int,
-    replace: bool,
-    fill: Callable[[_core.Ring], None],
-) -> RingFile:
-    """Create a whole ring under a temporary name, take its writer's lock, then give it its own name.
+class Reserved(NamedTuple):
+    """Memory for a ring, under a temporary name."""
 
-    `fill` puts into it what must be there when others come.  With `replace` an old ring of the name gives
-    way in the same instant; without, FileExistsError.
+    fd: int
+    temporary: str
+    target: str  # the file behind the ring of the log's name
+    capacity: int
+    mode: int
+    gid: int
+
+
+def reserve(name: str, *, ring_dir: str | None, capacity: int, mode: int, gid: int) -> Reserved:
+    """Take the memory for a ring, so that create() cannot fail for lack of it.
+
     Raises OSError(ENOSPC) with the size, the mount and the remedy if memory for it is not there.
     """
     target = ring_path(name, ring_dir)
-    # No log's name begins with a dot and the prefix, so a temporary one is nobody's ring.
+    # No log's name begins with a dot and the prefix, so a temporary one is no log's ring.
     temporary = os.path.join(os.path.dirname(target), f".{PREFIX}{name}.{os.getpid()}")
-    size = _core.ring_size(capacity)
     tidy(name, ring_dir)
     if ring_dir is not None:
         _files.make_directory(ring_dir, mode, gid)
@@ -83,32 +77,62 @@ def create(
             fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except (posix_ipc.ExistentialError, FileExistsError):
         raise _refusal(temporary, "stands where a ring is made before it has its name: remove it") from None
+    reserved = Reserved(fd, temporary, target, capacity, mode, gid)
+    size = _core.ring_size(capacity)
     try:
-        try:
-            os.posix_fallocate(fd, 0, size)
-        except OSError as error:
+        os.posix_fallocate(fd, 0, size)
+    except BaseException as error:
+        drop(reserved)
+        if isinstance(error, OSError):
             raise _no_room(error, size, os.path.dirname(target)) from None
+        raise
+    return reserved
+
+
+def drop(reserved: Reserved) -> None:
+    """Give reserved memory back."""
+    os.close(reserved.fd)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(reserved.temporary)
+
+
+def create(
+    reserved: Reserved,
+    name: str,
+    *,
+    base: int,
+    generation: int,
+    salt: int,
+    log_id: bytes,
+    path: str,
+    replace: bool,
+    fill: Callable[[_core.Ring], None],
+) -> RingFile:
+    """Make a whole ring in reserved memory, take its writer's lock, then give it its own name.
+
+    `fill` puts into it what must be there when others come.  With `replace` an old ring of the name gives
+    way in the same instant; without, FileExistsError.
+    """
+    fd, capacity = reserved.fd, reserved.capacity
+    size = _core.ring_size(capacity)
+    try:
         memory = _core.Mapping(fd, size, writable=True)
         _core.format_ring(
             memory, capacity, base, generation, salt, _boot_id(), log_id, name.encode(), os.fsencode(path)
         )
-        _files.set_access(fd, mode, gid)
+        _files.set_access(fd, reserved.mode, reserved.gid)
         ring = _core.Ring(fd, size, writable=True)
         use_huge_pages(ring)
         fill(ring)
         fd = _reopen(fd)
         _locks.lock_byte(fd, _core.WRITER_LOCK)
         if replace:
-            os.rename(temporary, target)
+            os.rename(reserved.temporary, reserved.target)
         else:
-            os.link(temporary, target)
-            os.unlink(temporary)
+            os.link(reserved.temporary, reserved.target)
+            os.unlink(reserved.temporary)
     except BaseException:
-        os.close(fd)
-        try:
-            os.unlink(temporary)
-        except FileNotFoundError:
-            pass
+        drop(reserved._replace(fd=fd))
         raise
     return RingFile(ring, fd)
 
@@ -123,19 +147,6 @@ def use_huge_pages(ring: _core.Ring) -> None:
     for offset in range(0, len(ring) - huge + 1, huge):
         if not ring.collapse(offset, huge) or time.monotonic() > end:
             return
-
-
-def check_room(name: str, ring_dir: str | None, capacity: int) -> None:
-    """Raise the OSError that creating a ring of that capacity would meet."""
-    import tempfile
-
-    target = ring_path(name, ring_dir)
-    size = _core.ring_size(capacity)
-    with tempfile.TemporaryFile(dir=os.path.dirname(target)) as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            raise _no_room(error, size, os.path.dirname(target)) from None
 
 
 def tidy(name: str, ring_dir: str | None) -> None:

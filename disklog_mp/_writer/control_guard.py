@@ -1,81 +1,97 @@
-"""What is the writer's own in a ring, kept aside: put back when somebody scribbles over it.
+"""Tells whether another process scribbled over what is the writer's own in a ring.
 
-Claim words and records are not here: what a record is, only its producer knows.
+It keeps a copy of what the writer stored once, and of the books, and changes nothing.  A ring that is found
+damaged is replaced: see succession.py.  Claim words and records are not here: of those only their producers
+know what they should be.
 """
 
+from __future__ import annotations
+
+from contextlib import suppress
+
 from disklog_mp import _core
-from disklog_mp._os import files as _files
-from disklog_mp._ring import file as _ring
+from disklog_mp._os.files import OS_PAGE
 from disklog_mp._ring import liveness as _liveness
+from disklog_mp._ring.file import RingFile
+from disklog_mp._ring.slots import read_slot
 
 BOOKS = _core.TOTALS - 16  # retired_count, retiring, totals, base_records
 BOOKS_LENGTH = 72
 SLOT_LENGTH = 64
-SLOT_COUNTS = 40  # logged, dropped, waited
-FIELDS = ("writer_pid", "writer_start", "writer_namespace", "writer_count", "barrier")
+IDENTITY = ("writer_pid", "writer_start", "writer_namespace", "writer_count", "barrier")
 
 
-class OwnWords:
-    """The constants, the options, the books and the words of a ring, as its writer has just stored them."""
+class ControlGuard:
+    """The constants, the options, the identity and the books of a ring, as its writer stored them."""
 
-    def __init__(self, file: _ring.RingFile) -> None:
+    def __init__(self, file: RingFile) -> None:
         self._file, self._ring = file, file.ring
-        self._fields = {field: getattr(self._ring, field) for field in FIELDS}
+        ring = file.ring
+        self.writer_count = ring.writer_count
+        self.base_records, self.base_position = ring.base_records, ring.base_position
+        self._identity = self._read_identity()
         self._kept: dict[int, bytes] = {}
-        self._keep(0, _files.OS_PAGE)
+        self._keep(0, OS_PAGE)
         self._keep(_core.OPTIONS, _core.OPTIONS_LENGTH)
-        self._keep(BOOKS, BOOKS_LENGTH)
+        self._keep_books()
         self._suspects: set[tuple[int, int]] = set()
         self._freed: dict[int, int] = {}  # slots, and their words then
 
     def _keep(self, start: int, length: int) -> None:
         self._kept[start] = bytes(memoryview(self._ring)[start : start + length])
 
-    def retire(self, index: int) -> None:
-        """Make a slot free again, and keep the books that this changes."""
-        self._ring.retire(index)
-        self._freed[index] = self._ring.load64(_core.SLOTS_OFFSET + SLOT_LENGTH * index)
+    def _keep_books(self) -> None:
         self._keep(BOOKS, BOOKS_LENGTH)
+        self._totals = self._ring.totals()
 
-    def heal(self, written: int, abandoned: int) -> bool:
-        """Put everything back, the words that change to these values; True if there was damage."""
+    def _read_identity(self) -> list[int]:
+        return [getattr(self._ring, field) for field in IDENTITY]
+
+    def retired(self, index: int) -> None:
+        """The writer has just made this slot free, and counted what it counted."""
+        self._freed[index] = self._slot_word(index)
+        self._keep_books()
+
+    def is_damaged(self, position: int, durable: int, abandoned: int) -> bool:
+        """True if anything is not as the writer stored it; the arguments are what it stored last."""
         ring = self._ring
         memory = memoryview(ring)
-        damaged = False
-        for start, kept in self._kept.items():
-            if memory[start : start + len(kept)] != kept:
-                memory[start : start + len(kept)] = kept
-                damaged = True
-        for field, value in {**self._fields, "written": written, "abandoned": abandoned}.items():
-            if getattr(ring, field) != value:
-                setattr(ring, field, value)
-                damaged = True
-        if ring.sync_wanted > written + ring.capacity:  # nobody logged that far
-            ring.sync_wanted = 0
-            damaged = True
-        return self._heal_slots() or damaged
+        return (
+            (ring.released, ring.written) != (position, position)
+            or (ring.durable, ring.abandoned) != (durable, abandoned)
+            or ring.sync_wanted > position + ring.capacity  # no record is that far
+            or self._read_identity() != self._identity
+            or any(memory[start : start + len(kept)] != kept for start, kept in self._kept.items())
+            or self._are_slots_damaged()
+        )
 
-    def _heal_slots(self) -> bool:
-        """Whoever holds the lock on a slot is attached, whatever its word says: counts of his that were added
-        up when it was freed begin anew, for he may also be stopped between giving it back and dropping the
-        lock.  And a word that says nothing that can be would keep the slot for ever.
+    def _are_slots_damaged(self) -> bool:
+        """A process that holds the lock on a slot is attached: another state was scribbled, unless the
+        process is just coming or going, which the next check tells.  A state that is none would keep the
+        slot for good.
         """
-        ring, damaged, suspects = self._ring, False, set()
-        taken = _liveness.locked_slots(self._file)
-        for index in taken.difference(ring.slots(_core.SLOT_ATTACHED)):
-            at = _core.SLOTS_OFFSET + SLOT_LENGTH * index
-            word = ring.load64(at)
-            state = word & 0xFFFFFFFF
-            if (index, word) not in self._suspects:  # it may be coming or going just now
-                suspects.add((index, word))
-            elif state != _core.SLOT_ATTACHED:
-                if word == self._freed.get(index):
-                    for count in range(SLOT_COUNTS, SLOT_LENGTH, 8):
-                        ring.store64(at + count, 0)
-                ring.store64(at, word - state + _core.SLOT_ATTACHED)
-                damaged = True
-        for index in set(ring.odd_slots()) - taken:
-            self.retire(index)
-            damaged = True
-        self._suspects = suspects
-        return damaged
+        locked = _liveness.locked_slots(self._file)
+        not_attached = locked.difference(self._ring.slots(_core.SLOT_ATTACHED))
+        before, self._suspects = self._suspects, {(index, self._slot_word(index)) for index in not_attached}
+        return bool(self._suspects & before or set(self._ring.odd_slots()) - locked)
+
+    def _slot_word(self, index: int) -> int:
+        return self._ring.load64(_core.SLOTS_OFFSET + SLOT_LENGTH * index)
+
+    def counts(self) -> list[int]:
+        """Return what all producers, attached now or before, have logged, dropped and waited."""
+        counts = list(self._totals)
+        for index in self._uncounted():
+            slot = read_slot(self._ring, index)
+            for i, count in enumerate((slot.logged, slot.dropped, slot.waited)):
+                counts[i] += count
+        return counts
+
+    def _uncounted(self) -> set[int]:
+        """The slots whose counts are not in the totals, also with another state scribbled over theirs."""
+        ring = self._ring
+        slots = {*ring.slots(_core.SLOT_ATTACHED), *ring.slots(_core.SLOT_DETACHED), *ring.odd_slots()}
+        with suppress(OSError):  # the kernel cannot say now
+            locked = _liveness.locked_slots(self._file)
+            slots |= {index for index in locked if self._slot_word(index) != self._freed.get(index)}
+        return slots

@@ -30,27 +30,27 @@ from disklog_mp._options import Options
 
 
 def main(order: str) -> None:
-    """Be the writer: detach from whoever asked, report on stdout, drain until the end."""
+    """Be the writer: detach from the parent, answer on stdout, drain until the end."""
     if os.fork():
         os._exit(0)
-    if sys.stderr is None:  # or a page file would get its number, with what the system has to say in it
+    if sys.stderr is None:  # or a page file would get its number, and the lines that libraries print
         _to_nowhere(2)
     from disklog_mp._os.background import Stderr
-    from disklog_mp._writer import writer
+    from disklog_mp._writer.producers import raise_descriptor_limit
+    from disklog_mp._writer.signals import stop_on_signals
+    from disklog_mp._writer.writer import Writer
 
     stderr = Stderr()
     told = json.loads(order)
     ready = False
     try:
-        writer.raise_descriptor_limit()
-        with writer.stop_on_signals() as stopping:
-            work = writer.Writer(
-                told["name"], told["path"], Options(**told["options"]), ring_dir=told["ring_dir"]
-            )
+        raise_descriptor_limit()
+        with stop_on_signals() as stopping:
+            work = Writer(told["name"], told["path"], Options(**told["options"]), ring_dir=told["ring_dir"])
             _answer({"kind": "ready"})
             ready = True
             work.run(stopping)
-    except errors.WriterActiveError as error:  # somebody was faster: no news
+    except errors.WriterActiveError as error:  # another process was faster: no news
         _answer({"kind": type(error).__name__, "values": error.args})
     except (errors.DiskLogError, OSError, TypeError, ValueError) as error:
         heard = _answer(_describe(error))
@@ -68,7 +68,7 @@ def _describe(error: Exception) -> dict[str, Any]:
 
 
 def _answer(told: dict[str, Any]) -> bool:
-    """Tell whoever waits, once, and let go of the pipe; False if nobody waits any more."""
+    """Answer the parent, once, and let go of the pipe; False if the parent waits no more."""
     heard = True
     try:
         os.write(1, json.dumps(told, default=str).encode() + b"\n")

@@ -8,7 +8,8 @@ from typing import Any
 
 from disklog_mp import _options
 from disklog_mp._os import systemd as _systemd
-from disklog_mp._writer import writer
+from disklog_mp._writer.producers import raise_descriptor_limit
+from disklog_mp._writer.signals import stop_on_signals
 from disklog_mp._writer.writer import Writer
 
 
@@ -28,10 +29,10 @@ def serve(
     Raises WriterActiveError, ConfigMismatchError, OSError, ValueError, TypeError.
     """
     given = _options.check({"linger": None, **options})
-    writer.raise_descriptor_limit()
-    with writer.stop_on_signals() as stopping:
+    raise_descriptor_limit()
+    with stop_on_signals() as stopping:
         chosen = _options.Options(**{"linger": None, **given})
-        work = writer.Writer(name, path, chosen, ring_dir=ring_dir)
+        work = Writer(name, path, chosen, ring_dir=ring_dir)
         notifier = _systemd.Notifier()
         notifier.notify(f"READY=1\nSTATUS=writing {name} to {work.path}")
         if started is not None:

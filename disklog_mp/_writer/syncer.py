@@ -1,143 +1,175 @@
 """Syncing beside the writing: a slow disk must not stop the draining.
 
-It runs the page writer's sync jobs in a thread, and says how they ended; when one is due is the writer's
-business, and what is in it the page writer's.
+A thread runs the page writer's sync jobs.  It touches nothing but the files of the job: it posts the result
+and rings the bell; the main thread takes note, stores `durable` and wakes the callers of sync().
 """
 
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple
 
-from disklog_mp import _core
+from disklog_mp._options import parse_duration
+from disklog_mp._os.background import Background
 from disklog_mp._pages.unsynced import SyncJob
 from disklog_mp._pages.writer import PageWriter
+from disklog_mp._writer import intervals
+from disklog_mp._writer.live_ring import LiveRing
 from disklog_mp._writer.troubles import Troubles
 
-AGAIN = 1.0  # seconds before another attempt at what the disk refused
+CROWD = 5  # so many producers that several may call sync() at the same moment (syncs)
 
 
-class Writer(Protocol):
-    """What is asked of the writer whose jobs these are."""
+class Result(NamedTuple):
+    """How a job ended."""
 
-    pages: PageWriter
-    troubles: Troubles
-    durable: int  # its own copy of what the ring says
-    leaving: bool
+    job: SyncJob
+    error: OSError | None
 
-    @property
-    def ring(self) -> _core.Ring: ...
-    def after_roll(self) -> None: ...
+
+def perform(job: SyncJob) -> Result:
+    """Run a job."""
+    try:
+        job.run()
+    except OSError as error:
+        return Result(job, error)
+    return Result(job, None)
 
 
 class Syncer:
-    """Runs sync jobs in a thread of its own, so that a slow disk does not stop the draining."""
+    """Runs sync jobs, one at a time, in a thread of its own."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-        self._jobs: queue.SimpleQueue[SyncJob | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[tuple[SyncJob, bool]] = queue.SimpleQueue()
+    def __init__(
+        self,
+        live: LiveRing,
+        pages: PageWriter,
+        troubles: Troubles,
+        ring_bell: Callable[[], None],
+    ) -> None:
+        """`ring_bell` wakes the main thread."""
+        self._live = live
+        self._pages = pages
+        self._troubles = troubles
+        self.rolled: Callable[[], None] = lambda: None  # called when a page was sealed here
+        self._ring_bell = ring_bell
+        self._thread: Background[SyncJob] = Background("disklog-sync", self._run)
+        self.results: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        self._is_busy = False
         self._failed: SyncJob | None = None  # its pages have to be written anew
         self._retry_at = 0.0
-        self._busy = False
-        self._thread: threading.Thread | None = None
+        sync = pages.options.sync
+        self._interval = None if sync in ("always", "page", "never") else parse_duration(sync)
+        self._last_start = time.monotonic()
+        self._is_gathering = False  # callers of sync()
+        self.is_leaving = False  # for good: no process is left that would need the directory
 
-    def start(self, make: Callable[[], SyncJob]) -> None:
-        """Begin a job unless one is under way: then the next round asks again.
+    def _run(self, job: SyncJob) -> None:
+        """The sync thread: post the result and ring the bell."""
+        self.results.put(perform(job))
+        self._ring_bell()
 
-        The job is made after the last one was taken note of, which closes files.
-        """
+    def start(self) -> None:
+        """Begin a job unless one is under way, or is to be repeated: then the next round asks again."""
         self.harvest()
-        if self._busy or self._failed is not None:
+        if self._is_busy or self._failed is not None:
             return
-        self._busy = True
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="disklog-sync", daemon=True)
-            self._thread.start()
-        self._jobs.put(make())
+        job = self._pages.sync_job()  # not before: taking note of the last one closes files
+        self._is_busy = self._thread.give(job)
+        if not self._is_busy:  # no thread can be started
+            self._take_note(perform(job))
 
-    def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            self._done.put((job, self._perform(job)))
-            self._writer.ring.wake()
+    def start_if_due(self, now: float) -> None:
+        """Begin a job if the last one was begun an interval ago, and there is anything to sync."""
+        if self._interval is not None and now - self._last_start >= self._interval and self.is_behind():
+            self._last_start = now
+            self.start()
 
-    def _perform(self, job: SyncJob) -> bool:
-        ring = self._writer.ring
-        try:
-            job.run()
-        except OSError as error:
-            absent = not job.failed and isinstance(error, (FileNotFoundError, NotADirectoryError))
-            if not (absent and self._writer.leaving):
-                kind = "directory" if absent else "sync"
-                self._writer.troubles.meet(kind, error, f"cannot sync: {error}")
-            ring.sync_failures += 1
-            good = False
-        else:
-            self._writer.durable = ring.durable = job.position
-            self._writer.troubles.over("sync", "syncing again")
-            good = True
-        ring.store32(_core.DONE_WANTED, 1)
-        ring.announce()
-        return good
+    def start_what_is_due(self, now: float) -> None:
+        """Begin the syncs that are due, or asked for: under full load there is no rest that does it."""
+        self.start_if_due(now)
+        self.start_if_wanted()
+
+    def is_behind(self) -> bool:
+        """True if a regular sync is to come."""
+        return self._interval is not None and self._live.durable < self._pages.position
+
+    def start_if_wanted(self, attached: int = 0) -> bool:
+        """Begin a job if a caller of sync() waits for one; True if other callers get a moment to ask, too.
+
+        `attached`: so many producers may be such callers.  What is written until the next call of this
+        method is in the same job.
+        """
+        wanted = min(self._live.ring.sync_wanted, self._pages.position) > self._live.durable
+        if wanted and attached >= CROWD and not self._is_gathering and not self.is_busy():
+            self._is_gathering = True
+            time.sleep(intervals.SYNC_GATHERING)
+            return True
+        self._is_gathering = False
+        if wanted:
+            self.start()
+        return False
 
     def harvest(self) -> None:
-        """Take note of what has been done.  A sync that failed is never tried again as if it could work:
-        the kernel may have dropped what it could not write.
+        """Take note of the jobs that have been run.
+
+        A sync that failed is never tried again as if it could work: the kernel may have dropped what it
+        could not write.
         """
-        while not self._done.empty():  # only this thread gets: what is there stays there
-            self._take_note(*self._done.get())
-            self._busy = False
+        while not self.results.empty():  # only this thread takes out: what is there stays there
+            self._is_busy = False
+            self._take_note(self.results.get())
         if self._failed is not None and time.monotonic() >= self._retry_at:
             self._rescue(self._failed)
 
     def is_busy(self) -> bool:
         """True if a job is under way."""
         self.harvest()
-        return self._busy
+        return self._is_busy
 
     def has_failed(self) -> bool:
         """True if another attempt is to come."""
         return self._failed is not None
 
-    def _take_note(self, job: SyncJob, good: bool) -> None:
-        if good:
-            self._writer.pages.synced(job)
-        else:
-            self._failed = job
-            # If it was the directory, there is nothing to rescue: time has to do it.
-            self._retry_at = time.monotonic() + (0.0 if job.failed else AGAIN)
+    def _take_note(self, result: Result) -> None:
+        job, error = result
+        if error is None:
+            self._live.synced(job.position)  # first of all: its callers wait for that
+            self._troubles.over("sync", "syncing again")
+            self._pages.synced(job)
+            return
+        is_directory_gone = not job.failed and isinstance(error, (FileNotFoundError, NotADirectoryError))
+        if not (is_directory_gone and self.is_leaving):
+            self._troubles.meet("directory" if is_directory_gone else "sync", error, f"cannot sync: {error}")
+        self._live.sync_failed()  # its callers find the trouble in the ring
+        self._failed = job
+        # If it was the directory, there is nothing to rescue: that takes another attempt later.
+        self._retry_at = time.monotonic() + (0.0 if job.failed else intervals.RETRY)
 
     def _rescue(self, job: SyncJob) -> None:
-        writer = self._writer
         try:
-            damaged = writer.pages.rescue(job)
+            damaged = self._pages.rescue(job)
         except OSError as error:
-            writer.troubles.meet("sync", error, f"cannot sync: {error}")
-            self._retry_at = time.monotonic() + AGAIN
+            self._troubles.meet("sync", error, f"cannot sync: {error}")
+            self._retry_at = time.monotonic() + intervals.RETRY
             return
         self._failed = None
         if job.failed:
-            writer.troubles.over("sync", "what could not be synced was written anew, and synced")
-        writer.after_roll()
+            self._troubles.over("sync", "what could not be synced was written anew, and synced")
+        self.rolled()
         for first, end in damaged:
-            writer.troubles.say(
+            self._troubles.say(
                 f"positions {first} to {end} may have been lost: the disk refused to sync them"
             )
 
-    def run_now(self, make: Callable[[], SyncJob]) -> None:
+    def run_now(self) -> None:
         """Sync before going on."""
         self.close()
         if self._failed is None:
-            job = make()
-            self._take_note(job, self._perform(job))
+            self._take_note(perform(self._pages.sync_job()))
 
     def close(self) -> None:
         """Wait for the job under way, end the thread."""
-        if self._thread is not None:
-            self._jobs.put(None)
-            self._thread.join()
-            self._thread = None
+        self._thread.close()
         self.harvest()

@@ -1,81 +1,88 @@
-"""What keeps a writer from its work: said once on stderr, shown in the ring as long as it lasts.
+"""What keeps a writer from its work: printed once on stderr, shown in the ring as long as it lasts.
 
-It knows how trouble is told, not what is to be done about it.
+It knows how trouble is reported, not what is done about it.
 """
 
 from __future__ import annotations
 
-import threading
-import time
-
 from disklog_mp import _core
 from disklog_mp._os.background import Stderr
-from disklog_mp._ring import control as _control
+from disklog_mp._writer import intervals
+from disklog_mp._writer.live_ring import clear_error, show_error
 
 
 class Troubles:
-    """What stands in the way of one writer, by kind; the newest shows."""
+    """The troubles of one writer, by kind; the newest is shown."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._stderr = Stderr()
         self._ring: _core.Ring | None = None
-        self._met: dict[str, tuple[int, str]] = {}  # number and text
+        self._met: dict[str, tuple[int, str]] = {}  # error number and text
         self._noted = ""
-        self._lock = threading.Lock()  # the sync thread meets some
 
     def show_in(self, ring: _core.Ring) -> None:
-        """Show what there is in this ring from now on."""
-        with self._lock:
-            self._ring = ring
-            self._show()
+        """Show the current trouble in this ring from now on."""
+        self._ring = ring
+        self._show()
 
     def meet(self, kind: str, error: OSError, said: str) -> None:
-        """Note trouble, or that it is still there; `said` is for stderr, when it is new."""
-        with self._lock:
-            if self._met.pop(kind, None) is None:
-                self.say(said)
-            self._met[kind] = error.errno or 0, str(error)
-            self._show()
+        """Note trouble, or that it lasts; `said` goes to stderr if the trouble is new."""
+        if self._met.pop(kind, None) is None:
+            self.say(said)
+        self._met[kind] = error.errno or 0, str(error)
+        self._show()
 
     def over(self, kind: str, said: str) -> None:
-        """There is no trouble of that kind, or no more of it."""
-        with self._lock:
-            if self._met.pop(kind, None) is not None:
-                self._noted = ""
-                self.say(said)
-                self._show()
+        """Note that there is no trouble of that kind; `said` goes to stderr if there was."""
+        if self._met.pop(kind, None) is not None:
+            self._noted = ""
+            self.say(said)
+            self._show()
 
     def are_there(self) -> bool:
         """True if there is any now."""
         return bool(self._met)
 
     def note(self, text: str) -> None:
-        """Show what is no error but must be known, until there is trouble and its end."""
-        with self._lock:
-            self._noted = text
-            self._show()
+        """Show what is no error but must be known, until the next trouble is over."""
+        self._noted = text
+        self._show()
 
     def say(self, text: str) -> None:
-        """Say it on stderr."""
+        """Print it on stderr."""
         self._stderr.say(f"{self._name}: {text}")
 
     def _show(self) -> None:
-        if self._met:
-            self._put(*list(self._met.values())[-1])
-        elif self._noted:
-            self._put(0, self._noted)
-        elif self._ring is not None:
-            self._ring.error_time = 0
-
-    def _put(self, number: int, text: str) -> None:
-        ring = self._ring
-        if ring is None:
+        if self._ring is None:
             return
-        _control.store_error_text(ring, text)
-        ring.error_number = number
-        ring.error_time = time.time_ns()
+        if self._met:
+            show_error(self._ring, *list(self._met.values())[-1])
+        elif self._noted:
+            show_error(self._ring, 0, self._noted)
+        else:
+            clear_error(self._ring)
 
     def close(self) -> None:
         """Say nothing more."""
         self._stderr.close()
+
+
+class BackOff:
+    """Waits longer after each write that failed."""
+
+    def __init__(self, troubles: Troubles) -> None:
+        self._troubles = troubles
+        self.seconds = 0.0  # before the next attempt; 0.0: the last one succeeded
+
+    def failed(self, error: OSError) -> None:
+        """A write failed."""
+        said = f"cannot write: {error}; what is logged stays in the ring, trying again"
+        self._troubles.meet("write", error, said)
+        shortest, longest = intervals.BACK_OFF
+        self.seconds = min(max(self.seconds * 2, shortest), longest)
+
+    def over(self) -> None:
+        """What there was to write is written."""
+        self.seconds = 0.0
+        self._troubles.over("write", "writing again")

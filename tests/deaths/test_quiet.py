@@ -22,7 +22,9 @@ from disklog_mp import DiskLogError, _core
 from disklog_mp._options import Options
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import names as _names
-from disklog_mp._writer.writer import LOOK, UNSEEN, Writer
+from disklog_mp._writer import schedule
+from disklog_mp._writer.intervals import RETRY, UNWATCHED_CHECK
+from disklog_mp._writer.writer import Writer
 
 OPTIONS = Options(ring_bytes=1 << 14, linger=None, sync="never")
 spawn = multiprocessing.get_context("spawn")
@@ -162,14 +164,14 @@ def test_it_lingers_from_when_the_last_one_has_left(name: str, path: Path) -> No
     process.start()
     logged.wait(60)
     now = 1e6
-    writer._drain()
-    writer._chores(now)
+    writer.drain()
+    writer.housekeeping.run(now)
     leave.wait(60)
     process.join()
-    writer._chores(now + 3600.0)
+    writer.housekeeping.run(now + 3600.0)
 
-    assert not writer._is_over(now + 3600.0 + 9.0)
-    assert writer._is_over(now + 3600.0 + 11.0)
+    assert not writer.attendance.is_over(now + 3600.0 + 9.0)
+    assert writer.attendance.is_over(now + 3600.0 + 11.0)
     writer.run(lambda: True)
 
 
@@ -179,18 +181,19 @@ def test_it_does_not_sleep_past_the_age_of_a_page(name: str, path: Path) -> None
     writer = Writer(name, path, kept)
     with disklog_mp.attach(name) as log:
         log.log(b"first")
-        writer._drain()
-        writer._chores(1e6)
-        assert writer._to_next_look() == math.inf
+        writer.drain()
+        writer.housekeeping.run(1e6)
+        assert schedule.sleep_for(writer.rest.facts()) == math.inf
         log.log(b"second")
-        while writer._drain():
+        while writer.drain():
             pass
-        assert 90 < writer._to_next_look() <= 100
+        assert 90 < schedule.sleep_for(writer.rest.facts()) <= 100
         pages = writer.pages.retention.pages
         pages[0] = pages[0]._replace(last_time=pages[0].last_time - 10**12)
-        assert writer._to_next_look() == LOOK  # it is long over: as often as at what cannot be removed
-        writer._chores(2e6)
-        assert writer._to_next_look() == math.inf
+        # It is long over: it is tried as often as what cannot be removed.
+        assert schedule.until_retirement(writer.rest.facts()) == RETRY
+        writer.housekeeping.run(2e6)
+        assert schedule.sleep_for(writer.rest.facts()) == math.inf
     writer.run(lambda: True)
 
 
@@ -205,11 +208,11 @@ def test_it_does_not_sleep_long_while_a_producer_cannot_be_watched(
 
     with monkeypatch.context() as patch, disklog_mp.attach(name):
         patch.setattr(os, "pidfd_open", refuse)
-        writer._chores(1e6)
-        assert writer._to_next_look() == UNSEEN
+        writer.housekeeping.run(1e6)
+        assert schedule.until_check(writer.rest.facts()) == UNWATCHED_CHECK
         patch.undo()
-        writer._chores(2e6)
-        assert writer._to_next_look() == math.inf
+        writer.housekeeping.run(2e6)
+        assert schedule.sleep_for(writer.rest.facts()) == math.inf
     writer.run(lambda: True)
 
 
@@ -218,14 +221,14 @@ def test_what_cannot_be_sealed_does_not_keep_it_busy(name: str, path: Path) -> N
     writer = Writer(name, path, Options(ring_bytes=1 << 14, linger=None, sync="never", page_age=5.0))
     with disklog_mp.attach(name) as log:
         log.log(b"first")
-        writer._drain()
-        assert writer._to_next_roll() > 4.0
+        writer.drain()
+        assert schedule.until_roll(writer.rest.facts()) > 4.0
         os.truncate(path / "page-0000000001.dlog", 0)
         page = writer.pages.page
         assert page is not None
         page.opened -= 3600.0
         with pytest.raises(OSError, match="cut"):
-            writer._chores(1e6)
+            writer.housekeeping.run(1e6)
 
-        assert writer._to_next_roll() == LOOK
+        assert schedule.until_roll(writer.rest.facts()) == RETRY
     writer.run(lambda: True)

@@ -328,5 +328,5 @@ def test_a_lie_in_a_ring_in_use_stops_nobody(
     assert b"%d" % count in found
     assert Directory(str(path)).read_note()[0] == writer
     assert _processes.start_ticks(writer) is not None
-    wait_until(lambda: "somebody wrote over" in capfd.readouterr().err, 20)
+    wait_until(lambda: "control block was overwritten" in capfd.readouterr().err, 20)
     wait_until(lambda: can_be_attached(log.name), 20)

@@ -99,16 +99,13 @@ def serving(
 def make_ring(name: str, ring_dir: str | None, path: str) -> None:
     """Make a ring as a writer does, that nobody writes: what somebody may plant, or a crash leave."""
     file = _ring.create(
+        _ring.reserve(name, ring_dir=ring_dir, capacity=4096, mode=0o600, gid=-1),
         name,
-        ring_dir=ring_dir,
-        capacity=4096,
         base=0,
         generation=1,
         salt=1,
         log_id=bytes(16),
         path=path,
-        mode=0o600,
-        gid=-1,
         replace=False,
         fill=lambda ring: None,
     )

@@ -13,7 +13,8 @@ from disklog_mp._os import processes as _processes
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import slots as _slots
 from disklog_mp._writer import pace as _pace
-from disklog_mp._writer import writer
+from disklog_mp._writer.signals import stop_on_signals
+from disklog_mp._writer.writer import Writer
 
 MAP_OFFSET = 8192 + 4096 * 64
 
@@ -114,8 +115,8 @@ def write_log_asleep(name: str, path: str, options: Options, look: float = 0.05)
 
 def write_log(name: str, path: str, options: Options) -> None:
     """Be the writer of a log until SIGTERM."""
-    with writer.stop_on_signals() as stopping:
-        writer.Writer(name, path, options).run(stopping)
+    with stop_on_signals() as stopping:
+        Writer(name, path, options).run(stopping)
 
 
 def die_after_logging(name: str, path: str, count: int) -> None:

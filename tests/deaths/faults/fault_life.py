@@ -26,9 +26,10 @@ from disklog_mp._ring import slots as _slots
 from disklog_mp._verify import books as _books
 from disklog_mp._verify.log import verify
 from disklog_mp._verify.pages import DAMAGE
+from disklog_mp._writer import intervals
 from disklog_mp._writer import pace as _pace
-from disklog_mp._writer import syncer as _syncer
-from disklog_mp._writer import writer
+from disklog_mp._writer.signals import stop_on_signals
+from disklog_mp._writer.writer import Writer
 
 RING = 4096
 RECORDS = ((40,), (300,), (10,), (0, 30, 60), (700,), (300,), (5,), (700,), (200, 200), (300,), (40,), (700,))
@@ -38,9 +39,9 @@ FAILING = 3  # calls in a row that fail
 REFUSED = 3  # the exit status of a writer that could not start
 
 # Nothing here is about how long it takes.
-_books.GRACE, writer.CHORES, writer.REAP = 0.05, 0.005, 0.01
+_books.GRACE, intervals.HOUSEKEEPING, intervals.PRODUCERS_CHECK = 0.05, 0.005, 0.01
 _pace.PARKS = (_pace.Park(_pace.NAPS, 0.01, 0.002),)  # a look, or no test would live to see it
-writer.BACK_OFF, _syncer.AGAIN = (0.005, 0.02), 0.02
+intervals.BACK_OFF, intervals.RETRY = (0.005, 0.02), 0.02
 
 
 class Fault(NamedTuple):
@@ -88,7 +89,7 @@ class Life:
         self.by = 0
         self.met: set[Fault] = set()
         self.writer = 0
-        self.looks = writer.LOOK
+        self.inspection = intervals.INSPECTION
         self.barrier = True  # the writer runs one for all before it sleeps, where the kernel has it
         self.mark: Callable[[str], None] = lambda where: None  # told where the story has come to
         faults.forget()
@@ -209,16 +210,16 @@ class Life:
     def _write(self) -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 2)  # it says what it meets
-        writer.LOOK = self.looks
+        intervals.INSPECTION = self.inspection
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # end() may send a second one when it is over
-        with writer.stop_on_signals() as stopping:
+        with stop_on_signals() as stopping:
+            if not self.barrier:
+                _core.has_barrier = lambda: False  # type: ignore[assignment]
             options = Options(**{"linger": None, "ring_bytes": RING, "sync": "never", **self.options})
             try:
-                work = writer.Writer(self.name, self.path, options)
+                work = Writer(self.name, self.path, options)
             except OSError:
                 os._exit(REFUSED)
-            if not self.barrier:
-                work._barrier = work.ring.barrier = work._own._fields["barrier"] = 0
             work.run(stopping)
 
     def insist(self, call: Callable[[], Any]) -> Any:

@@ -48,7 +48,7 @@ def with_producers(life: Life) -> None:
 
 def with_opener(life: Life) -> None:
     """The same, of a producer that opens the log, loses its descriptor, and then the ring."""
-    life.looks = 0.01
+    life.inspection = 0.01
     life.start_writer("writer")
     life.stand_by(1)
     producer = life.fork("producer 1", lambda: life.open_and_produce(1))

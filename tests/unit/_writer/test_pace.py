@@ -12,8 +12,20 @@ import pytest
 from disklog_mp import _core
 from disklog_mp._options import Options
 from disklog_mp._writer import pace as _pace
-from disklog_mp._writer.pace import LONGEST_NAP, LOOKS, MUCH, NAP, NAPS, PARKS, ROOM, Pace, Park, Watched
-from disklog_mp._writer.writer import StopSignals, Writer
+from disklog_mp._writer.pace import (
+    CLAIM_CHECKS,
+    LONGEST_NAP,
+    MUCH,
+    NAP,
+    NAPS,
+    PARKS,
+    RING_PART,
+    Pace,
+    Park,
+    Watched,
+)
+from disklog_mp._writer.signals import StopSignals
+from disklog_mp._writer.writer import Writer
 
 CAPACITY = 1 << 20
 
@@ -65,11 +77,11 @@ def test_naps_grow_while_much_is_logged_and_shrink_when_it_is_little(asked: Aske
 
 
 def test_naps_stay_short_where_the_ring_would_fill_up(asked: Asked) -> None:
-    """A nap that yields more than a part of the ring (ROOM) is not made longer."""
+    """A nap that yields more than a part of the ring (RING_PART) is not made longer."""
     pace = Pace()
     naps(pace, asked, MUCH, 20)
 
-    assert NAP == naps(pace, asked, CAPACITY // ROOM + 1, 20)[-1]
+    assert NAP == naps(pace, asked, CAPACITY // RING_PART + 1, 20)[-1]
 
 
 def test_what_is_written_without_a_nap_before_does_not_make_naps_longer(asked: Asked) -> None:
@@ -89,7 +101,7 @@ def test_the_longer_nothing_happens_the_longer_it_sleeps(asked: Asked) -> None:
 
     assert NAPS == len(asked.naps)
     assert sorted(asked.parks) == asked.parks
-    assert [(park.seconds, park.look) for park in reversed(PARKS)] == sorted(set(asked.parks))
+    assert [(park.seconds, park.check) for park in reversed(PARKS)] == sorted(set(asked.parks))
 
 
 def test_a_bell_has_it_look_around_more_often_again(asked: Asked) -> None:
@@ -116,18 +128,16 @@ def test_what_is_due_or_limited_is_not_slept_through(asked: Asked) -> None:
     assert 0.5 == asked.parks[-1][0]
 
 
-def test_a_claim_that_is_not_committed_is_looked_at_less_and_less_often(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_claim_that_is_not_committed_is_looked_at_less_and_less_often(asked: Asked) -> None:
     """Pauses between looks at an open claim grow, and end when it is committed."""
-    slept: list[float] = []
-    monkeypatch.setattr(_pace, "time", type("Clock", (), {"sleep": slept.append}))
     pace: Any = Pace()
     for _ in range(1000):
         pace.held()
         rest(pace, asked)
 
-    assert [seconds for seconds, _ in LOOKS] == sorted(set(slept)) == list(dict.fromkeys(slept))
+    slept = list(asked.naps)
+    assert [seconds for seconds, _ in CLAIM_CHECKS] == sorted(set(slept)) == list(dict.fromkeys(slept))
+    asked.naps.clear()
     pace.empty()
     rest(pace, asked)
     assert [NAP] == asked.naps

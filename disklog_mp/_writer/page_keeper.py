@@ -1,0 +1,102 @@
+"""Rolling, retiring and following the directory, and what the ring shows of the pages."""
+
+from __future__ import annotations
+
+from disklog_mp._pages.writer import PageWriter
+from disklog_mp._writer.attendance import Attendance
+from disklog_mp._writer.live_ring import LiveRing
+from disklog_mp._writer.syncer import Syncer
+from disklog_mp._writer.troubles import Troubles
+
+
+class PageKeeper:
+    """Does what is due with the pages, beside appending to them."""
+
+    def __init__(
+        self,
+        live: LiveRing,
+        pages: PageWriter,
+        troubles: Troubles,
+        attendance: Attendance,
+        syncer: Syncer,
+    ) -> None:
+        self._live = live
+        self._pages = pages
+        self._options = pages.options
+        self._troubles = troubles
+        self._attendance = attendance
+        self._syncer = syncer
+        syncer.rolled = self.rolled
+        self._rolls = live.ring.roll_wanted  # requests to roll that were seen
+
+    def served(self) -> None:
+        """Another ring is served: show what is in the pages there."""
+        self._rolls = 0
+        self.publish()
+
+    def publish(self) -> None:
+        """Show what is in the pages."""
+        self._live.publish(self._pages, is_full=self.is_full())
+
+    def is_full(self) -> bool:
+        """True if the pages have taken `max_bytes`."""
+        limit = self._options.max_bytes
+        return limit is not None and self._pages.retention.total_bytes() >= limit
+
+    def roll(self) -> None:
+        """Seal the page being written.  Raises OSError."""
+        if self._pages.seal():
+            self.rolled()
+
+    def rolled(self) -> None:
+        """A page was sealed: retire old ones, and sync if that is when to."""
+        self._retire()
+        self.publish()
+        if self._options.sync == "page":
+            self._live.ask_for_sync(self._pages.position)  # if one is under way
+            self._syncer.start()
+
+    def roll_when_due(self, now: float) -> None:
+        """Seal the page being written if that was asked for, or if it is old enough.  Raises OSError."""
+        wanted, age = self._live.ring.roll_wanted, self._options.page_age
+        if wanted != self._rolls or (age is not None and self._pages.age() >= age):
+            self.roll()
+            self._rolls = wanted
+
+    def retire_when_due(self, now: float) -> None:
+        """Remove the pages that are too old; retention may also have made room for producers."""
+        if self._options.keep_age is not None:
+            self._retire()
+        self.publish()
+
+    def _retire(self) -> None:
+        """Remove the pages that retention no longer keeps."""
+        self._pages.retire()
+        error = self._pages.retire_error
+        if error is not None:
+            self._troubles.meet("retire", error, f"cannot remove old pages: {error}; trying again")
+        else:
+            self._troubles.over("retire", "removing old pages again")
+
+    def inspect(self, now: float) -> None:
+        """Try again to remove what could not be removed; see whether the directory is still there."""
+        if self._pages.retire_error is not None:
+            self._retire()
+        if self._attendance.is_wanted():  # or the processes that had the directory may be removing it now
+            self.follow_directory(now)
+
+    def follow_directory(self, now: float) -> None:
+        """If another process renamed or removed the directory, or unmounted its file system, and made
+        another, go on there.
+        """
+        try:
+            if self._pages.follow_directory():
+                self.publish()
+        except OSError as error:
+            self._attendance.count(now)
+            if not self._attendance.is_wanted():  # the process that removed it had just left
+                return
+            said = f"the log's directory is not there: {error}"
+            self._troubles.meet("directory", error, said)
+        else:
+            self._troubles.over("directory", "the log's directory is there")

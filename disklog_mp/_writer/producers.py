@@ -1,0 +1,84 @@
+"""The producers of the live ring: attached, gone, dead with a claim, or holding up all others."""
+
+from __future__ import annotations
+
+import resource
+import time
+
+from disklog_mp import _core
+from disklog_mp._pages.writer import PageWriter
+from disklog_mp._ring.slots import Slot, read_slot, read_slots
+from disklog_mp._writer.live_ring import LiveRing
+from disklog_mp._writer.troubles import Troubles
+
+
+class Producers:
+    """Watches the slots of the live ring, and makes them free when their producers are gone."""
+
+    def __init__(self, live: LiveRing, pages: PageWriter, troubles: Troubles) -> None:
+        self._live = live
+        self._pages = pages
+        self._kill_after = pages.options.kill_stalled
+        self._troubles = troubles
+        # Slots of dead producers: what they had claimed is drained at this position.
+        self._retire_when_drained_to: dict[int, int] = {}
+        self._held_at, self._held_since = -1, 0.0  # a claim that is not committed, and since when
+
+    def forget(self) -> None:
+        """Another ring is served."""
+        self._retire_when_drained_to.clear()
+
+    def free_left(self, now: float = 0.0) -> None:
+        """Retire the slots of producers that detached."""
+        ring = self._live.ring
+        for index in ring.slots(_core.SLOT_DETACHED):
+            self._retire(read_slot(ring, index))
+
+    def count(self) -> int:
+        """Retire the slots of producers that detached or died; return how many are still taken."""
+        ring, position = self._live.ring, self._pages.position
+        self.free_left()
+        taken = 0
+        for slot in read_slots(ring, _core.SLOT_ATTACHED):
+            taken += 1
+            if slot.index not in self._retire_when_drained_to:
+                if not self._live.witnesses.is_dead(slot):
+                    continue
+                self._retire_when_drained_to[slot.index] = self.end_of_claims()
+            if position >= self._retire_when_drained_to[slot.index]:
+                del self._retire_when_drained_to[slot.index]
+                self._retire(slot)
+                taken -= 1
+        return taken
+
+    def end_of_claims(self) -> int:
+        """Return the position behind all that a producer can have claimed that is dead now."""
+        return self._live.ring.frontier(self._pages.position)
+
+    def _retire(self, slot: Slot) -> None:
+        self._live.witnesses.forget(slot)
+        self._live.retire(slot.index)
+
+    def is_dead(self, owner: int) -> bool:
+        """True if the producer that holds the claim at the position is dead, in any state of its slot."""
+        slot = read_slot(self._live.ring, owner)
+        if self._live.witnesses.is_dead(slot):
+            return True
+        self._lose_patience(slot)
+        return False
+
+    def _lose_patience(self, slot: Slot) -> None:
+        """Kill a producer that has held up the log for too long, if that was asked for."""
+        limit, now, position = self._kill_after, time.monotonic(), self._pages.position
+        if position != self._held_at:
+            self._held_at, self._held_since = position, now
+        if limit is not None and now - self._held_since >= limit and self._live.witnesses.kill(slot):
+            self._troubles.say(f"process {slot.pid} held up the log for {limit:g} s: killed")
+            self._held_since = now
+
+
+def raise_descriptor_limit() -> None:
+    """Take as many descriptors as this user may have: there is one pidfd for each producer."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

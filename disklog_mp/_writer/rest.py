@@ -1,0 +1,85 @@
+"""When the writer has nothing to do: what limits its sleep, and what wakes it."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import suppress
+
+from disklog_mp._os.files import Place
+from disklog_mp._pages.writer import PageWriter
+from disklog_mp._writer import intervals, schedule
+from disklog_mp._writer.attendance import Attendance
+from disklog_mp._writer.live_ring import LiveRing
+from disklog_mp._writer.pace import Pace, Watched
+from disklog_mp._writer.ring_maker import RingMaker
+from disklog_mp._writer.syncer import Syncer
+from disklog_mp._writer.troubles import BackOff, Troubles
+
+
+class Rest:
+    """Collects the facts for a sleep, and sleeps."""
+
+    def __init__(
+        self,
+        live: LiveRing,
+        pages: PageWriter,
+        maker: RingMaker,
+        attendance: Attendance,
+        *,
+        syncer: Syncer,
+        troubles: Troubles,
+        back_off: BackOff,
+        pace: Pace,
+    ) -> None:
+        self._live = live
+        self._pages = pages
+        self._options = pages.options
+        self._maker = maker
+        self._attendance = attendance
+        self._syncer = syncer
+        self._troubles = troubles
+        self._back_off = back_off
+        self._pace = pace
+        self.sign_of_life = math.inf  # seconds between two that a supervisor expects
+
+    def sleep(self, bell: int) -> None:
+        """Sleep until there may be something to do; `bell` is what the bell showed before all checks."""
+        if self._back_off.seconds:
+            time.sleep(min(self._back_off.seconds, intervals.LONGEST_PAUSE))
+            return
+        self._pace.rest(
+            self._live.ring,
+            self._pages.position,
+            bell,
+            at_most=schedule.sleep_for(self.facts()),
+            is_due=self._is_something_due(),
+            watched=self._watched,
+        )
+
+    def facts(self) -> schedule.Facts:
+        """Return what limits the next sleep."""
+        pages = self._pages
+        return schedule.Facts(
+            sign_of_life=self.sign_of_life,
+            page_age=self._options.page_age,
+            age=None if pages.is_empty() else pages.age(),
+            keep_age=self._options.keep_age,
+            oldest_since=pages.retention.oldest_since(),
+            now=time.time(),
+            all_watched=self._attendance.all_watched(),
+        )
+
+    def _watched(self) -> Watched:
+        places: list[Place] = []
+        with suppress(OSError):  # the kernel cannot say now: the inspections look, too
+            places.append(self._pages.folder.directory.place())
+        with suppress(OSError):
+            places.append(self._maker.place(self._live.file))
+        return Watched(tuple(places), self._live.witnesses.pidfds())
+
+    def _is_something_due(self) -> bool:
+        """True if a sync is to come, or another attempt at what failed, or room for more, or the end."""
+        again = self._syncer.has_failed() or self._troubles.are_there()
+        is_refusing = bool(self._live.ring.halted)
+        return self._syncer.is_behind() or again or is_refusing or not self._attendance.is_wanted()

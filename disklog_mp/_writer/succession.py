@@ -1,0 +1,180 @@
+"""Replacing a ring that was closed, resized, unlinked or damaged, by a successor of the same name.
+
+| the ring                                       | what is done                                 |
+|------------------------------------------------|----------------------------------------------|
+| has another size than asked for                | reserve the successor, close, drain, replace |
+| has lost its name (logind unlinks it)          | the same                                     |
+| was scribbled over in its control block        | the same, and report it                      |
+| was closed, and not replaced (its writer died) | replace                                      |
+| was scribbled over in its claim map            | save the whole frames, replace, report it    |
+
+The order is what loses nothing: the successor has its memory before the old ring is closed, and all that
+was claimed in the old ring is in pages before the successor has the name.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from disklog_mp import _core
+from disklog_mp._pages.writer import PageWriter
+from disklog_mp._ring.file import RingFile
+from disklog_mp._ring.liveness import Witnesses
+from disklog_mp._ring.slots import read_slots
+from disklog_mp._writer import intervals
+from disklog_mp._writer import live_ring as _live
+from disklog_mp._writer.live_ring import LiveRing
+from disklog_mp._writer.ring_maker import RingMaker
+from disklog_mp._writer.salvage import save, whole_runs
+from disklog_mp._writer.troubles import Troubles
+
+
+class Succession:
+    """Puts another ring in the place of the live one; keeps old rings until no producer is attached."""
+
+    def __init__(
+        self,
+        live: LiveRing,
+        pages: PageWriter,
+        maker: RingMaker,
+        troubles: Troubles,
+        served: Callable[[], None],
+    ) -> None:
+        """`served` is called when another ring is served."""
+        self._live = live
+        self._pages = pages
+        self._maker = maker
+        self._troubles = troubles
+        self._served = served
+        self._is_damaged = False  # the control block
+        self._is_ending = False  # the successor is reserved, the live ring is to be closed
+        self._salvage_end: int | None = None  # position up to which a damaged ring is being saved
+        self._saved = 0  # records
+        self._old_rings: list[tuple[RingFile, Witnesses]] = []
+
+    # -- is it still good? -------------------------------------------------------------------------------
+
+    def inspect(self, now: float) -> None:
+        """Replace the ring if it is damaged, has lost its name, or is to have another size."""
+        live, position = self._live, self._pages.position
+        if live.is_given_up:
+            return
+        if live.guard.is_damaged(position, live.durable, live.abandoned):
+            if not self._is_damaged:
+                self._is_damaged = True
+                self._troubles.say("the ring's control block was overwritten: going on in another ring")
+                self._troubles.note("the ring's control block was damaged; the ring was replaced")
+            live.restore(position)
+        resized = live.ring.capacity != self._maker.capacity
+        if self._is_damaged or resized or not self._maker.is_current(live.file):
+            try:
+                self._maker.reserve()
+            except OSError as error:
+                said = f"cannot make another ring: {error}; going on in this one, trying again"
+                self._troubles.meet("ring", error, said)
+                self._maker.capacity = live.ring.capacity
+                return
+            self._is_ending = True
+            self.close_if_ending()
+        self._troubles.over("ring", "there is a ring, or room for it")
+
+    def check(self, now: float) -> None:
+        """Between two inspections: what a waiting producer would feel at once, and what is under way."""
+        if self._live.ring.released != self._pages.position:
+            self.inspect(now)
+        self.close_if_ending()
+
+    def close_if_ending(self) -> None:
+        """Close the live ring if its successor is reserved: what was claimed before is drained first, then
+        the closed word is met and the ring replaced.
+        """
+        if self._is_ending and self._live.close_at_frontier(self._pages.position):
+            self._is_ending = False
+
+    # -- replace it --------------------------------------------------------------------------------------
+
+    def go_on(self, stop: int) -> None:
+        """The live ring ends at the position: it was closed, by us or by a writer that did not live to
+        replace it, or it is damaged.  Raises OSError: to be called again.
+        """
+        if stop == _core.STOP_CLOSED and not self._is_more_behind():
+            self.replace()
+        else:
+            self._replace_damaged()
+
+    def _is_more_behind(self) -> bool:
+        """True if a ring that was closed holds records behind: then it was not closed but damaged."""
+        ring, position = self._live.ring, self._pages.position
+        return any(whole_runs(ring, self._pages, position, position + ring.capacity))
+
+    def replace(self) -> None:
+        """Go on in a successor of the same name, after the last position of the live ring."""
+        old, maker = self._live.file, self._maker
+        try:
+            file = self._make(old.ring.generation + 1)
+        except OSError:
+            self._troubles.show_in(old.ring)
+            if maker.capacity == old.ring.capacity:
+                raise
+            maker.capacity = old.ring.capacity  # there is room for no other
+            file = self._make(old.ring.generation + 1)
+        self._old_rings.append((old, self._live.witnesses))
+        self._live.serve(file, self._pages.position)
+        self._is_damaged = self._is_ending = False
+        self._served()
+        _live.send_over(old.ring)
+
+    def _make(self, generation: int) -> RingFile:
+        def fill(ring: _core.Ring) -> None:
+            self._troubles.show_in(ring)
+            self._live.carry_over(ring)
+
+        return self._maker.make(generation & _live.WORD, replace=True, fill=fill)
+
+    def _replace_damaged(self) -> None:
+        """Save what is whole in a ring with a damaged claim map, and go on in another."""
+        ring, pages = self._live.ring, self._pages
+        if self._salvage_end is None:
+            self._troubles.say(f"the claim map is damaged at position {pages.position}: saving what is whole")
+            self._live.give_up()
+            time.sleep(intervals.IN_FLIGHT)
+            self._salvage_end, self._saved = pages.position + ring.capacity, 0
+        # Where the disk stops us we are called again, and go on behind what is saved.
+        for run in whole_runs(ring, pages, pages.position, self._salvage_end):
+            save(pages, run)
+            self._saved += run.records
+        pages.leap(self._salvage_end)
+        _live.set_released(ring, self._salvage_end)  # no session need save anything of it
+        self._troubles.note(f"the claim map was damaged; {self._saved} records saved, the ring was replaced")
+        self.replace()
+        self._troubles.say(f"going on in a new ring; {self._saved} records of the old one saved")
+        self._salvage_end = None
+
+    # -- old rings ---------------------------------------------------------------------------------------
+
+    def count_attached(self) -> int:
+        """Return how many producers are still attached to old rings, and close those that have none."""
+        attached = 0
+        for file, witnesses in list(self._old_rings):
+            left = [
+                slot for slot in read_slots(file.ring, _core.SLOT_ATTACHED) if not witnesses.is_dead(slot)
+            ]
+            attached += len(left)
+            if not left:
+                self._old_rings.remove((file, witnesses))
+                witnesses.close()
+                os.close(file.fd)
+        return attached
+
+    def has_old_rings(self) -> bool:
+        """True if producers are attached to old rings."""
+        return bool(self._old_rings)
+
+    def close(self) -> None:
+        """Let go of all rings."""
+        self._maker.drop()
+        for file, witnesses in [*self._old_rings, (self._live.file, self._live.witnesses)]:
+            witnesses.close()
+            os.close(file.fd)

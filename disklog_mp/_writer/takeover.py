@@ -1,0 +1,233 @@
+"""Taking over a log: its pages are recovered, and the ring of its name is served, or gives way to another.
+
+| the ring of that name                     | what is done with it                                        |
+|-------------------------------------------|-------------------------------------------------------------|
+| there is none                             | `begin`: make the first one                                 |
+| this directory's, of this boot            | `go_on`: serve it, from where its last writer stopped       |
+| the same, but the pages are another log's | `replace_empty`: if it is empty, make another in its place  |
+| this directory's, of an earlier boot      | `log_again`: what the pages do not have goes into a new one |
+| another directory's                       | `replace_another_directorys`: the same if it is empty       |
+
+A ring that still holds records of another log is refused with ConfigMismatchError.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import NamedTuple
+
+from disklog_mp import _core
+from disklog_mp._os import processes as _processes
+from disklog_mp._pages.recovery import Recovered, RingHints
+from disklog_mp._pages.writer import PageWriter
+from disklog_mp._ring import contents as _contents
+from disklog_mp._ring import file as _ring
+from disklog_mp._ring import liveness as _liveness
+from disklog_mp._ring.file import RingFile
+from disklog_mp._writer import live_ring as _live
+from disklog_mp._writer.ring_maker import RingMaker
+from disklog_mp._writer.salvage import save, whole_runs
+from disklog_mp._writer.troubles import Troubles
+from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiveError
+
+
+class Context(NamedTuple):
+    """What taking over works with."""
+
+    maker: RingMaker
+    pages: PageWriter
+    troubles: Troubles
+    who: _processes.Identity
+
+
+class Taken(NamedTuple):
+    """What taking over came to: positions below `inherited_until` were already in the ring."""
+
+    file: RingFile
+    recovered: Recovered
+    inherited_until: int = 0
+
+
+def take_over(context: Context) -> Taken:
+    """Recover the pages and return the ring that goes with them, its writer's lock taken.
+
+    Raises WriterActiveError, ConfigMismatchError, FormatVersionError, OSError; nothing is left behind then.
+    """
+    found = _find_ring(context.maker)
+    if found is None:
+        return begin(context)
+    try:
+        if found.ring.path != context.maker.path:
+            taken = replace_another_directorys(context, found)
+        elif _ring.is_of_this_boot(found.ring):
+            taken = go_on(context, found)
+        else:  # kept on a disk over a reboot: its processes are gone, its last bytes may be
+            taken = log_again(context, found)
+    except BaseException:
+        context.maker.drop()
+        os.close(found.fd)
+        raise
+    if taken.file is not found:
+        _live.send_over(found.ring)
+        os.close(found.fd)
+    return taken
+
+
+def _find_ring(maker: RingMaker) -> RingFile | None:
+    """The ring of the log's name, with its writer's lock taken; None if there is none."""
+    while True:
+        try:
+            file = _ring.attach(maker.name, maker.ring_dir)
+        except LogNotFoundError:
+            return None
+        if not _liveness.lock_as_writer(file):
+            active = WriterActiveError(maker.name, file.ring.path, file.ring.writer_pid)
+            os.close(file.fd)
+            raise active
+        if maker.is_current(file):
+            _ring.tidy(maker.name, maker.ring_dir)
+            return file
+        os.close(file.fd)  # replaced between the two checks
+
+
+# -- the rows of the table -------------------------------------------------------------------------------
+
+
+def begin(context: Context) -> Taken:
+    """There is no ring: make the first one."""
+    recovered = _recover_alone(context)
+    try:
+        return Taken(_make_first(context, 1, replace=False), recovered)
+    except FileExistsError:  # a writer of the same name and another directory was faster
+        raise WriterActiveError(context.maker.name, context.maker.path, context.who.pid) from None
+
+
+def go_on(context: Context, found: RingFile) -> Taken:
+    """The ring is this directory's, of this boot: serve it, unless the pages are another log's."""
+    maker, pages, troubles = context.maker, context.pages, context.troubles
+    maker.renew_access(found)  # before anything else: a ring that is refused is not written to
+    try:
+        if found.ring.capacity != maker.capacity:
+            maker.reserve()  # it will be replaced: is there room?
+        recovered = _recover_with(found.ring, pages)
+        if not _is_of_the_pages(context, found.ring):
+            return replace_empty(context, found.ring, recovered)
+        inherited_until = join(found.ring, pages, troubles)
+    except OSError as error:  # for the processes that are attached
+        troubles.show_in(found.ring)
+        troubles.note(str(error))
+        raise
+    return Taken(found, recovered, inherited_until)
+
+
+def replace_empty(context: Context, old: _core.Ring, recovered: Recovered) -> Taken:
+    """The ring is this directory's, the pages are another log's: if the ring is empty, make another."""
+    context.maker.reserve()
+    _close_if_empty(old, "log_id", old.log_id.hex(), context.pages.log_id.hex())
+    return Taken(_make_first(context, old.generation + 1, replace=True), recovered)
+
+
+def log_again(context: Context, found: RingFile) -> Taken:
+    """The ring was kept on a disk over a reboot: what it holds and the pages do not is logged again, in the
+    ring that takes its place, before that has its name.
+
+    It is not known which bytes of it reached the disk, so a frame counts if its checksum is right.
+    """
+    maker, pages, old = context.maker, context.pages, found.ring
+    recovered = pages.recover(RingHints(old.log_id, old.salt))
+    if not _is_of_the_pages(context, old):
+        return replace_empty(context, old, recovered)
+    first = max(pages.survived, old.base, old.frontier(old.released) - old.capacity)
+    runs = _contents.runs(old, first, first + old.capacity, old.salt, records=1, length=0)
+    frames = [_contents.records_between(old, run.position, run.end) for run in runs]
+
+    def fill(ring: _core.Ring) -> None:
+        _live.open_books(ring, pages)
+        _live.log_again(ring, frames, context.who)
+
+    wanted = maker.capacity
+    if frames:  # with padding they may take more room than before; it gets its own size when they are out
+        maker.capacity = max(wanted, 2 * old.capacity)
+        count = sum(map(len, frames))
+        context.troubles.say(f"{count} records were in the ring when the machine went down: logged again")
+    try:
+        return Taken(maker.make(old.generation + 1, replace=True, fill=fill), recovered)
+    finally:
+        maker.capacity = wanted
+
+
+def replace_another_directorys(context: Context, found: RingFile) -> Taken:
+    """The ring is another directory's: if it is empty, this log's takes its name."""
+    recovered = _recover_alone(context)
+    context.maker.reserve()
+    _close_if_empty(found.ring, "path", found.ring.path, context.maker.path)
+    return Taken(_make_first(context, 1, replace=True), recovered)
+
+
+# -- steps -----------------------------------------------------------------------------------------------
+
+
+def _close_if_empty(ring: _core.Ring, option: str, current: str, given: str) -> None:
+    """Close `ring` so that a new one can replace it; refuse if it still holds records."""
+    if not _live.close_at(ring, ring.released):
+        raise ConfigMismatchError(option, current, given)
+
+
+def _make_first(context: Context, generation: int, *, replace: bool) -> RingFile:
+    """Make a ring that has counted nothing yet."""
+
+    def fill(ring: _core.Ring) -> None:
+        _live.open_books(ring, context.pages)
+
+    return context.maker.make(generation, replace=replace, fill=fill)
+
+
+def _is_of_the_pages(context: Context, ring: _core.Ring) -> bool:
+    return (context.pages.log_id, context.pages.salt) == (ring.log_id, ring.salt)
+
+
+def _recover_alone(context: Context) -> Recovered:
+    """Recover the pages without a ring to help."""
+    return context.pages.recover(RingHints(os.urandom(16), secrets.randbits(64)))
+
+
+def _recover_with(ring: _core.Ring, pages: PageWriter) -> Recovered:
+    """Recover the pages, told by the ring how far its last writer came, as far as its words agree."""
+    agreed = _live.discard_impossible(ring)
+    hints = RingHints(
+        ring.log_id,
+        ring.salt,
+        ring_is_there=True,
+        released=ring.released if agreed else None,
+        durable=ring.durable,
+        records=ring.records,
+        page=ring.page,
+    )
+    return pages.recover(hints)
+
+
+def join(ring: _core.Ring, pages: PageWriter, troubles: Troubles) -> int:
+    """Bring ring and pages to one position: the pages' watermark may be ahead of `released`.
+
+    Returns up to where the ring holds what a writer that died left in it.
+    """
+    _live.resume_retiring(ring)
+    told = _live.released_by(ring, pages.position)
+    if told is None:
+        text = (
+            f"the ring says that {ring.released} was released, which cannot be: going on at {pages.position}"
+        )
+        troubles.say(text)
+        told = max(pages.position, ring.base)
+    position = _live.release_up_to(ring, told, pages.position)
+    if position != pages.position:
+        # Pages were removed under us, or the ring is damaged: what the ring holds has its positions, so the
+        # pages go on from there.
+        troubles.say(f"ring and pages disagree: {position} and {pages.position}")
+        for run in whole_runs(ring, pages, max(pages.position, position - ring.capacity), position):
+            save(pages, run)
+        pages.leap(max(position, pages.position))
+    _live.set_released(ring, pages.position)
+    _live.resume_abandoning(ring, pages.position)
+    return ring.frontier(pages.position) if ring.writer_pid else 0

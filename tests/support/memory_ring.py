@@ -31,6 +31,13 @@ MAP_OFFSET = 8192 + SLOTS * 64
 LAPS = 2**28  # until tags wrap
 
 
+BASES = [0, 2**32 - 128, 2**63 - 4096 + 64, SMALL * (LAPS - 3), SMALL * (LAPS // 2 - 2) + 96]
+
+
+CONTROL = 4096  # the control block's offset
+HINT, RELEASED = CONTROL, CONTROL + 128
+
+
 class Raw(Producer):
     """A producer without a policy: the status is the answer."""
 

@@ -1,6 +1,6 @@
 """The ring in plain Python: what csrc/ring.c does, without the atomics that let many do it at once.
 
-A model, and the shortest description of the algorithm; test_ring.py drives both with the same calls.
+A model, and the shortest description of the algorithm; one test drives both with the same calls.
 """
 
 import struct

@@ -88,7 +88,7 @@ class ModelRing:
         frame.kind, frame.tag, frame.records = kind, tag, records
 
     def abandon(self, position: int) -> bool:
-        """The owner is dead: nobody will make it complete."""
+        """The owner is dead: the record will never be complete."""
         frame = self.frames.get(position)
         if frame is None or frame.kind != CLAIMED:
             return False

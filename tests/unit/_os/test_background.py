@@ -1,10 +1,10 @@
-"""Files closed by a thread of their own."""
+"""Work in a background thread: jobs in order, files closed by it."""
 
 import threading
 
 import pytest
 
-from disklog_mp._os.background import Closer
+from disklog_mp._os.background import Background, Closer
 
 
 class File:
@@ -19,7 +19,7 @@ class File:
         self.closed_in = threading.current_thread()
 
 
-def test_nobody_waits_until_it_is_told_to_end() -> None:
+def test_only_the_end_waits_for_what_is_closed() -> None:
     """What takes long is not waited for; close() waits for all of it, and it can go on after that."""
     closer = Closer()
     files = [File() for _ in range(3)]
@@ -38,7 +38,7 @@ def test_nobody_waits_until_it_is_told_to_end() -> None:
 
 
 def test_where_there_is_no_room_for_a_thread_it_is_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not the writer's end: root, who runs the tests, is not held to a number of threads, so it is put on."""
+    """The thread's start is made to fail: root, as which the tests may run, has no limit of threads."""
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -49,3 +49,36 @@ def test_where_there_is_no_room_for_a_thread_it_is_closed_at_once(monkeypatch: p
     Closer()(file)
 
     assert file.closed_in is threading.current_thread()
+
+
+def test_jobs_are_performed_in_order_by_a_thread_that_the_first_one_starts() -> None:
+    """No job, no thread; close() performs what waits, and another job starts a thread again."""
+    done: list[int] = []
+    background = Background("disklog-test", done.append)
+    assert not background.is_started()
+    background.close()
+    assert all(background.give(number) for number in range(100))
+    background.close()
+    assert not background.is_started()
+    assert background.give(100)
+    background.close()
+
+    assert done == list(range(101))
+
+
+def test_no_more_jobs_wait_than_are_allowed() -> None:
+    """The job too many is refused; the thread is at work on another one."""
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def perform(job: int) -> None:
+        at_work.set()
+        go_on.wait(10)
+
+    background = Background("disklog-test", perform, at_most=2)
+    assert background.give(0)
+    assert at_work.wait(10)
+    given = [background.give(job) for job in (1, 2, 3)]
+    go_on.set()
+    background.close()
+
+    assert given == [True, True, False]

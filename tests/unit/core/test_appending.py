@@ -131,7 +131,7 @@ def test_what_is_no_record_is_refused(
 
 
 def test_the_longest_record_takes_a_quarter_of_the_ring(ring: Ring, producer: Raw) -> None:
-    """One byte more is too large, for a record and for a group, whatever room there is."""
+    """One byte more is too large, for a record and for a group, also in an empty ring."""
     limit = ring.record_limit
 
     assert (producer.log(bytes(limit)), producer.log(bytes(limit + 1))) == (0, TOO_LARGE)
@@ -231,7 +231,7 @@ def test_an_unbound_producer_asks_to_be_attached(ring: Ring) -> None:
 
 
 @pytest.mark.parametrize(("halted", "answer"), [(_core.LOG_FULL, HALTED), (_core.REPLACED, ENDED)])
-def test_the_writer_s_word_stops_everybody_at_once(
+def test_the_writer_s_word_stops_all_producers_at_once(
     ring: Ring, producer: Raw, halted: int, answer: int
 ) -> None:
     """A log that is full takes no records; a ring that is replaced sends producers on."""
@@ -252,7 +252,7 @@ def test_a_producer_with_something_to_say_is_asked_first(ring: Ring, producer: R
 
 
 def test_a_silent_writer_is_looked_at_once_in_a_while(ring: Ring, producer: Raw) -> None:
-    """The heartbeat is old: one look, and whatever it finds, the record is logged."""
+    """The heartbeat is old: one look, and the record is logged, also if the look fails."""
     ring.heartbeat = 1
     producer.log(b"not watching")
     producer.watches_writer = True
@@ -288,7 +288,7 @@ def state_of(thread: threading.Thread) -> str:
 
 def test_what_a_process_did_stands_in_its_slot(ring: Ring, producer: Raw) -> None:
     """Records are counted one by one, drops and waits as told, and how many were another's, logged again for
-    him; a refused record is not.
+    it; a refused record is not.
     """
     producer.log(b"a")
     producer.log_many([b"b", b"c"])

@@ -54,7 +54,7 @@ from disklog_mp._core import (
 def test_a_word_that_cannot_be_is_noticed_by_all(
     what: str, tag: int, state: int, owner: int, granules: int, base: int
 ) -> None:
-    """Who walks over it says so and goes no further: nobody follows it anywhere."""
+    """A walk ends there and says so; no process follows the word."""
     ring = make_ring(base=base)
     producer = make_producer(ring)
     producer.log(b"good")

@@ -101,7 +101,7 @@ def test_a_claim_that_is_not_committed_stops_the_run(ring: Ring, producer: Raw) 
     assert (length, time, pid, kind, tag) == (224 - 24, 0, 707, ABANDONED, 0)
 
 
-def test_a_closed_ring_sends_everybody_on(ring: Ring, producer: Raw) -> None:
+def test_a_closed_ring_sends_all_producers_on(ring: Ring, producer: Raw) -> None:
     """The end has a place in the order: what was logged before is drained, nothing comes after."""
     producer.log(b"last")
 

@@ -138,7 +138,7 @@ def test_a_large_mapping_begins_where_a_huge_page_does(length: int) -> None:
 
 
 def test_a_ring_is_in_huge_pages_where_the_kernel_has_them() -> None:
-    """Its creator moves it there, with what is in it; everybody else needs to do nothing for it."""
+    """Its creator moves it there, with what is in it; other processes need to do nothing for it."""
     length = 4 << 20
     fd = os.memfd_create("huge")
     os.ftruncate(fd, length)

@@ -16,7 +16,7 @@ from disklog_mp._core import (
 
 
 def test_a_slot_goes_from_free_to_attached_to_detached_and_back(ring: Ring) -> None:
-    """Each step only from the one before; who comes next is another incarnation."""
+    """Each step only from the one before; the next producer has another incarnation."""
     assert [*range(5)] == ring.slots(SLOT_FREE, 5)
     assert len(ring.slots(SLOT_FREE)) == SLOTS
     assert ring.attach(2, 11, 22, 33, 44)

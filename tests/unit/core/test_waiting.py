@@ -39,7 +39,7 @@ def test_a_writer_does_not_park_over_a_record(ring: Ring, producer: Raw) -> None
 
 @pytest.mark.parametrize("how", ["a record", "wake"])
 def test_a_parked_writer_wakes(ring: Ring, producer: Raw, how: str) -> None:
-    """By the first record, or because somebody wants something of it."""
+    """By the first record, or because a session wants something of it."""
     thread = threading.Thread(target=ring.park, args=(0, 3600.0))
     thread.start()
     while not ring.parked:
@@ -53,8 +53,8 @@ def test_a_parked_writer_wakes(ring: Ring, producer: Raw, how: str) -> None:
     assert ring.parked == 0
 
 
-def test_who_waits_for_space_is_woken_by_a_release(ring: Ring) -> None:
-    """Only if somebody wants it, and the wish is taken back."""
+def test_a_wait_for_space_ends_at_a_release(ring: Ring) -> None:
+    """Only if a process waits for it; the wish is taken back then."""
     ring.release(0, 0)
     assert ring.load32(_core.SPACE) == 0
     ring.store32(_core.SPACE_WANTED, 1)
@@ -62,7 +62,7 @@ def test_who_waits_for_space_is_woken_by_a_release(ring: Ring) -> None:
     assert (ring.load32(_core.SPACE), ring.load32(_core.SPACE_WANTED)) == (1, 0)
 
 
-def test_who_waits_for_the_disk_is_woken_by_an_announcement(ring: Ring) -> None:
+def test_a_wait_for_the_disk_ends_at_an_announcement(ring: Ring) -> None:
     """As with space."""
     ring.announce()
     assert ring.load32(_core.DONE) == 0

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.command import run
+from support.command import call
 from support.machine import stop_writer, wait_until
 from support.workers import MAP_OFFSET, claim_and, die_after_logging, log_for_ever, log_numbers
 
@@ -442,7 +442,7 @@ class TestWorkers:
         log.log(b"0 0")
         with pytest.raises(disklog_mp.WaitTimeoutError):
             log.flush(0.5)
-        told = run("stat", log.name)
+        told = call("stat", log.name)
         assert (1, True) == (
             told.returncode,
             b"process %d is stopped inside log()" % victim.pid in told.stdout,

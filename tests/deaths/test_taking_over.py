@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.command import objects, run
+from support.command import call, objects
 from support.machine import wait_until
 from support.pages import page_path
 from support.workers import claim_and, write_log
@@ -259,7 +259,7 @@ def test_what_was_taken_from_the_ring_is_told(
     orphan.log(b"later")
     work.run(lambda: True)
     (told,) = objects("stat", name, code=1)  # no writer is alive
-    said = run("stat", name).stdout.decode().splitlines()
+    said = call("stat", name).stdout.decode().splitlines()
 
     assert told["repair"].pop("time") > 0
     assert told["repair"] == {**NOTHING, "ring_records": 4, "ring_abandoned": 1}

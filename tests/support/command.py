@@ -30,7 +30,7 @@ def run(*arguments: object, stdin: bytes = b"", **options: Any) -> Finished:
 
 
 def call(*arguments: object) -> Finished:
-    """Run the command to its end in this process, for those who call it often."""
+    """Run the command to its end in this process: a tenth of the time where nothing depends on a process."""
     out, err = (
         io.TextIOWrapper(io.BytesIO(), "utf-8", errors, write_through=True)
         for errors in ("strict", "backslashreplace")
@@ -42,14 +42,14 @@ def call(*arguments: object) -> Finished:
 
 def lines(*arguments: object) -> list[str]:
     """Return the lines on stdout of a command that ends well."""
-    done = run(*arguments)
+    done = call(*arguments)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode().splitlines()
 
 
 def objects(*arguments: object, code: int = 0) -> list[dict[str, Any]]:
     """Return the JSON objects a command prints with --json."""
-    done = run(*arguments, "--json")
+    done = call(*arguments, "--json")
     assert done.returncode == code, done.stderr.decode()
     return [json.loads(line) for line in done.stdout.splitlines()]
 

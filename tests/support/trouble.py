@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import disklog_mp
-from support.command import objects, run
+from support.command import call, objects
 from support.machine import wait_until
 
 
@@ -30,7 +30,7 @@ def log_until_full(log: disklog_mp.Session, first: int) -> list[int]:
 
 def assert_trouble(name: str, text: str) -> None:
     """`disklog-mp stat` says it, for people and for programs, with exit code 2."""
-    told = run("stat", name)
+    told = call("stat", name)
     assert told.returncode == 2
     assert f"error      the writer cannot write: {text}" in told.stdout.decode()
     (facts,) = objects("stat", name, code=2)
@@ -44,6 +44,6 @@ def assert_healed(log: disklog_mp.Session) -> None:
     """
 
     def is_healed() -> bool:
-        return log.stats().error is None and run("stat", log.name).returncode == bool(log.stats().dropped)
+        return log.stats().error is None and call("stat", log.name).returncode == bool(log.stats().dropped)
 
     wait_until(is_healed, 30)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
-from support.command import COMMAND, kill_writer, run, start
+from support.command import COMMAND, call, kill_writer, run, start
 from support.machine import stop_writer, wait_until
 
 import disklog_mp
@@ -58,7 +58,7 @@ class TestErrors:
     @pytest.mark.parametrize("command", ["cat", "tail", "stat", "verify", "append", "rm"])
     def test_a_log_that_does_not_exist(self, command: str, name: str) -> None:
         """One line on stderr that names it, exit code 2."""
-        done = run(command, name)
+        done = call(command, name)
 
         assert done.returncode == 2
         assert done.stdout == b""
@@ -69,14 +69,14 @@ class TestErrors:
     def test_a_file_is_no_log(self, command: str, tmp_path: Path) -> None:
         """A path that is a file: exit code 2, and what is wanted instead."""
         (tmp_path / "file").write_text("text")
-        done = run(command, tmp_path / "file")
+        done = call(command, tmp_path / "file")
 
         assert done.returncode == 2
         assert b"a log is a directory" in done.stderr
 
     def test_a_directory_without_a_log(self, tmp_path: Path) -> None:
         """A directory in which no writer has ever been is no empty log, but an error."""
-        done = run("cat", tmp_path)
+        done = call("cat", tmp_path)
 
         assert done.returncode == 2
         assert b"holds no log" in done.stderr
@@ -96,7 +96,7 @@ class TestErrors:
     )
     def test_wrong_usage(self, arguments: list[str]) -> None:
         """One line with the prefix of all errors that names the help; exit code 2."""
-        done = run(*arguments)
+        done = call(*arguments)
 
         assert done.returncode == 2
         assert done.stderr.startswith(b"disklog-mp: ")
@@ -252,7 +252,7 @@ class TestServe:
     )
     def test_options_are_checked(self, option: str, value: str, said: bytes, name: str, path: Path) -> None:
         """A value that cannot be is refused with the option's name before anything is made."""
-        done = run("serve", name, path, option, value)
+        done = call("serve", name, path, option, value)
 
         assert done.returncode == 2
         assert said in done.stderr
@@ -331,7 +331,7 @@ class TestAppend:
 class TestRm:
     def test_a_log_in_use(self, log: disklog_mp.Session, name: str) -> None:
         """While the writer lives its ring stays."""
-        done = run("rm", name, "--force")
+        done = call("rm", name, "--force")
 
         assert done.returncode == 1
         assert b"is writing it" in done.stderr
@@ -342,7 +342,7 @@ class TestRm:
     ) -> None:
         """A live producer keeps the ring, too: it may be logging."""
         kill_writer()
-        done = run("rm", name, "--force")
+        done = call("rm", name, "--force")
 
         assert done.returncode == 1
         assert f"1 process attached: {os.getpid()}".encode() in done.stderr
@@ -355,7 +355,7 @@ class TestRm:
         with disklog_mp.attach(name) as other:
             other.log(b"in the ring")
         log.close()
-        refused, forced = run("rm", name), run("rm", name, "--force")
+        refused, forced = call("rm", name), call("rm", name, "--force")
 
         assert refused.returncode == 1
         assert f"64 bytes of its records are in no page yet: `disklog-mp serve {name} {path}`" in (
@@ -368,8 +368,8 @@ class TestRm:
     def test_what_is_no_ring(self, tmp_path: Path) -> None:
         """A file under a ring's name that is none is removed with --force alone."""
         (tmp_path / "disklog-x").write_bytes(b"nonsense" * 1000)
-        refused = run("rm", "x", "--ring-dir", tmp_path)
-        forced = run("rm", "x", "--ring-dir", tmp_path, "--force")
+        refused = call("rm", "x", "--ring-dir", tmp_path)
+        forced = call("rm", "x", "--ring-dir", tmp_path, "--force")
 
         assert refused.returncode == 1
         assert b"--force removes it" in refused.stderr

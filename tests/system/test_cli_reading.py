@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.command import call, kill_writer, lines, objects, run, start
+from support.command import call, kill_writer, lines, objects, start
 from support.machine import stop_writer, wait_until
 
 import disklog_mp
@@ -75,8 +75,8 @@ class TestFormats:
         log.log(b"")
         log.flush()
 
-        assert run("cat", path, "--raw").stdout == b"a\xff\nb\n\n"
-        assert run("cat", path, "--raw", "-0").stdout == b"a\xff\nb\0\0"
+        assert call("cat", path, "--raw").stdout == b"a\xff\nb\n\n"
+        assert call("cat", path, "--raw", "-0").stdout == b"a\xff\nb\0\0"
 
     def test_json(self, log: disklog_mp.Session, path: Path) -> None:
         """--json gives all there is to know; bytes that are no UTF-8 in base64; nothing to obey."""
@@ -96,7 +96,7 @@ class TestFormats:
             "data": "é\u202e\x1b",
         }
         assert base64.b64decode(binary["data_base64"]) == b"\xff"
-        assert run("cat", path, "--json").stdout.isascii()
+        assert call("cat", path, "--json").stdout.isascii()
 
     def test_a_gap(self, open_log: OpenLog, name: str, path: Path) -> None:
         """What was dropped shows at its place, in text and in JSON."""
@@ -158,7 +158,7 @@ class TestStructured:
         }
         assert "data" not in first
         assert last["data"] == "a text"
-        assert run("cat", path, "--format", "json").stdout == run("cat", path, "--json").stdout
+        assert call("cat", path, "--format", "json").stdout == call("cat", path, "--json").stdout
 
     def test_logfmt(self, events: disklog_mp.Session, path: Path) -> None:
         """key=value, quoted where it must be; one line, whatever is in it."""
@@ -175,7 +175,7 @@ class TestStructured:
         assert lines("cat", path, "--format", "message") == [
             "user logged in", "it\\nbroke", "plain", "a text",
         ]  # fmt: skip
-        assert run("cat", path, "--format", "raw").stdout == run("cat", path, "--raw").stdout
+        assert call("cat", path, "--format", "raw").stdout == call("cat", path, "--raw").stdout
         assert lines("cat", path, "--raw", "-n", 2)[0].startswith('{"time":5,"level":"DEBUG"')
 
     def test_template(self, events: disklog_mp.Session, path: Path) -> None:
@@ -266,7 +266,7 @@ class TestSelections:
         self, options: list[object], expected: list[int], ten: list[disklog_mp.Record], path: Path
     ) -> None:
         """Conditions combine; -n takes the last of those that meet them."""
-        shown = run("cat", path, "--raw", *options).stdout.decode().split("\n")[:-1]
+        shown = call("cat", path, "--raw", *options).stdout.decode().split("\n")[:-1]
 
         assert [f"record {i}" for i in expected] == shown
 
@@ -295,9 +295,9 @@ class TestSelections:
             other.log(b"single", tag=1)
             other.log_many([b"one", b"two"], tag=2)
 
-        assert run("cat", name, "--raw").stdout == b"written\n"
-        assert run("cat", name, "--raw", "--ring").stdout == b"written\nsingle\none\ntwo\n"
-        assert run("cat", name, "--raw", "--ring", "-n", 2).stdout == b"one\ntwo\n"
+        assert call("cat", name, "--raw").stdout == b"written\n"
+        assert call("cat", name, "--raw", "--ring").stdout == b"written\nsingle\none\ntwo\n"
+        assert call("cat", name, "--raw", "--ring", "-n", 2).stdout == b"one\ntwo\n"
         assert [told["number"] for told in objects("cat", path, "--ring", "--tag", 2)] == [2, 3]
 
 
@@ -305,7 +305,7 @@ class TestDamage:
     def test_one_damaged_byte(self, ten: list[disklog_mp.Record], path: Path) -> None:
         """The other records are shown, the range is told on stderr, the exit code is 1."""
         flip(path / "page-0000000002.dlog", 4096 + 32 + 30)
-        done = run("cat", path, "--raw")
+        done = call("cat", path, "--raw")
 
         assert done.returncode == 1
         assert [i for i in range(10) if i != 4] == [int(line.split()[1]) for line in done.stdout.splitlines()]
@@ -315,7 +315,7 @@ class TestDamage:
     def test_a_page_file_of_garbage(self, ten: list[disklog_mp.Record], path: Path) -> None:
         """A file without a page header is skipped and reported once."""
         (path / "page-0000000002.dlog").write_bytes(random.Random(1).randbytes(9000))
-        done = run("cat", path, "--raw")
+        done = call("cat", path, "--raw")
 
         assert done.returncode == 1
         assert done.stdout.startswith(b"record 0\nrecord 1\nrecord 2\nrecord 6\n")
@@ -324,12 +324,12 @@ class TestDamage:
     def test_a_missing_page_file(self, ten: list[disklog_mp.Record], path: Path) -> None:
         """It is named, with the numbers of the records that it held."""
         (path / "page-0000000002.dlog").unlink()
-        done = run("cat", path, "--raw")
+        done = call("cat", path, "--raw")
 
         assert done.returncode == 1
         assert done.stderr == b"disklog-mp: page 2 is missing: 3 records (3-5)\n"
         (path / "page-0000000003.dlog").unlink()
-        done = run("cat", path, "--raw")
+        done = call("cat", path, "--raw")
         assert done.stderr == b"disklog-mp: page 2 is missing, so is page 3: 6 records (3-8)\n"
 
 
@@ -346,8 +346,8 @@ class TestTail:
     def test_the_last_records(self, ten: list[disklog_mp.Record], path: Path) -> None:
         """Ten records unless told otherwise, in the formats of cat."""
         assert lines("tail", path) == lines("cat", path)
-        assert run("tail", "-n", "2", "--raw", path).stdout == b"record 8\nrecord 9\n"
-        assert run("tail", "-n", "all", "--raw", path).stdout == run("cat", "--raw", path).stdout
+        assert call("tail", "-n", "2", "--raw", path).stdout == b"record 8\nrecord 9\n"
+        assert call("tail", "-n", "all", "--raw", path).stdout == call("cat", "--raw", path).stdout
 
     def test_it_follows_over_rolls_and_restarts(
         self, follower: subprocess.Popen[bytes], open_log: OpenLog, name: str
@@ -384,14 +384,14 @@ class TestTail:
     def test_a_cursor_file(self, ten: list[disklog_mp.Record], path: Path, tmp_path: Path, name: str) -> None:
         """Each run goes on where the last one stopped, over any number of new records."""
         cursor = tmp_path / "cursor"
-        first = run("tail", "--raw", "-n", 1, "--cursor-file", cursor, path)
-        second = run("tail", "--raw", "--cursor-file", cursor, path)
+        first = call("tail", "--raw", "-n", 1, "--cursor-file", cursor, path)
+        second = call("tail", "--raw", "--cursor-file", cursor, path)
         with disklog_mp.attach(name) as log:
             for i in range(10, 25):
                 log.log(b"record %d" % i)
             log.flush()
-        third = run("tail", "--raw", "-n", 1, "--cursor-file", cursor, path)
-        fourth = run("tail", "--raw", "--cursor-file", cursor, path)
+        third = call("tail", "--raw", "-n", 1, "--cursor-file", cursor, path)
+        fourth = call("tail", "--raw", "--cursor-file", cursor, path)
 
         assert first.stdout == b"record 9\n"
         assert second.stdout == b""
@@ -416,7 +416,7 @@ class TestTail:
     def test_what_is_no_cursor(self, ten: list[disklog_mp.Record], path: Path, tmp_path: Path) -> None:
         """A file with something else in it is refused and left alone."""
         (tmp_path / "cursor").write_text("nonsense\n")
-        done = run("tail", "--cursor-file", tmp_path / "cursor", path)
+        done = call("tail", "--cursor-file", tmp_path / "cursor", path)
 
         assert done.returncode == 2
         assert b"cursor: 'nonsense' is not a cursor" in done.stderr
@@ -425,7 +425,7 @@ class TestTail:
     def test_what_is_damaged(self, ten: list[disklog_mp.Record], path: Path) -> None:
         """Damaged records are skipped, with their numbers, and the exit code is 1."""
         flip(path / "page-0000000002.dlog", 4096 + 32 + 30)
-        done = run("tail", "--raw", "-n", "all", path)
+        done = call("tail", "--raw", "-n", "all", path)
 
         assert done.returncode == 1
         assert b"disklog-mp: skipped record 4: damaged\n" in done.stderr
@@ -436,13 +436,13 @@ class TestTail:
         log.log(b"record 0")
         log.flush()
         cursor = tmp_path / "cursor"
-        run("tail", "--cursor-file", cursor, path)
+        call("tail", "--cursor-file", cursor, path)
         for i in range(1, 20):
             log.log(b"record %d" % i)
             log.flush()
         first = disklog_mp.Reader(path).begin()
         assert first is not None
-        done = run("tail", "--raw", "--cursor-file", cursor, path)
+        done = call("tail", "--raw", "--cursor-file", cursor, path)
 
         assert done.returncode == 1
         assert f"skipped records 1-{first.number - 1}: removed by retention\n".encode() in done.stderr

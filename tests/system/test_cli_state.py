@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.command import kill_writer, lines, objects, run
+from support.command import call, kill_writer, lines, objects
 from support.machine import stop_writer, wait_until
 
 import disklog_mp
@@ -91,7 +91,7 @@ class TestStat:
         ring = Path(_names.ring_path(name, None))
         before = ring.read_bytes()
         for arguments in (["stat", name], ["ls"], ["verify", name], ["cat", name, "--ring"]):
-            run(*arguments)
+            call(*arguments)
 
         assert before == ring.read_bytes()
 
@@ -100,7 +100,7 @@ class TestStat:
     ) -> None:
         """A producer and no writer: exit code 1, and the command that helps."""
         kill_writer()
-        done = run("stat", name)
+        done = call("stat", name)
 
         assert done.returncode == 1
         assert b"writer     none alive" in done.stdout
@@ -130,13 +130,13 @@ class TestStat:
         shutil.rmtree(path)
         log.log(b"second")
         wait_until(lambda: log.stats().error)
-        done = run("stat", name)
+        done = call("stat", name)
         path.mkdir()
         log.flush()
 
         assert done.returncode == 2
         assert b"error      the writer cannot write: [Errno 2] No such file or directory" in done.stdout
-        assert run("stat", name).returncode == 0
+        assert call("stat", name).returncode == 0
 
     def test_a_log_nobody_writes(self, sealed: Path) -> None:
         """Without a ring the page files tell what there is."""
@@ -170,7 +170,7 @@ class TestStat:
 
     def test_every_log(self, open_log: OpenLog, name: str, tmp_path: Path) -> None:
         """Without a name all that are open are shown; none is no error."""
-        none = run("stat", "--ring-dir", tmp_path)
+        none = call("stat", "--ring-dir", tmp_path)
         open_log(ring_dir=str(tmp_path / "rings"))
         (told,) = objects("stat", "--ring-dir", tmp_path / "rings")
         stop_writer(name, ring_dir=str(tmp_path / "rings"))
@@ -184,7 +184,7 @@ class TestLs:
         """A line each: name, writer, ring, producers, directory."""
         writer = log.stats().writer_pid
         # Whatever its exit code: other tests have logs of this machine in odd states.
-        shown_lines, told_lines = (run("ls", *how).stdout.decode().splitlines() for how in ((), ("--json",)))
+        shown_lines, told_lines = (call("ls", *how).stdout.decode().splitlines() for how in ((), ("--json",)))
         (shown,) = [line.split() for line in shown_lines if line.startswith(name + " ")]
         (told,) = [told for told in map(json.loads, told_lines) if told["name"] == name]
 
@@ -195,7 +195,7 @@ class TestLs:
         """A ring that cannot be read is told on stderr and exit code 1; other files are nobody's business."""
         (tmp_path / "disklog-broken").write_bytes(b"nonsense" * 1000)
         (tmp_path / "something").write_bytes(b"")
-        done = run("ls", "--ring-dir", tmp_path)
+        done = call("ls", "--ring-dir", tmp_path)
 
         assert done.returncode == 1
         assert done.stdout == b""
@@ -259,7 +259,7 @@ class TestVerify:
         (slot,) = _slots.read_slots(file.ring, _core.SLOT_ATTACHED)
         file.ring.store64(SLOTS_OFFSET + 64 * slot.index + LOGGED, counted)
         os.close(file.fd)
-        done = run("verify", name)
+        done = call("verify", name)
 
         assert done.returncode == code
         assert done.stdout.decode().splitlines()[-1] == said
@@ -331,7 +331,7 @@ class TestVerify:
         page(sealed, 2).unlink()
 
         assert self.texts(sealed, 2) == ["damage 2: is missing: 3 records (3-5)"]
-        shown = run("verify", sealed).stdout.decode().splitlines()
+        shown = call("verify", sealed).stdout.decode().splitlines()
         assert "damage: page 2 is missing: 3 records (3-5)" in shown
         assert shown[1].endswith(": damaged")
 

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from disklog_mp._core import CAPACITY_MAX, CAPACITY_MIN
@@ -171,10 +171,15 @@ def check(given: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises TypeError or ValueError that names the option, the value and what is allowed.
     """
+    check_names(given)
+    return {name: CHECKS[name](value, name) for name, value in given.items() if value is not None}
+
+
+def check_names(given: Iterable[str]) -> None:
+    """Raise TypeError for names that are no options, with those that were probably meant."""
     unknown = set(given) - set(CHECKS)
     if unknown:
         raise TypeError(f"no such option: {', '.join(map(_with_hint, sorted(unknown)))}")
-    return {name: CHECKS[name](value, name) for name, value in given.items() if value is not None}
 
 
 def _with_hint(name: str) -> str:

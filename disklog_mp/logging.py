@@ -118,7 +118,7 @@ class DiskLogHandler(Delivery, logging.Handler):
         self._is_structured = is_ours and not is_text
         self._is_unfiltered = kind.filter is logging.Filterer.filter
 
-    def _may_tell(self) -> bool:
+    def _may_print(self) -> bool:
         return logging.raiseExceptions
 
     # -- leaving -----------------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ from opentelemetry.sdk._logs import export
 
 from disklog_mp._loggers import structured as _structured
 from disklog_mp._loggers.delivery import Delivery
-from disklog_mp.errors import DiskLogError
 
 __all__ = ["LogRecordExporter"]
 
@@ -70,13 +69,7 @@ class LogRecordExporter(export.LogRecordExporter):
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Wait until what was logged can be read; True if it can.  It is safe before that."""
-        session = self._delivery._session
-        try:
-            if session is not None:
-                session.flush(timeout_millis / 1000)
-        except (DiskLogError, OSError):
-            return False
-        return True
+        return self._delivery.flush_within(timeout_millis / 1000)
 
 
 def _encode(readable: Any) -> bytes:

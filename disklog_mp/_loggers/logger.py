@@ -21,12 +21,15 @@ from typing import Any
 from disklog_mp import _core
 from disklog_mp._loggers import structured as _structured
 from disklog_mp._loggers.delivery import Delivery
-from disklog_mp._session.session import Session
+from disklog_mp._session.session import BlockingConnection, Session, connection_of
 from disklog_mp.errors import RecordTooLargeError
 
 __all__ = ["Logger", "configure_loggers", "get_logger"]
 
 UNCONFIGURED = 30  # the level of loggers that have no log: what is less is not worth complaining
+UNCONFIGURED_TEXT = (
+    "get_logger() is not configured: events are dropped until configure_loggers(name, path) is called"
+)
 FOLLOW = -1  # the level of a logger that has none of its own
 NAMES = {0: "NOTSET", 10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
 
@@ -37,7 +40,7 @@ NAMES = {0: "NOTSET", 10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "
 class _Outlet(Delivery):
     """Where the events of some loggers go."""
 
-    configured = True
+    is_configured = True
 
     def __init__(self, log: str | Session, path: str | os.PathLike[str] | None, **options: Any) -> None:
         self.asked = (log, path, options)
@@ -45,53 +48,70 @@ class _Outlet(Delivery):
         if isinstance(log, Session):
             if path is not None:
                 raise TypeError("path=: a session knows where its log is")
-            self._starter = log._starter
-            options = {**options, "ring_dir": log._ring_dir}
-            log = log.name
+            given = connection_of(log)
+            self._starter = given.starter
+            options = {**options, "ring_dir": given.ring_dir}
+            log = given.name
         super().__init__(log, path, **options)
 
-    def _find(self) -> Session | None:
-        if self.configured:
+    @property
+    def threshold(self) -> int:
+        """The level of loggers that have none of their own."""
+        return self._threshold
+
+    @threshold.setter
+    def threshold(self, level: int) -> None:
+        self._threshold = level
+
+    def _find(self) -> BlockingConnection | None:
+        if self.is_configured:
             return super()._find()
-        self._miss()
-        self._say("call disklog_mp.configure_loggers(), or disklog_mp.get_logger(name, log=...)")
+        self._count_missed()
+        self._print_once(UNCONFIGURED_TEXT)
         return None
 
-    def _attach(self) -> Session:
+    def _attach(self) -> BlockingConnection:
         if self._starter is None:
             return super()._attach()
-        # One of its own, which shares the given one's slot, but not its policy.
-        return Session(
+        # One of its own: it shares the slot of the session that was given, but not its policy.
+        connection = BlockingConnection(
             self.log_name,
             ring_dir=self._options.get("ring_dir"),
             on_full=self.on_full,
             timeout=self.timeout,
             starter=self._starter,
         )
+        connection.attach()
+        return connection
 
     def _take(self, data: bytes, level: int) -> None:
-        """Log what the ring did not take at once; this raises only where that was asked for."""
+        """Log what the ring did not take at once, or count it; this raises only where that was asked for."""
         try:
             self.enqueue(data, level)
         except RecordTooLargeError as refusal:
             if self.on_full == "raise":
                 raise
-            self._tell(refusal)
+            self._report(refusal)
+
+    def log_or_count(self, data: bytes, level: int) -> None:
+        """See _take(), which is its name in the core."""
+        self._take(data, level)
 
     def configure(self, log: str | Session, path: str | os.PathLike[str] | None, **options: Any) -> None:
-        """Go there from now on; what had nowhere to go is told there."""
+        """Go there from now on; what had nowhere to go is reported there."""
         _Outlet(log, path, **options)  # what is wrong is found before anything changes
-        missed, since = self._missed, self._missed_since
+        missed, since = self._missed.take()
         self.close()
         _Outlet.__init__(self, log, path, **options)
-        self._missed, self._missed_since = missed, since
-        self.configured = True
+        if missed:
+            self._missed.add(missed, since)
+        self.is_configured = True
 
 
 def _unconfigured() -> _Outlet:
     outlet = _Outlet("loggers", None, on_full="block", timeout=1.0, missing="stderr")
-    outlet.configured = False
-    outlet._threshold = UNCONFIGURED
+    outlet.is_configured = False
+    outlet.threshold = UNCONFIGURED
     return outlet
 
 
@@ -100,9 +120,12 @@ _outlets: dict[tuple[Any, ...], _Outlet] = {}  # what was asked for, and what go
 
 
 def _outlet(log: str | Session, path: str | os.PathLike[str] | None, options: dict[str, Any]) -> _Outlet:
-    """The outlet for these, one for all loggers that ask for the same."""
-    who = (log.name, log._ring_dir, log._starter) if isinstance(log, Session) else log
-    key = (who, None if path is None else os.path.abspath(path), *sorted(options.items()))
+    """Return the outlet for these, one for all loggers that ask for the same."""
+    place: Any = log
+    if isinstance(log, Session):
+        given = connection_of(log)
+        place = (given.name, given.ring_dir, given.starter)
+    key = (place, None if path is None else os.path.abspath(path), *sorted(options.items()))
     if key not in _outlets:
         _outlets[key] = _Outlet(log, path, **options)
     return _outlets[key]
@@ -114,7 +137,7 @@ def _close_all() -> None:
             outlet.close()
 
 
-atexit.register(_close_all)  # drops not yet told are
+atexit.register(_close_all)  # reports drops that the log does not know of yet
 
 
 def configure_loggers(
@@ -138,7 +161,7 @@ def configure_loggers(
     """
     number = _number(level)
     _default.configure(log, path, on_full=on_full, timeout=timeout, missing=missing, **options)
-    _default._threshold = number
+    _default.threshold = number
 
 
 def get_logger(
@@ -214,7 +237,7 @@ class Logger(_core.EventLogger):
     @property
     def level(self) -> int:
         """Below it nothing is logged."""
-        return self._outlet._threshold if self._level == FOLLOW else self._level
+        return self._outlet.threshold if self._level == FOLLOW else self._level
 
     def setLevel(self, level: int | str) -> None:
         """Log nothing below that level, through this logger and those bound from it later."""
@@ -261,7 +284,7 @@ class Logger(_core.EventLogger):
             exception=_exception_text(exc_info) if exc_info else None,
             stack=_stack_text(frame) if stack_info else None,
         )
-        self._outlet._take(data, level)
+        self._outlet.log_or_count(data, level)
 
     def __reduce__(self) -> tuple[Any, ...]:
         asked = None if self._outlet is _default else self._outlet.asked

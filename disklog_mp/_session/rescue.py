@@ -1,41 +1,90 @@
 """A ring that lost its writer and then its name: what it holds is logged again, into the ring of the name.
 
-Nobody drains it any more and no writer finds it; but who is attached has it mapped, and can save it.  The
-lock of its writer says whose turn it is.  Each frame is given back when it has been logged again: whoever is
-killed on the way is followed by another, who may log the one frame that was under way a second time.
+No writer finds such a ring, so none drains it.  A process that is attached has it mapped and can save the
+records.  The lock of the ring's writer says which process does it.  Each frame is given back when it has been
+logged again.  A process killed on the way is followed by another one, which may log the one frame that was
+under way a second time.
 """
 
 from __future__ import annotations
 
 from disklog_mp import _core
-from disklog_mp._os import processes as _processes
-from disklog_mp._ring import file as _ring
-from disklog_mp._ring import liveness as _liveness
-from disklog_mp._ring import slots as _slots
+from disklog_mp._os.processes import identity
+from disklog_mp._ring import relog as _relog
 from disklog_mp._ring.contents import records_between
-from disklog_mp._ring.relog import Append
+from disklog_mp._ring.file import RingFile
+from disklog_mp._ring.liveness import Witnesses, lock_as_writer, unlock_as_writer
+from disklog_mp._ring.slots import read_slot
+from disklog_mp._session.attachments import Attachment, attachments
 
-NO_LIMIT = 2**63
+NO_LIMIT = 2**63  # records
 
 
-def rescue(file: _ring.RingFile, append: Append) -> bool:
-    """Log again all that stands in the ring, in order; True if nothing is left there.
+class Orphans:
+    """Such rings, as far as they hold records of one producer."""
 
-    False: somebody else is at it, a live producer has not committed yet, or `append` returned a negative
+    def __init__(self) -> None:
+        self._rings: list[Attachment] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._rings)
+
+    def add(self, attachment: Attachment) -> None:
+        """Take over an attachment: it is given back when the ring is empty."""
+        self._rings.append(attachment)
+
+    def forget(self) -> None:
+        """In a forked child: the parent saves the records."""
+        self._rings.clear()
+
+    def rescue(self, producer: _core.Producer) -> bool:
+        """Log again what is in the rings, with `producer`; True if nothing is left in them."""
+        for attachment in list(self._rings):
+            with attachments.lock:
+                if attachment.is_being_rescued:
+                    return False
+                attachment.is_being_rescued = True
+            try:
+                if not rescue(attachment.file, _relog.append_to(producer)):
+                    return False
+            finally:
+                attachment.is_being_rescued = False
+            with attachments.lock:
+                if attachment not in self._rings:
+                    continue
+                self._rings.remove(attachment)
+            ring = producer.ring
+            assert ring is not None
+            # Another process may have saved our records: they are before the frontier, too.
+            producer.end = max(producer.end, ring.frontier(ring.released))
+            attachments.give_back(attachment)
+        return True
+
+    def leave(self) -> None:
+        """Give all attachments back, saved or not."""
+        for attachment in self._rings:
+            attachments.give_back(attachment)
+        self._rings.clear()
+
+
+def rescue(file: RingFile, append: _relog.Append) -> bool:
+    """Log again all that is in the ring, in order; True if nothing is left there.
+
+    False: another process is at it, a live producer has not committed yet, or `append` returned a negative
     status.  Then it is to be called again.
     """
     ring = file.ring
     if _is_done(ring):
         return True
-    if not _liveness.lock_as_writer(file):
+    if not lock_as_writer(file):
         return False
-    witnesses = _liveness.Witnesses(file, _processes.identity())
+    witnesses = Witnesses(file, identity())
     try:
-        ring.halted = _core.REPLACED  # nobody begins another record in it
+        ring.halted = _core.REPLACED  # no producer begins another record in it
         return _move(ring, witnesses, append)
     finally:
         witnesses.close()
-        _liveness.unlock_as_writer(file)
+        unlock_as_writer(file)
 
 
 def _is_done(ring: _core.Ring) -> bool:
@@ -43,7 +92,7 @@ def _is_done(ring: _core.Ring) -> bool:
     return ring.is_closed() and ring.frontier(ring.released) == ring.released
 
 
-def _move(ring: _core.Ring, witnesses: _liveness.Witnesses, append: Append) -> bool:
+def _move(ring: _core.Ring, witnesses: Witnesses, append: _relog.Append) -> bool:
     position = ring.released
     while True:
         stop, following = ring.drain(position, 0, NO_LIMIT)[4:]
@@ -55,7 +104,7 @@ def _move(ring: _core.Ring, witnesses: _liveness.Witnesses, append: Append) -> b
             ring.release(position, end)
             position = end
         elif stop == _core.STOP_CLAIMED:
-            if not witnesses.is_dead(_slots.read_slot(ring, following)):
+            if not witnesses.is_dead(read_slot(ring, following)):
                 return False
             ring.abandon(position)
         elif stop != _core.STOP_EMPTY or ring.close(position):
@@ -65,6 +114,6 @@ def _move(ring: _core.Ring, witnesses: _liveness.Witnesses, append: Append) -> b
 
 
 def _warn(what: str) -> None:
-    import logging
+    import logging  # not loaded by a program that does not use it
 
     logging.getLogger("disklog_mp").warning("a ring without writer and name: %s", what)

@@ -7,6 +7,8 @@ import signal
 import threading
 import time
 
+from support.sessions import ring_of
+
 import disklog_mp
 from disklog_mp import _options
 from disklog_mp._writer import writer
@@ -70,8 +72,7 @@ def served_by_one(setting: Setting) -> Value:
     with a_log(setting, sync="1h") as log:
         log.log(b"the page is there")
         log.sync()
-        ring, over = log.ring, threading.Event()
-        assert ring is not None
+        ring, over = ring_of(log), threading.Event()
         moves = 0
 
         def watch() -> None:

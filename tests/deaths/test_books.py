@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.sessions import connection_of, ring_of
 from support.workers import claim_and, log_five_and_wait
 
 import disklog_mp
@@ -94,15 +95,15 @@ def test_what_was_tried_is_logged_or_dropped(
         with disklog_mp.attach(name, on_full=policy, timeout=timeout) as log:
             tried, accepted = try_often(log)
             stats = log.stats()
-            log._dropped = 0  # the gap record is another story
-            log.needs_attention = False
+            connection_of(log).drops.take()  # the gap record is another story
+            connection_of(log).needs_attention = False
     else:
 
         async def scenario() -> tuple[tuple[int, int], Stats]:
             log = await aio.attach(name, on_full=policy, timeout=timeout)
             told = await try_often_aio(log), await log.stats()
-            log._inner._dropped = 0
-            log._inner.needs_attention = False
+            connection_of(log).drops.take()
+            connection_of(log).needs_attention = False
             await log.close()
             return told
 
@@ -128,7 +129,7 @@ def test_an_abandoned_claim_is_counted_once_though_its_writer_is_killed(
         victim.join()
         victim.close()
         log.log(b"two")
-        ring = log.ring
+        ring = ring_of(log)
         assert ring is not None
         position = ring.released
         done = [
@@ -154,11 +155,11 @@ def test_a_count_of_abandoned_claims_that_is_wrong_is_found(
     with disklog_mp.attach(name) as log:
         log.log(b"one")
         write()
-        assert log.ring is not None
-        log.ring.abandoned = 2
+        assert ring_of(log) is not None
+        ring_of(log).abandoned = 2
 
         assert texts(name, path) == ["damage: 2 claims of dead producers counted, 0 are there"]
-        log.ring.abandoned = 0
+        ring_of(log).abandoned = 0
         assert check(name, path).exit_code == 0
 
 

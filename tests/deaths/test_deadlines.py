@@ -39,10 +39,13 @@ from disklog_mp._ring import file as _ring
 from disklog_mp._ring import liveness as _liveness
 from disklog_mp._ring import names as _names
 from disklog_mp._ring import slots as _slots
+from disklog_mp._session import connection as _connection
 from disklog_mp._session import opening as _open
-from disklog_mp._session import session, start_writer
+from disklog_mp._session import start_writer
+from disklog_mp._session.session import BlockingConnection
 from disklog_mp._writer import pace as _pace
 from disklog_mp._writer import writer
+from disklog_mp.aio._session import LoopConnection
 from disklog_mp.cli.crashtest.notes import RunDelay
 from disklog_mp.errors import DiskLogError
 from disklog_mp.logging import DiskLogHandler
@@ -643,7 +646,7 @@ class TestOtherThreads:
         self, name: str, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Sessions on other logs flush and close; it goes on waiting, and gets its ring."""
-        monkeypatch.setattr(session, "PATIENCE", 60)
+        monkeypatch.setattr(_connection, "LONGEST_ATTACH", 60)
         with staged(f"{name}-a", path / "a") as stuck, staged(f"{name}-b", path / "b") as sound:
             stuck.serve()
             sound.serve()
@@ -651,7 +654,7 @@ class TestOtherThreads:
             thread = threading.Thread(target=lambda: disklog_mp.attach(stuck.name, timeout=60).close())
             log = disklog_mp.attach(sound.name, timeout=60)
             thread.start()
-            wait_until(lambda: "_attach" in calls_of(thread))
+            wait_until(lambda: "connect" in calls_of(thread))
             log.log(RECORD)
             log.flush(60)
             log.close()
@@ -663,7 +666,7 @@ class TestOtherThreads:
         """The slot stays taken until the append has ended, and is given back then."""
         stands = True
 
-        class Standing(session.Session):
+        class Standing(BlockingConnection):
             """The place where a thread stands still cannot be chosen: one is made up."""
 
             def unbind(self) -> int:
@@ -674,7 +677,9 @@ class TestOtherThreads:
                 return [slot.pid for slot in _slots.read_slots(file.ring, _core.SLOT_ATTACHED)]
 
         scene.serve()
-        log = Standing(scene.name, timeout=TIMEOUT)
+        connection = Standing(scene.name, timeout=TIMEOUT)
+        connection.attach()
+        log = disklog_mp.Session(connection)
         log.log(RECORD)
         assert not in_time(log.close, TIMEOUT)
         assert [os.getpid()] == pids()
@@ -729,16 +734,14 @@ class TestDeaths:
             asked.forget()
 
         scene.serve()
-        kind = aio._Producer if call.startswith("aio") else session.Session
-        policy = "raise" if call == "aio.log" else "block"
-        log: Any = kind(scene.name, timeout=30, starter=start, on_full=policy)
+        kind = LoopConnection if call.startswith("aio") else BlockingConnection
+        connection = kind(scene.name, timeout=30, starter=start)
+        connection.attach()
         scene.stop()
-        log.log(RECORD)
+        connection.log(RECORD)
         if call.endswith("log"):
-            with contextlib.suppress(disklog_mp.RingFullError), pytest.MonkeyPatch.context() as patch:
-                patch.setattr(log, "timeout", 0)
-                while True:
-                    log.log(RECORD)
+            while connection.try_record(RECORD, 0) >= 0:
+                pass
         if not meanwhile:
             die()
         killing = threading.Timer(0.1, die)
@@ -746,14 +749,14 @@ class TestDeaths:
             if meanwhile:
                 killing.start()
             with pytest.raises(disklog_mp.WriterDiedError):
+                record = [RECORD] if call.endswith("log") else []
                 if call.startswith("aio"):
-                    asynchronous_log = aio.Session(log, "block")
-                    asyncio.run(getattr(asynchronous_log, call[4:])(*([RECORD] if call == "aio.log" else [])))
+                    asyncio.run(getattr(aio.Session(connection), call[4:])(*record))
                 else:
-                    getattr(log, call)(*([RECORD] if call == "log" else []))
+                    getattr(disklog_mp.Session(connection), call)(*record)
         if meanwhile:
             killing.join()
-        log.close()
+        connection.close()
 
         assert started.is_set()
         assert asked.seconds <= NOTICE
@@ -810,10 +813,11 @@ class TestDeaths:
                 else:
                     raise AssertionError("the writer sleeps on")
             else:
-                other = aio._make(scene.name, None, "block", 60)
-                other._inner.log(RECORD)
-                asyncio.run(other.flush(60))
-                other._inner.close()
+                other = LoopConnection(scene.name, timeout=60)
+                other.attach()
+                other.log(RECORD)
+                asyncio.run(aio.Session(other).flush(60))
+                other.close()
 
 
 def test_one_that_drops_finds_the_ring_that_replaced_its_own(scene: Scene) -> None:

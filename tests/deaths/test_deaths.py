@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from support.command import call
 from support.machine import stop_writer, wait_until
+from support.sessions import connection_of, ring_of
 from support.workers import MAP_OFFSET, claim_and, die_after_logging, log_for_ever, log_numbers
 
 import disklog_mp
@@ -98,7 +99,7 @@ class TestWriter:
     ) -> None:
         """The next writer begins at the page's watermark, which may be ahead of what was released."""
         log = open_log()
-        ring = log.ring
+        ring = ring_of(log)
         assert ring is not None
         for i in range(100):
             log.log(b"0 %d" % i)
@@ -140,7 +141,7 @@ class TestWriter:
             log.flush()
             other.flush()
 
-        books = close_books(str(path), log._attachment.file)  # type: ignore[union-attr]
+        books = close_books(str(path), connection_of(log).attachment.file)  # type: ignore[union-attr]
 
         assert list(range(100)) == numbers_of(path)
         assert (100, 100, True) == (books.logged, books.written, books.balance)
@@ -153,13 +154,13 @@ class TestWriter:
         log = disklog_mp.open(name, path, **options)  # type: ignore[arg-type]
         log.log(b"0 0")
         log.flush()
-        ring = log.ring
+        ring = ring_of(log)
         assert ring is not None
         stop_writer(name, signal.SIGKILL, options["ring_dir"])
         for i in range(1, 50):
             log.log(b"0 %d" % i + b" " * 500, tag=i)
         log.log_many([b"0 50", b"0 51"])
-        log.unbind()  # its machine goes down
+        connection_of(log).unbind()  # its machine goes down
         stamps = [record.timestamp for record in _claims.records(ring, ring.released, 1)]
         boot = os.urandom(16)
         monkeypatch.setattr(_processes, "boot_id", boot.hex)
@@ -244,13 +245,13 @@ class TestWriter:
         os.close(tell)
         log.log(b"0 3", tag=40)
         log.log_many([b"0 4", b"0 5"])
-        orphan = log.ring
+        orphan = ring_of(log)
         successor = open_log()
         if how == "flush":
             log.flush(20)
         elif how == "log":  # some time, it sees by itself that its writer is silent
             numbers = iter(range(6, 10**6))
-            wait_until(lambda: (log.log(b"0 %d" % next(numbers)), log.ring is not orphan)[1])
+            wait_until(lambda: (log.log(b"0 %d" % next(numbers)), ring_of(log) is not orphan)[1])
         log.close()
         wait_until(lambda: len(numbers_of(path)) >= 6)
         successor.flush()
@@ -259,7 +260,7 @@ class TestWriter:
         assert list(range(len(records))) == [int(record.data.split()[1]) for record in records]
         assert [(7, child), (40, os.getpid())] == [(record.tag, record.pid) for record in records[2:4]]
         assert len({record.timestamp for record in records[4:6]}) == 1
-        assert close_books(str(path), successor._attachment.file).balance  # type: ignore[union-attr]
+        assert close_books(str(path), connection_of(successor).attachment.file).balance  # type: ignore[union-attr]
 
     def test_a_full_ring_whose_name_is_removed_throws_nobody_out(self, open_log: OpenLog, path: Path) -> None:
         """Whoever waits for room goes on waiting, and is served by the ring or its successor."""
@@ -282,7 +283,7 @@ class TestWriter:
     def test_a_ring_closed_by_a_writer_that_died_is_succeeded(self, open_log: OpenLog, path: Path) -> None:
         """Killed between closing the ring and making the next: whoever logs has it put right."""
         log = open_log()
-        ring = log.ring
+        ring = ring_of(log)
         assert ring is not None
         log.log(b"0 0")
         log.flush()
@@ -303,7 +304,7 @@ class TestWriter:
         with disklog_mp.attach(log.name) as other:
             log.log(b"0 0")
             log.flush()
-            ring = log.ring
+            ring = ring_of(log)
             assert ring is not None
             position = ring.frontier(ring.released)
             word = (position // ring.capacity + 1) << 36 | 7 << 33 | 1
@@ -319,7 +320,7 @@ class TestWriter:
 
     def test_a_watermark_scribbled_over_is_put_right(self, log: disklog_mp.Session, path: Path) -> None:
         """Whatever stands in `released`, log() comes back, and the writer restores what is its own."""
-        ring = log.ring
+        ring = ring_of(log)
         assert ring is not None
         log.log(b"0 0")
         log.flush()
@@ -477,7 +478,7 @@ class TestWorkers:
             victim = spawn.Process(target=claim_and, args=(log.name, signal.SIGSTOP))
             victim.start()
             wait_until(lambda: log.stats().ring_used == 96)
-            ring = log.ring
+            ring = ring_of(log)
             assert ring is not None
             index = next(
                 slot.index for slot in _slots.read_slots(ring, _core.SLOT_ATTACHED) if slot.pid == victim.pid

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.machine import stop_writer, wait_until
+from support.sessions import ring_of
 from support.workers import log_five_and_wait, write_log_asleep
 
 import disklog_mp
@@ -58,7 +59,7 @@ def log(name: str, path: Path, look: float) -> Iterator[disklog_mp.Session]:
     session = wait_until(lambda: attached(name), 30)
     session.log(b"first")
     session.flush()
-    wait_until(lambda: is_asleep(session._ready_ring()), 30)
+    wait_until(lambda: is_asleep(ring_of(session)), 30)
     yield session
     session.close()
     stop_writer(name)
@@ -82,7 +83,7 @@ def test_who_is_kept_out_for_no_reason_wakes_it(log: disklog_mp.Session, path: P
         return False
 
     log.timeout = 0.5
-    log._ready_ring().halted = halted
+    ring_of(log).halted = halted
     wait_until(logs_on, 30)
 
     assert texts(path) == [b"first", b"second"]
@@ -114,7 +115,7 @@ def test_another_directory_in_the_place_of_its_own_is_taken(
 
 def test_a_record_is_found_without_a_bell(log: disklog_mp.Session, path: Path) -> None:
     """Whoever logged it was killed before it could ring, or is stopped."""
-    ring = log._ready_ring()
+    ring = ring_of(log)
     producer = _core.Producer()
     producer.bind(ring, ring.slots(_core.SLOT_ATTACHED)[0], os.getpid())
     ring.parked = 0  # so that it does not ring
@@ -133,7 +134,7 @@ def test_a_producer_that_was_killed_is_noticed(log: disklog_mp.Session, name: st
     process.start()
     logged.wait(60)
     log.flush()
-    ring = log._ready_ring()
+    ring = ring_of(log)
     wait_until(lambda: is_asleep(ring), 30)
     assert len(ring.slots(_core.SLOT_ATTACHED)) == 2
     os.kill(process.pid or 0, signal.SIGKILL)

@@ -16,6 +16,7 @@ import pytest
 from support.command import call, objects
 from support.machine import wait_until
 from support.pages import page_path
+from support.sessions import ring_file_of, ring_of
 from support.workers import claim_and, write_log
 
 import disklog_mp
@@ -104,7 +105,7 @@ def test_no_number_is_given_twice_though_pages_are_gone(
         page_path(path, number).unlink()
     found = log_more(start_writer, orphan)
     pages = disklog_mp.Reader(path).page_numbers()
-    result = verify(str(path), orphan.name, orphan._whole_attachment().file)
+    result = verify(str(path), orphan.name, ring_file_of(orphan))
 
     assert found == expected([i for i in range(LOGGED + 3) if i // 5 + 1 not in gone or i >= LOGGED])
     assert pages == [*sorted({1, 2, 3} - set(gone)), *([4] if 3 in gone else [])]
@@ -120,7 +121,7 @@ NOISE = [0, 7, 64, 5 * SPAN, 1 << 40, 2**63, 2**64 - 32, 2**64 - 1]
 
 def test_a_word_of_noise_is_not_believed(start_writer: Start, orphan: disklog_mp.Session, path: Path) -> None:
     """The pages are there and know better: all goes on as if nobody had scribbled."""
-    ring = orphan.ring
+    ring = ring_of(orphan)
     assert ring is not None
     for word in ("released", "written", "durable", "records", "page"):
         for value in NOISE:
@@ -144,7 +145,7 @@ def test_a_count_that_cannot_be_is_not_believed_where_pages_are_gone(
 ) -> None:
     """More records or pages than positions: no page could say so, and none does."""
     page_path(path, 3).unlink()
-    setattr(orphan.ring, word, value)
+    setattr(ring_of(orphan), word, value)
     found = log_more(start_writer, orphan)
 
     first = 10 if word == "records" else LOGGED
@@ -158,8 +159,8 @@ def test_what_is_durable_is_not_synced_again(orphan: disklog_mp.Session, path: P
     """
     for value, files in ((None, 1), (0, 3)):
         if value is not None:
-            assert orphan.ring is not None
-            orphan.ring.durable = value
+            assert ring_of(orphan) is not None
+            ring_of(orphan).durable = value
         work = Writer(orphan.name, path, OPTIONS)
         try:
             assert len(work.pages.sync_job().files) == files

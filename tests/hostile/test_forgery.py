@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.machine import stop_writer, wait_until
 from support.pages import GROUP, LOG_ID, SALT, Source, frame, page_path, page_writer, write_page
+from support.sessions import ring_of
 
 import disklog_mp
 from disklog_mp import _core
@@ -105,7 +106,7 @@ def test_a_ring_that_is_saved_holds_no_forged_frame(open_log: OpenLog, path: Pat
     log.log(b"before")
     log.flush()
     stop_writer(log.name, signal.SIGKILL)
-    ring = log.ring
+    ring = ring_of(log)
     assert ring is not None
     position = ring.frontier(ring.released)
     data = planted(position, lambda at: frame(at, FORGED, salt=ring.salt))

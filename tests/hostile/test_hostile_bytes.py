@@ -16,6 +16,7 @@ import pytest
 from support.chance import SEED, TIMES
 from support.command import in_process, look
 from support.machine import stop_writer, wait_until
+from support.sessions import connection_of, ring_of
 from support.workers import MAP_OFFSET
 
 import disklog_mp
@@ -64,7 +65,7 @@ class TestSalvage:
         positions = [log.log(b"%d" % i + b" " * (i * 10)) for i in range(98)]
         positions.append(log.log_many([b"98", b"in a group"]))
         positions.append(log.log(b"99"))
-        ring = log.ring
+        ring = ring_of(log)
         assert ring is not None
         frame = positions[victim] & ~31  # a group's first record stands inside its frame
         ring.store64(*damaged_word(ring, frame))
@@ -90,7 +91,7 @@ class TestSalvage:
         with disklog_mp.attach(log.name) as idle:
             stop_writer(log.name, signal.SIGKILL)
             positions = [idle.log(b"%d" % i) for i in range(1, 20)]
-            ring = log.ring
+            ring = ring_of(log)
             assert ring is not None
             ring.store64(*damaged_word(ring, positions[3]))
             other = open_log()
@@ -109,7 +110,7 @@ class TestSalvage:
         log.flush()
         stop_writer(log.name, signal.SIGKILL)
         positions = [log.log(b"%d" % i + b" " * 100) for i in range(100)]
-        ring = log.ring
+        ring = ring_of(log)
         assert ring is not None
         ring.store64(*damaged_word(ring, positions[40]))
         ring.store64(ring.data_offset + positions[60] % ring.capacity + 24, 2**64 - 1)
@@ -128,7 +129,7 @@ class TestSalvage:
         log.flush()
         stop_writer(log.name, signal.SIGKILL)
         positions = [log.log(b"%d" % i) for i in range(1, 600)]
-        ring = log.ring
+        ring = ring_of(log)
         assert ring is not None
         ring.store64(*damaged_word(ring, positions[0]))
         for _ in range(5):
@@ -147,7 +148,7 @@ class TestSalvage:
 class TestHealing:
     def test_scribbled_constants_are_put_right(self, log: disklog_mp.Session) -> None:
         """Others can attach again after a second, and the state says what happened."""
-        ring = log.ring
+        ring = ring_of(log)
         assert ring is not None
         memory = memoryview(ring)
         kept = bytes(memory[:4096])
@@ -166,7 +167,7 @@ class TestHealing:
     )
     def test_what_is_the_writers_own_is_put_right(self, log: disklog_mp.Session, field: str) -> None:
         """A lie in the control block does not last."""
-        ring = log.ring
+        ring = ring_of(log)
         assert ring is not None
         log.log(b"x")
         log.sync(5)
@@ -183,7 +184,7 @@ class TestHealing:
     def test_a_producer_stays_attached_whatever_its_slot_says(self, open_log: OpenLog, word: int) -> None:
         """The kernel knows that it lives: the writer does not leave it alone, and its slot is its own."""
         log = open_log(linger=0.1)
-        ring, attachment = log.ring, log._attachment
+        ring, attachment = ring_of(log), connection_of(log).attachment
         assert ring is not None
         assert attachment is not None
         ring.store64(_core.SLOTS_OFFSET + 64 * attachment.slot, word)
@@ -191,11 +192,11 @@ class TestHealing:
 
         log.log(b"x")
         log.flush(10)
-        assert ring is log.ring
+        assert ring is ring_of(log)
 
     def test_a_slot_whose_word_says_nothing_is_free_again(self, log: disklog_mp.Session) -> None:
         """Or scribbling over all of them would lock everybody out."""
-        ring = log.ring
+        ring = ring_of(log)
         assert ring is not None
         for index in range(1, 4096):
             ring.store64(_core.SLOTS_OFFSET + 64 * index, 7)
@@ -209,7 +210,7 @@ class TestHealing:
         log.flush()
         stop_writer(log.name, signal.SIGKILL)
         other = disklog_mp.attach(log.name, timeout=0.1)
-        ring = log.ring
+        ring = ring_of(log)
         assert ring is not None
         ring.halted = _core.REPLACED
         with pytest.raises(disklog_mp.LogNotFoundError):
@@ -226,7 +227,7 @@ class TestHealing:
         """Nobody can tell that it never made it: others keep their timeouts until it leaves."""
         log.log(b"x")
         log.flush()
-        ring = log.ring
+        ring = ring_of(log)
         assert ring is not None
         os.kill(ring.writer_pid, signal.SIGSTOP)
         position = log.log(b"y")

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import pytest
 from support.command import in_process, look
 from support.machine import RUN, stop_writer, wait_until
+from support.sessions import connection_of, ring_of
 from support.workers import MAP_OFFSET
 
 import disklog_mp
@@ -145,7 +146,7 @@ class Image:
         positions = [log.log(data) for data in self.unwritten]
         dead = self.claim_and_die()
         behind = log.log_many(self.group) & -_core.GRANULE
-        ring = log.ring
+        ring = ring_of(log)
         assert ring is not None
         self.positions = {
             "first": positions[0],
@@ -155,8 +156,8 @@ class Image:
             "group": behind,
             "frontier": ring.frontier(ring.released),
         }
-        assert log._attachment is not None
-        os.write(ask, json.dumps((log._attachment.slot, self.positions)).encode())
+        assert connection_of(log).attachment is not None
+        os.write(ask, json.dumps((connection_of(log).attachment.slot, self.positions)).encode())
         os._exit(0)
 
     def claim_and_die(self) -> int:
@@ -312,12 +313,12 @@ def test_a_lie_in_a_ring_in_use_stops_nobody(
         return False
 
     for field in part:
-        assert log._attachment is not None
-        offset = field.offset + (64 * log._attachment.slot if part is SLOT else 0)
-        memory = memoryview(log.ring)  # type: ignore[arg-type]
+        assert connection_of(log).attachment is not None
+        offset = field.offset + (64 * connection_of(log).attachment.slot if part is SLOT else 0)
+        memory = memoryview(ring_of(log))  # type: ignore[arg-type]
         honest = bytes(memory[offset : offset + field.length])
         for lie in lies(field, honest):
-            memory = memoryview(log.ring)  # type: ignore[arg-type]
+            memory = memoryview(ring_of(log))  # type: ignore[arg-type]
             memory[offset : offset + field.length] = lie
             assert in_process("stat", log.name) in (0, 1, 2)
             count += 1

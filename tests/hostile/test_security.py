@@ -23,6 +23,7 @@ from support.command import call
 from support.faulty_files import RefusingFile, RefusingFiles
 from support.machine import RUN, wait_until
 from support.pages import LOG_ID, SALT, Source, page_path, page_writer
+from support.sessions import ring_of
 from support.users import DAEMON, NOBODY, ROOT, User, as_user, make_ring, serving
 
 import disklog_mp
@@ -632,7 +633,7 @@ class TestNames:
 def test_the_pids_of_producers_harm_nobody(open_log: OpenLog, path: Path) -> None:
     """Slots that name other processes, the writer, init, or no process: all live on, the log too."""
     log = open_log()
-    ring = log.ring
+    ring = ring_of(log)
     assert ring is not None
     me = _processes.identity()
     with subprocess.Popen(["sleep", "1000"]) as bystander:

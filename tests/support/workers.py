@@ -15,6 +15,7 @@ from disklog_mp._ring import slots as _slots
 from disklog_mp._writer import pace as _pace
 from disklog_mp._writer.signals import stop_on_signals
 from disklog_mp._writer.writer import Writer
+from support.sessions import ring_of
 
 MAP_OFFSET = 8192 + 4096 * 64
 
@@ -94,7 +95,7 @@ def sync_together(name: str, times: int, start: Barrier) -> None:
             position = log.log(b"to be kept")
             start.wait(60)
             log.sync(60)
-            assert log._ready_ring().durable > position
+            assert ring_of(log).durable > position
 
 
 def log_five_and_wait(name: str, logged: Barrier, leave: Barrier) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.machine import stop_writer, stopped_writer, wait_until
+from support.sessions import read_stats_of
 
 import disklog_mp
 from disklog_mp import aio
@@ -37,6 +38,13 @@ async def fill(log: aio.Session) -> int:
             except disklog_mp.RingFullError:
                 return count
     raise AssertionError("a ring without end")
+
+
+async def drain(log: aio.Session) -> None:
+    """Wait until the ring is empty: its directory goes with the test."""
+    with disklog_mp.attach(log.name, timeout=60) as same:
+        same.log(b"last")
+        same.flush(60)
 
 
 async def ticks(count: int) -> None:
@@ -158,6 +166,7 @@ def test_impatience_raises(name: str, path: Path, policy: str, timeout: float) -
                 await fill(log)
                 with pytest.raises(disklog_mp.RingFullError) as caught:
                     await log.log(RECORD)
+            await drain(log)
 
             assert len(RECORD) == caught.value.length
             assert caught.value.free < len(RECORD) + 64
@@ -409,7 +418,7 @@ def test_one_session_serves_event_loops_in_threads(name: str, path: Path) -> Non
         threads = [threading.Thread(target=lambda w=w: asyncio.run(produce(w))) for w in range(4)]
         for thread in threads:
             thread.start()
-        wait_until(lambda: log._inner.stats().producers[0].waited)
+        wait_until(lambda: read_stats_of(log).producers[0].waited)
     for thread in threads:
         thread.join()
     asyncio.run(log.close())

@@ -392,7 +392,7 @@ def test_a_fork_beside_a_waiting_thread_does_not_hang(
         threads = [threading.Thread(target=log_some, args=(logger, 3000)) for _ in range(2)]
         for thread in threads:
             thread.start()
-        wait_until(lambda: session.stats().producers[0].waited)
+        wait_until(lambda: disklog_mp.Session(session).stats().producers[0].waited)
         child = os.fork()
         if child == 0:
             handler.close()
@@ -538,9 +538,9 @@ def test_a_frozen_writer_costs_one_wait_and_the_drops_are_told(
 
         assert dropped > 100
         assert handler._session is not None
-        assert handler._session.stats().dropped == dropped
+        assert disklog_mp.Session(handler._session).stats().dropped == dropped
         handler.flush()  # in vain, but not for ever
-    handler._session.flush(60)
+    assert handler.flush_within(60)
     log_some(logger, 10)
 
     assert handler.errors == []
@@ -560,7 +560,7 @@ def test_policies_without_waiting(
     with stopped_writer(name):
         log_some(logger, 3000)
     assert handler._session is not None
-    handler._session.flush(60)
+    assert handler.flush_within(60)
 
     assert handler.dropped > 100
     expected = {disklog_mp.RingFullError} if policy == "raise" else set()
@@ -736,7 +736,7 @@ def test_a_writer_that_cannot_be_replaced_is_reported_once(
     stop_writer(name, signal.SIGKILL)
     session = handler._session
     assert session is not None
-    starter, session._starter = session._starter, refuse_to_start
+    starter, session.starter = session.starter, refuse_to_start
     log_some(logger, 2500)
 
     lines = [line for line in capfd.readouterr().err.splitlines() if "records are dropped" in line]
@@ -744,8 +744,8 @@ def test_a_writer_that_cannot_be_replaced_is_reported_once(
     assert "is dead and was not replaced" in lines[0]
     dropped = handler.dropped
     assert dropped > 100
-    session._starter = starter
-    session.flush(60)  # brings another writer
+    session.starter = starter
+    assert handler.flush_within(60)  # brings another writer
     log_some(logger, 10)
     assert handler.dropped == dropped
 
@@ -764,7 +764,7 @@ def test_a_process_that_cannot_start_a_writer_logs_into_the_ring_of_a_dead_one(
         log.flush()
         stop_writer(name, signal.SIGKILL)
         with monkeypatch.context() as patched:
-            patched.setattr("disklog_mp._writer.process.start", refuse_to_start)
+            patched.setattr("disklog_mp._session.start_writer.start", refuse_to_start)
             logger.addHandler(handler := DiskLogHandler(name, path, **SMALL))
             logger.info("second")
             handler.close()

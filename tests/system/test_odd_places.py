@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from support.children import child, end, fork, stepping_clock, succeeds
 from support.machine import stop_writer, wait_until
+from support.sessions import ring_of
 
 import disklog_mp
 from disklog_mp import _core
@@ -722,7 +723,7 @@ class TestClock:
     ) -> None:
         """Its last sign of life was written before the clock was set back by an hour."""
         log = open_log()
-        ring = log.ring
+        ring = ring_of(log)
         assert ring is not None
         stop_writer(log.name, signal.SIGKILL)
         ring.heartbeat = time.time_ns() + 3600 * 10**9

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.machine import stop_writer, wait_until
+from support.sessions import ring_file_of
 from support.workers import meet_at, open_and_log
 
 import disklog_mp
@@ -367,7 +368,7 @@ class TestRetention:
         wait_until(lambda: [2] == disklog_mp.Reader(path).page_numbers())
         with pytest.raises(disklog_mp.PageRetiredError):
             log.get_page(1)
-        assert verify(str(path), name, log._whole_attachment().file).exit_code == 0
+        assert verify(str(path), name, ring_file_of(log)).exit_code == 0
         log.close()
         wait_until(lambda: not os.path.exists(_names.ring_path(name, None)))
         cursor = disklog_mp.Reader(path).end()

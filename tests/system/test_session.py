@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.machine import stopped_writer, wait_until
+from support.sessions import ring_of
 
 import disklog_mp
 from disklog_mp import _core
@@ -445,7 +446,7 @@ class TestAttach:
 
     def test_the_most_producers_a_ring_takes(self, log: disklog_mp.Session) -> None:
         """With every slot taken, one more is TooManyProducersError, and those attached go on."""
-        ring = log.ring
+        ring = ring_of(log)
         assert ring is not None
         # The kernel's locks on all slots, as if their owners lived in other pid namespaces.
         with open(_names.ring_path(log.name, None), "r+b") as file:

@@ -163,7 +163,7 @@ def test_the_short_cut_changes_nothing(
             each.handle(record)
     for each in (quick, slow):
         assert each._session is not None
-        each._session.flush(60)
+        assert each.flush_within(60)
         each.close()
 
     records = list(disklog_mp.Reader(path))[4:]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.command import call, run
 from support.pages import LOG_ID, SALT, frame, page_path, write_page
+from support.sessions import ring_of
 from support.users import make_ring
 
 import disklog_mp
@@ -115,7 +116,7 @@ class TestTerminal:
     def test_options_that_nobody_of_ours_wrote(self, open_log: OpenLog, options: bytes, name: str) -> None:
         """Are none, or shown escaped."""
         log = open_log()
-        ring = log.ring
+        ring = ring_of(log)
         assert ring is not None
         memory = memoryview(ring)
         kept = bytes(memory[_core.OPTIONS : _core.OPTIONS + _core.OPTIONS_LENGTH])

@@ -21,6 +21,7 @@ import pytest
 from support.faulty_files import Disk, FaultyFiles, put
 from support.machine import stop_writer, wait_until
 from support.pages import page_path
+from support.sessions import connection_of, ring_of
 
 import disklog_mp
 from disklog_mp import _core
@@ -122,14 +123,14 @@ class Life:
             if i != 1:
                 self.log.log(b"%d, asked for" % i)
                 self.log.sync()
-                self.promised = self.log.end
+                self.promised = connection_of(self.log).end
         self.log.log(b"written in time for the end")
 
     def _policy(self) -> None:
         """Wait for what the policy does by itself, when it is due and not before."""
-        ring = self.log.ring
+        ring = ring_of(self.log)
         assert ring is not None
-        written = self.log.end
+        written = connection_of(self.log).end
         if self.sync == "1s":
             assert ring.durable == self.promised
             self.clock.now += 1.0
@@ -260,7 +261,7 @@ def test_a_page_sealed_while_a_sync_is_under_way_is_synced_next(name: str, path:
             log.roll()
             wait_until(lambda: all(page.sealed for page in disklog_mp.Reader(path).pages()), 60)
             files.go.set()
-            wait_until(lambda: log.stats().durable >= log.end, 60)
+            wait_until(lambda: log.stats().durable >= connection_of(log).end, 60)
     finally:
         files.go.set()
         stop.set()
@@ -304,7 +305,7 @@ with disklog_mp.open(name, path, sync=sync, ring_bytes=1 << 16, linger=0) as log
     elif sync == "never":
         print(open(witness).read().count(".dlog"))
         log.sync()
-    while log.stats().durable < log.end:
+    while log.stats().durable < connection_of(log).end:
         time.sleep(0.002)
     print(open(witness).read())
 """

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import disklog_mp
 from disklog_mp._core import Mapping
+from disklog_mp._ring import file as _ring
 from disklog_mp.cli.crashtest.notes import (
     ACCEPTED,
     BEGAN,
@@ -76,8 +77,8 @@ class Worker:
         # timed here; calls of the second may, and the crash test times them: it knows what they wait for.
         self._fast = disklog_mp.attach(order.name, on_full="raise")
         self._patient = disklog_mp.attach(order.name, timeout=PATIENCE)
-        ring = self._fast.ring
-        assert ring is not None  # attached just now
+        ring, fd = _ring.attach(order.name, None)
+        os.close(fd)
         self._limit = ring.record_limit
         self._group = min(GROUP, self._limit // (4 * HEAD.size))
         self._notes.set(order.line, READY, 1)

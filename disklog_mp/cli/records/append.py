@@ -11,6 +11,7 @@ import click
 import disklog_mp
 from disklog_mp import _options
 from disklog_mp._ring import control as _control
+from disklog_mp._ring import file as _ring
 from disklog_mp.cli._find import ring_dir_option
 
 CHUNK = 256 << 10
@@ -47,7 +48,7 @@ def append(
     else:
         log = disklog_mp.open(name, path, timeout=seconds, ring_dir=ring_dir)
     with log:
-        sink = _Sink(log, tag)
+        sink = _Sink(log, tag, ring_dir)
         for chunk, records in _records(sys.stdin.fileno(), b"\0" if null else b"\n", sink.limit):
             sink.log(records)
             if tee:
@@ -80,9 +81,9 @@ def _records(fd: int, end: bytes, limit: int) -> Iterator[tuple[bytes, list[byte
 class _Sink:
     """Logs records, several in one group where that changes nothing."""
 
-    def __init__(self, log: disklog_mp.Session, tag: int) -> None:
-        ring = log.ring
-        assert ring is not None  # attached just now
+    def __init__(self, log: disklog_mp.Session, tag: int, ring_dir: str | None) -> None:
+        ring, fd = _ring.attach(log.name, ring_dir)
+        os.close(fd)
         self.limit = ring.record_limit
         self._log = log
         self._tag = tag

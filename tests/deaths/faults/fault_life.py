@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from support.sessions import connection_of, ring_of
+
 import disklog_mp
 from deaths.faults import fault_core
 from disklog_mp import _core
@@ -241,7 +243,7 @@ class Life:
         with _no_descriptor_left():
             session = self.insist(lambda: disklog_mp.open(self.name, self.path, timeout=2 * WAIT))
             self.log_all(session, who)
-            os.close(session._attachment.file.fd)
+            os.close(connection_of(session).attachment.file.fd)
             self.insist(session.flush)
             self.insist(lambda: _ring.unlink(self.name, None))
             self.insist(lambda: self._log_until_replaced(session, who))
@@ -259,8 +261,8 @@ class Life:
             self.acknowledged[who] = sequence + len(records)
 
     def _log_until_replaced(self, session: disklog_mp.Session, who: int) -> None:
-        ring = session._ready_ring()
-        while session._ready_ring() is ring:
+        ring = ring_of(session)
+        while ring_of(session) is ring:
             session.log(payload(who, self.acknowledged[who], 10))
             self.acknowledged[who] += 1
             time.sleep(0.002)
@@ -270,7 +272,7 @@ class Life:
         session = disklog_mp.attach(self.name, timeout=2 * WAIT)
         for _ in range(8):
             deadline = time.monotonic() + WAIT
-            while not session._ready_ring().parked and time.monotonic() < deadline:
+            while not ring_of(session).parked and time.monotonic() < deadline:
                 time.sleep(0.0002)
             session.log(payload(who, self.acknowledged[who], 10))
             self.acknowledged[who] += 1
@@ -303,7 +305,7 @@ class Life:
     def ring(self) -> _core.Ring:
         """As the bystander sees it."""
         assert self.bystander is not None
-        return self.bystander._ready_ring()
+        return ring_of(self.bystander)
 
     def leave(self) -> None:
         """The bystander leaves for a while."""
@@ -354,7 +356,7 @@ class Life:
         assert self.bystander is not None
         deadline = time.monotonic() + WAIT
         while True:
-            attachment = self.bystander._whole_attachment()
+            attachment = connection_of(self.bystander).whole_attachment()
             ring = attachment.file.ring
             if not _ring.is_current(attachment.file, self.name, None):
                 self.stand_by(1)  # the ring was replaced, which it has not met yet

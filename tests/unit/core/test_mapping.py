@@ -12,13 +12,13 @@ from support.memory_ring import (
     memory,
 )
 
-import disklog_mp
 from disklog_mp import _core
 from disklog_mp._core import (
     NEEDS_ATTACH,
     Mapping,
     Producer,
 )
+from disklog_mp._session.session import BlockingConnection
 
 
 def test_a_subclass_can_have_methods_of_its_own() -> None:
@@ -35,7 +35,7 @@ def test_a_subclass_can_have_methods_of_its_own() -> None:
     assert Last.__dict__["log"].__objclass__ is Last
     assert Last.__dict__["log_many"].__doc__ == Producer.log_many.__doc__
     assert "_count" not in Last.__dict__
-    assert disklog_mp.Session.__dict__["log"].__objclass__ is disklog_mp.Session
+    assert BlockingConnection.__dict__["log"].__objclass__ is BlockingConnection
     assert Last().try_record(b"x", 0) == NEEDS_ATTACH
     with pytest.raises(TypeError, match=r"descriptor 'log' for 'Last' objects doesn't apply"):
         Last.log(Producer(), b"x")

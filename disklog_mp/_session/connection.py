@@ -1,0 +1,312 @@
+"""One session's tie to the ring of its name.
+
+It attaches at first, again after a fork, and again when the ring was replaced.  It keeps a writer alive, and
+it saves records of its own from a ring that lost its writer and its name.  It never waits for room or for the
+writer: see policy.py and waiting.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from disklog_mp import _core
+from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
+from disklog_mp._ring.liveness import writer_alive
+from disklog_mp._ring.slots import SlotsReturnedError
+from disklog_mp._session.attachments import Attachment, RingClosedError, attachments
+from disklog_mp._session.drops import Drops
+from disklog_mp._session.rescue import Orphans
+from disklog_mp.errors import (
+    DiskLogError,
+    LogNotFoundError,
+    SessionClosedError,
+    TooManyProducersError,
+    WriterActiveError,
+)
+
+POLICIES = ("block", "raise", "drop")
+LONGEST_ATTACH = 5.0  # seconds for a writer that is about to make the next ring, or to leave
+RING_PAUSE, SLOT_PAUSE = 0.002, 0.01  # seconds between two attempts to attach
+START_AGAIN = 0.5  # seconds between two writers started by one session
+SHORTEST_CLOSE = 0.02  # seconds that close() waits for appends of other threads, whatever the timeout
+
+
+class Starter(Protocol):
+    """Starts a writer, waits `wait` seconds for its answer, raises the error in it; False: no answer."""
+
+    def __call__(self, *, wait: float) -> bool: ...
+
+
+class Entry(NamedTuple):
+    """What a call wants to log: one record, or several as a group."""
+
+    attempt: Callable[[], int]  # logs it; the position, or a negative status of the core
+    length: Callable[[], int]  # in bytes, as an error tells it
+    records: int
+
+
+class Connection(_core.Producer):
+    """A producer that finds its ring by name.  The core calls the two hooks at the end off the fast path.
+
+    `on_full` and `timeout` (seconds) may be changed at any time; see disklog_mp.open().
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        ring_dir: str | None = None,
+        on_full: str = "block",
+        timeout: float = 5.0,
+        starter: Starter | None = None,
+    ) -> None:
+        """Does not attach.  Raises ValueError, TypeError."""
+        # Set first: a connection whose construction failed can be closed.
+        self.is_closed = True
+        self.attachment: Attachment | None = None
+        self.name = _names.check_name(name)
+        if on_full not in POLICIES:
+            raise ValueError(f"on_full={on_full!r} is not one of {', '.join(POLICIES)}")
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
+            raise ValueError(f"timeout={timeout!r} is not a number of seconds")
+        self.on_full = on_full
+        self.timeout = float(timeout)
+        self.ring_dir = ring_dir
+        self.starter = starter
+        self.drops = Drops()
+        self.orphans = Orphans()
+        self.next_check = 0.0  # monotonic time of the next look at the writer by a call that does not wait
+        self._next_start = 0.0  # monotonic time from which another writer may be started
+        self.is_closed = False
+
+    # -- attaching ---------------------------------------------------------------------------------------
+
+    @property
+    def ring_path(self) -> str:
+        """The file behind the ring's name."""
+        return _names.ring_path(self.name, self.ring_dir)
+
+    def attach(self, patience: float | None = None) -> None:
+        """Bind to the log's ring as it is now: at first, after a fork, after the ring was replaced.
+
+        The ring may not be there yet: its writer replaces it, or is being started.  Waits for it up to
+        `patience` seconds (None: the timeout), at most LONGEST_ATTACH; other threads go on meanwhile.
+        Raises LogNotFoundError, TooManyProducersError, SessionClosedError, and what the starter raises.
+        """
+        deadline = time.monotonic() + min(self.timeout if patience is None else patience, LONGEST_ATTACH)
+        former = self.attachment
+        while True:
+            pause = RING_PAUSE
+            try:
+                self._attach_now(former)
+                self.rescue()
+                return
+            except SlotsReturnedError as full:
+                problem: DiskLogError = TooManyProducersError(*full.args)
+                pause = SLOT_PAUSE
+            except LogNotFoundError as missing:
+                problem = LogNotFoundError(self.name)
+                if not self._is_coming(missing, former):
+                    if self.starter is None:
+                        raise problem from None
+                    self._start_writer(self.starter, deadline)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise problem
+            time.sleep(min(pause, left))
+
+    def _attach_now(self, seen: Attachment | None) -> None:
+        with attachments.lock:
+            if self.is_closed:
+                raise SessionClosedError(self.name)
+            former, has_ended = self.attachment, self.is_bound
+            if has_ended and former is not seen:
+                return  # another thread was faster
+            if former is not None and not former.is_own():
+                former, self.drops, self.needs_attention = None, Drops(), False
+                self.orphans.forget()
+            attachment = attachments.take(self.name, self.ring_dir, former if has_ended else None)
+            # A signal handler that logged meanwhile may have attached, too.
+            former, self.attachment = self.attachment, attachment
+            # A writer that replaces a ring has drained it first; otherwise records of ours are still in it.
+            is_orphaned = has_ended and former is not None and former.file.ring.released < self.end
+            self.bind(attachment.file.ring, attachment.slot, attachment.owner.pid)
+            self.watches_writer = True
+            if former is not None and is_orphaned:
+                self.orphans.add(former)
+                self.needs_attention = True
+                self.end = 0
+            elif former is not None:
+                attachments.give_back(former)
+
+    def _is_coming(self, missing: LogNotFoundError, former: Attachment | None) -> bool:
+        """True if a live writer is about to make the ring that is missing."""
+        if isinstance(missing, RingClosedError) and missing.coming:
+            return True
+        return (
+            former is not None
+            and former.is_own()
+            and attachments.mend(former, self.ring_path)
+            and writer_alive(former.file)
+        )
+
+    def whole_attachment(self) -> Attachment | None:
+        """Return the attachment if its locks can be asked for.
+
+        None: a daemon closed the descriptor, and the name does not lead to this ring any more.
+        """
+        attachment = self.attachment
+        if attachment is not None and attachments.mend(attachment, self.ring_path):
+            return attachment
+        return None
+
+    # -- the writer --------------------------------------------------------------------------------------
+
+    def _start_writer(self, starter: Starter, deadline: float) -> None:
+        """Start a writer, unless that was done a moment ago, and wait until the deadline for its answer."""
+        now = time.monotonic()
+        if now < self._next_start:
+            return
+        self._next_start = now + START_AGAIN
+        try:
+            has_answered = starter(wait=max(0.0, deadline - now))
+        except WriterActiveError as active:
+            if active.args[0] != self.name:
+                raise
+            has_answered = True
+        if has_answered:
+            self._next_start = 0.0
+
+    def look_at_writer(self) -> None:
+        """Wake a writer that has been silent.  Is it dead: start another, or go over to the ring of its name.
+
+        Does not wait for a writer it starts.  Raises what attach() raises.
+        """
+        attachment = self.whole_attachment()
+        if attachment is None:
+            self.unbind()
+            self.attach(0.0)
+            return
+        file = attachment.file
+        if writer_alive(file):
+            file.ring.wake()  # the producer that was to ring the bell may have died before it did
+            return
+        if self.is_replaced(file):
+            self.attach(0.0)
+        elif self.starter is not None:
+            now = time.monotonic()
+            if now >= self._next_start:
+                self._next_start = now + START_AGAIN
+                self.starter(wait=0.0)
+
+    def is_replaced(self, file: _ring.RingFile) -> bool:
+        """True if the name leads to another ring."""
+        return _ring.is_replaced(file, self.name, self.ring_dir)
+
+    # -- logging -----------------------------------------------------------------------------------------
+
+    def record(self, data: Any, tag: int) -> Entry:
+        """Return one record as an entry."""
+        return Entry(lambda: self.try_record(data, tag), lambda: memoryview(data).nbytes, 1)
+
+    def group(self, records: tuple[Any, ...], tag: int) -> Entry:
+        """Return several records as one entry."""
+
+        def length() -> int:
+            return 8 + sum(-(-(memoryview(record).nbytes + 24) // 8) * 8 for record in records)
+
+        return Entry(lambda: self.try_group(records, tag), length, len(records))
+
+    # -- drops -------------------------------------------------------------------------------------------
+
+    def drop(self, count: int, since: int = 0) -> None:
+        """Count records as dropped, and have the log report them when there is room.
+
+        `since`: when the first was dropped, in ns since the epoch (0: now).
+        """
+        self.report_later(count, since)
+        self.count(count, 0)
+
+    def report_later(self, count: int, since: int = 0) -> None:
+        """Have the log report drops, as drop() does; they are in the slot's counter already."""
+        self.drops.add(count, since)
+        self.needs_attention = True
+
+    def report_drops(self) -> int:
+        """Log a gap record: how many records were dropped, from when to when.  Returns 0, or a status."""
+        self.needs_attention = False  # before the drops are taken: one that is noted now sets it again
+        dropped, since = self.drops.take()
+        status = 0
+        if dropped:
+            gap = {"dropped": dropped, "since": since, "until": time.time_ns()}
+            status = min(0, self.try_record(json.dumps(gap).encode(), 0, _core.KIND_GAP))
+            if status < 0:
+                self.drops.add(dropped, since)
+        if self.drops or self.orphans:
+            self.needs_attention = True
+        return status
+
+    def rescue(self) -> bool:
+        """Log again what is in rings that lost writer and name; True if nothing is left in them."""
+        return self.orphans.rescue(self)
+
+    # -- leaving -----------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Detach.  Twice is fine.
+
+        Waits for appends of other threads no longer than the timeout.  The slot is then given back when they
+        have ended and this process opens or closes a session.
+        """
+        if self.is_closed:
+            return
+        self._finish_before_close()
+        attachment = self.attachment
+        self.is_closed = True
+        self.attachment = None
+        deadline = time.monotonic() + max(self.timeout, SHORTEST_CLOSE)
+        while self.unbind():  # appends of other threads that are under way without the GIL
+            if attachment is not None and time.monotonic() >= deadline:
+                attachments.give_back_later(attachment, self.unbind)
+                return
+            time.sleep(0.0001)
+        if attachment is not None:
+            attachments.give_back(attachment)
+
+    def _finish_before_close(self) -> None:
+        """Report drops, and see to it that no record of ours needs this process to reach a page."""
+        if not self.is_bound or self.attachment is None:
+            return
+        with contextlib.suppress(DiskLogError, OSError):
+            file = self.attachment.file
+            if file.ring.released < self.end and not writer_alive(file) and self.is_replaced(file):
+                self.attach(0.0)
+        if self.needs_attention:
+            self.rescue()
+            self.report_drops()
+        self.orphans.leave()
+
+    def __del__(self) -> None:
+        # At the interpreter's end the kernel does it: the slot's lock goes with the process.
+        if not getattr(self, "is_closed", True) and not sys.is_finalizing():
+            self.close()
+
+    # -- called by the core ------------------------------------------------------------------------------
+
+    def _log_slowly(self, data: Any, tag: int, status: int) -> int:
+        """Go on with a record that the core could not log at once; `status` says why."""
+        raise NotImplementedError
+
+    def _log_many_slowly(self, records: tuple[Any, ...], tag: int, status: int) -> int:
+        """Go on with a group likewise."""
+        raise NotImplementedError
+
+    def _look_at_writer(self) -> None:
+        """The writer's heartbeat is late.  Errors are dropped by the core: the record is committed."""
+        self.look_at_writer()

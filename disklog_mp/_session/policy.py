@@ -1,0 +1,130 @@
+"""What is done with a record that the core could not log at once: attach, wait, refuse, or drop it."""
+
+from __future__ import annotations
+
+import time
+
+from disklog_mp._core import DAMAGED, ENDED, FULL, HALTED, NEEDS_ATTACH, SPACE, SPACE_WANTED, TOO_LARGE
+from disklog_mp._ring import control as _control
+from disklog_mp._ring.liveness import writer_alive
+from disklog_mp._session.connection import Connection, Entry
+from disklog_mp._session.waiting import (
+    LONGEST_SLEEP,
+    Bell,
+    Pause,
+    Steps,
+    attach,
+    attachment_with_descriptor,
+    check_writer_at_most_once_a_second,
+    keep_writer,
+    ready_ring,
+    rescue,
+)
+from disklog_mp.errors import LogFullError, LogNotFoundError, RecordTooLargeError, RingFullError
+
+DROPPED = -1  # what log() returns for a record that on_full="drop" dropped
+
+
+def log_or_refuse(connection: Connection, entry: Entry, status: int | None = None) -> Steps[int]:
+    """Remove what prevents an entry from being logged, or apply the policy `on_full`.
+
+    `status` is the core's answer to a first attempt (None: there was none yet).  Returns the position, or
+    DROPPED.  Raises RingFullError, RecordTooLargeError, LogFullError, WriterDiedError, SessionClosedError,
+    LogNotFoundError, TooManyProducersError.
+    """
+    started = time.monotonic()
+    has_waited = False
+    while True:
+        if status in (NEEDS_ATTACH, ENDED):
+            left = connection.timeout - (time.monotonic() - started)
+            if not (yield from _attach_or_drop(connection, left)):
+                connection.drop(entry.records)
+                return DROPPED
+        elif status == TOO_LARGE:
+            ring = yield from ready_ring(connection)
+            raise RecordTooLargeError(entry.length(), ring.record_limit)
+        elif status == HALTED:
+            # A writer at rest is woken by this and sees whether the log is really full.
+            yield from check_writer_at_most_once_a_second(connection)
+            ring = yield from ready_ring(connection)
+            raise LogFullError(_control.options(ring).get("max_bytes") or 0)
+        status = yield from _attempt(connection, entry)
+        if status >= 0:
+            return status
+        if status not in (FULL, DAMAGED):
+            continue
+        if not has_waited:
+            connection.count(0, 1)
+            has_waited = True
+        if connection.on_full != "block" and (yield from check_writer_at_most_once_a_second(connection)):
+            status = ENDED
+            continue
+        waited = time.monotonic() - started
+        if connection.on_full == "drop":
+            connection.drop(entry.records)
+            return DROPPED
+        if connection.on_full == "raise" or waited >= connection.timeout:
+            connection.count(entry.records, 0)
+            raise (yield from _refusal(connection, entry, waited))
+        status = yield from _wait_for_room(connection, entry, connection.timeout - waited)
+        if status is not None and status >= 0:
+            return status
+
+
+def _attach_or_drop(connection: Connection, left: float) -> Steps[bool]:
+    """Attach to the log's ring, in `left` seconds.  False: the ring ended, no writer made the next, drop."""
+    is_new = connection.attachment is None
+    try:
+        yield from attach(connection, left if is_new or connection.on_full != "drop" else 0.0)
+    except LogNotFoundError:
+        # The writer died before it made the next ring: that is like no room, until another writer comes.
+        if is_new or connection.on_full == "raise" or (connection.on_full == "block" and left <= 0):
+            raise
+        if connection.on_full == "drop":
+            return False
+        yield Pause(min(LONGEST_SLEEP, left))
+    return True
+
+
+def _attempt(connection: Connection, entry: Entry) -> Steps[int]:
+    """Log the entry, after rescued records and reports of drops.  Returns a position or a status."""
+    if connection.needs_attention:
+        if connection.orphans:
+            yield from rescue(connection)
+        status = connection.report_drops()
+        if status < 0:
+            return status
+    return entry.attempt()
+
+
+def _wait_for_room(connection: Connection, entry: Entry, seconds: float) -> Steps[int | None]:
+    """Sleep until the writer released something, or it is time to look again.
+
+    Returns the position if the entry was logged before the sleep, a status that needs more than waiting, or
+    None after the sleep.
+    """
+    ring = yield from ready_ring(connection, seconds)
+    seen = ring.load32(SPACE)
+    ring.store32(SPACE_WANTED, 1)
+    status = (
+        entry.attempt()
+    )  # after the wish was stored: the writer rings for all that it releases from now on
+    if status not in (FULL, DAMAGED):
+        return status
+    deadline = time.monotonic() + seconds
+    ring.wake()  # the writer may be dozing
+    rang = yield Bell(ring, SPACE, seen, min(LONGEST_SLEEP, seconds))
+    if not rang:
+        ring.wake()  # the producer that took the writer's bell may have died before ringing it
+    yield from keep_writer(connection, deadline - time.monotonic())
+    attachment = yield from attachment_with_descriptor(connection, deadline - time.monotonic())
+    return ENDED if connection.is_replaced(attachment.file) else None
+
+
+def _refusal(connection: Connection, entry: Entry, waited: float) -> Steps[RingFullError]:
+    """Return the error that says how much room there is, and whether the writer is dead."""
+    ring = yield from ready_ring(connection)
+    attachment = yield from attachment_with_descriptor(connection)
+    free = ring.capacity - (ring.frontier(ring.released) - ring.released)
+    dead = 0 if writer_alive(attachment.file) else ring.writer_pid
+    return RingFullError(entry.length(), free, waited, dead)

@@ -1,4 +1,51 @@
-"""Reading a log: over its pages, from any place, once or for ever.  Needs no writer and disturbs none."""
+"""READER ALGORITHM: reading a log over its pages, from any place, once or on and on.
+
+A reader needs no writer and no ring.  It opens the page files, maps them read-only and changes nothing, so
+any number of readers cost the writer nothing, and no reader can damage a log.
+
+What a reader may see.  A page has a watermark, which the writer stores after the bytes below it.  Frames
+below the watermark are there; bytes behind it are not there yet.  A frame below it is checked by its
+checksum over position and salt: it is given out whole, or it is reported.  A sealed page never changes
+again.
+
+Not there yet, torn, corrupt.  These are three answers.  Behind the watermark there is nothing yet: a reader
+ends, a follower waits.  A bad frame with nothing valid behind it, in an unsealed page, is the torn end of
+what a crash left.  Any other bad frame is corrupt: the reader goes on at the next valid frame, and one
+damaged byte costs one record.  Damage is reported once, with its extent and the records it cost as far as
+that is known.
+
+Retired while reading.  Retention removes a page's name; the mapping stays valid, so a page that was begun
+is read to its end.  Pages that were retired before are skipped when a log is iterated: they are no longer
+part of it.  A reader with a cursor has been promised all records behind it, so there PageRetiredError says
+what is gone.
+
+What is guaranteed.  Records come in the order of their positions, each once.  A record that is neither
+given out nor retired is reported.  A cursor stays valid over restarts of reader, writer and machine.  A
+follower notices a record by the page's bell, at once; if its writer was killed before it rang, within half
+a second.
+
+The table.  The log has three pages: records 0-3 and 4-7 in sealed pages, 8-9 in an unsealed one.  Each row is
+a test.
+
+    case                                 | what the reader does            | records  | reported
+    -------------------------------------+---------------------------------+----------+-------------------
+    nothing is wrong                     | gives all records               | 0-9      | -
+    a frame is behind the watermark      | leaves it: not there yet        | 0-9      | -
+    the frame of record 5 is corrupt     | goes on at the next valid frame | 0-4, 6-9 | Damage
+    the last frame of page 2 is corrupt  | goes on in page 3               | 0-6, 8-9 | Damage
+    the last frame of page 3 is bad      | ends before it                  | 0-8      | torn Damage
+    the line of page 2 is damaged        | finds its last valid frame      | 0-9      | Damage
+    page 2 is cut behind record 5        | goes on in page 3               | 0-5, 8-9 | Damage
+    page 2 has no header                 | goes on in page 3               | 0-3, 8-9 | Damage
+    page 2 is an empty file              | goes on: it never was a page    | 0-3, 8-9 | -
+    page 2 is missing                    | goes on in page 3               | 0-3, 8-9 | MissingPages
+    page 2 is of another version         | raises behind page 1            | 0-3      | FormatVersionError
+    page 1 is retired                    | begins with page 2              | 4-9      | -
+    page 1 is retired while it is read   | reads it to its end             | 0-9      | -
+    page 1 is retired, a cursor is there | raises                          | -        | PageRetiredError
+    a follower of page 1 is overtaken    | raises behind page 1            | 0-3      | PageRetiredError
+    a follower meets another log's page  | raises behind page 2            | 0-7      | ValueError
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from disklog_mp._core import Frames, Record
 from disklog_mp._reader.cursor import Cursor
 from disklog_mp._reader.page import Page
 from disklog_mp._reader.page_run import PageRun
-from disklog_mp.errors import PageRetiredError
+from disklog_mp.errors import FormatVersionError, PageRetiredError
 
 # A writer rings the bell of its page.  These looks are for what rings none: a writer that was killed first.
 LOOK, LONGEST_LOOK = 0.1, 12.8  # seconds between looks at everything: at first, and when it is quiet
@@ -48,7 +48,7 @@ class Stream:
             problem = following = None
             try:
                 following = self._following(self._page)
-            except (PageRetiredError, ValueError) as error:
+            except (PageRetiredError, FormatVersionError, ValueError) as error:  # raised behind this page
                 problem = error
             yield from self._frames
             if self._page.extend(self._frames):

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from disklog_mp._pages.directory import Directory
+from disklog_mp._reader.damage import describe_missing
 from disklog_mp._ring import file as _ring
-from disklog_mp._verify import damage
 from disklog_mp._verify.books import Books, close_books
 from disklog_mp._verify.pages import DAMAGE, NOTE, Finding, PageFacts, check_page
 
@@ -111,7 +111,7 @@ def _seam(before: PageFacts, after: PageFacts, aside: dict[int, list[str]]) -> l
     missing = [number for number in range(before.number + 1, after.number) if number not in aside]
     skipped = after.header.first_number - before.next_number
     if missing and skipped >= 0:
-        text = damage.missing_text(missing[0], missing[-1], skipped, before.next_number)
+        text = describe_missing(missing[0], missing[-1], skipped, before.next_number)
         return [*found, Finding(DAMAGE, missing[0], text)]
     hole = after.header.first_position - before.end_position
     if hole < 0:

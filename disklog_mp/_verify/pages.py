@@ -17,9 +17,8 @@ from disklog_mp._pages.format import (
     PageHeader,
     PageLine,
 )
-from disklog_mp._reader.damage import Damage
+from disklog_mp._reader.damage import Damage, describe_range
 from disklog_mp._reader.page import Page
-from disklog_mp._verify.damage import describe_range
 
 DAMAGE = "damage"
 NOTE = "note"

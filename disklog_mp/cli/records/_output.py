@@ -10,16 +10,13 @@ from typing import Any
 import click
 
 from disklog_mp._core import Record
-from disklog_mp._reader.damage import Damage
-from disklog_mp._reader.reader import Reader
-from disklog_mp._verify import damage as _damage
+from disklog_mp._reader.damage import Damage, describe
 from disklog_mp.cli import _find as _logs
 from disklog_mp.cli import _text
 from disklog_mp.cli._times import to_moment
 from disklog_mp.cli.records import _formats
 from disklog_mp.cli.records._formats import Format
 from disklog_mp.cli.records._selection import Selection, to_fields, to_level
-from disklog_mp.errors import DiskLogError
 
 OUTPUT_OPTIONS = (
     click.option("--raw", is_flag=True, help="Print the bytes of each record and a newline."),
@@ -134,29 +131,14 @@ class DamageReport:
 
     def __init__(self) -> None:
         self._known: set[tuple[int, int]] = set()
-        self.reader: Reader | None = None  # knows which records a missing page held
 
     def __call__(self, damage: Damage) -> None:
         if (damage.page, damage.offset) in self._known:
             return
         self._known.add((damage.page, damage.offset))
-        missing = _missing(self.reader, damage) if _damage.is_missing_page(damage) else (None, None)
-        _text.say(_damage.describe(damage, *missing))
+        _text.say(describe(damage))
 
     @property
     def exit_code(self) -> int:
         """1 if anything was damaged."""
         return 1 if self._known else 0
-
-
-def _missing(reader: Reader | None, damage: Damage) -> tuple[int | None, int | None]:
-    """The number of the first record that missing pages held, and the last of these pages."""
-    if reader is None:
-        return None, None
-    following = [number for number in reader.page_numbers() if number > damage.page]
-    last = following[0] - 1 if following else None
-    try:
-        with reader.get_page(damage.page - 1) as page:
-            return page.first_number + len(page), last
-    except (DiskLogError, OSError):
-        return None, last

@@ -35,7 +35,7 @@ def cat(log: str, lines: int | None, ring: bool, ring_dir: str | None, **how: An
     show = format_of(how)
     wanted = selection_of(how)
     with _logs.find(log, ring_dir) as found:
-        damage.reader = reader = Reader(found.path, on_damage=damage)
+        reader = Reader(found.path, on_damage=damage)
         end = reader.end() if ring else None
         stop = end.number if end else None
         unwritten = filter(wanted.matches, _unwritten(found, end)) if ring else iter(())

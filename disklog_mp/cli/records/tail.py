@@ -53,7 +53,7 @@ def tail(
     damage = DamageReport()
     show = format_of(how)
     wanted = selection_of(how)
-    damage.reader = reader = Reader(_logs.directory_of(log, ring_dir), on_damage=damage)
+    reader = Reader(_logs.directory_of(log, ring_dir), on_damage=damage)
     place = None if cursor_file is None else _load_cursor(cursor_file)
     if place is None and lines is not None:
         place = reader.end()

@@ -60,23 +60,20 @@ class Reserved(NamedTuple):
 
 
 def reserve(name: str, *, ring_dir: str | None, capacity: int, mode: int, gid: int) -> Reserved:
-    """Take the memory for a ring, so that create() cannot fail for lack of it.
+    """Reserve the memory for a ring, so that create() cannot fail for lack of it.
 
-    Raises OSError(ENOSPC) with the size, the mount and the remedy if memory for it is not there.
+    Raises OSError(ENOSPC) with the size, the mount and the remedy if the memory is not there.
     """
     target = ring_path(name, ring_dir)
-    # No log's name begins with a dot and the prefix, so a temporary one is no log's ring.
+    # Names of rings do not begin with a dot, so no log has a ring of the temporary name.
     temporary = os.path.join(os.path.dirname(target), f".{PREFIX}{name}.{os.getpid()}")
     tidy(name, ring_dir)
     if ring_dir is not None:
         _files.make_directory(ring_dir, mode, gid)
     try:
-        if ring_dir is None:
-            fd = posix_ipc.SharedMemory("/" + os.path.basename(temporary), posix_ipc.O_CREX, mode=0o600).fd
-        else:
-            fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except (posix_ipc.ExistentialError, FileExistsError):
-        raise _refusal(temporary, "stands where a ring is made before it has its name: remove it") from None
+        fd = _open(os.path.basename(temporary), ring_dir, os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        raise _refusal(temporary, "has the temporary name of a new ring: remove it") from None
     reserved = Reserved(fd, temporary, target, capacity, mode, gid)
     size = _core.ring_size(capacity)
     try:
@@ -90,7 +87,7 @@ def reserve(name: str, *, ring_dir: str | None, capacity: int, mode: int, gid: i
 
 
 def drop(reserved: Reserved) -> None:
-    """Give reserved memory back."""
+    """Give reserved memory back that no ring was made in."""
     os.close(reserved.fd)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(reserved.temporary)
@@ -110,8 +107,8 @@ def create(
 ) -> RingFile:
     """Make a whole ring in reserved memory, take its writer's lock, then give it its own name.
 
-    `fill` puts into it what must be there when others come.  With `replace` an old ring of the name gives
-    way in the same instant; without, FileExistsError.
+    `fill` stores what other processes must find in it.  With `replace`, the name changes from an old ring to
+    this one in one step; without, an old ring raises FileExistsError.
     """
     fd, capacity = reserved.fd, reserved.capacity
     size = _core.ring_size(capacity)
@@ -220,17 +217,24 @@ def attach(name: str, ring_dir: str | None) -> RingFile:
 def open_object(name: str, ring_dir: str | None) -> int:
     """Open the object behind the ring of that name, which may hold anything, and return the descriptor.
 
-    Raises OSError, also where posix_ipc has errors of its own.
+    Raises OSError.
     """
+    return _open(PREFIX + name, ring_dir, 0)
+
+
+def _open(entry: str, ring_dir: str | None, flags: int) -> int:
+    """Open an object in /dev/shm or in `ring_dir`, or create it with O_CREAT and O_EXCL.  Raises OSError."""
     if ring_dir is not None:
-        return os.open(ring_path(name, ring_dir), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        flags |= os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        return os.open(os.path.join(ring_dir, entry), flags, 0o600)
     try:
-        return int(posix_ipc.SharedMemory("/" + PREFIX + name).fd)
+        return int(posix_ipc.SharedMemory("/" + entry, flags, mode=0o600).fd)
     except posix_ipc.ExistentialError as problem:
-        raise FileNotFoundError(errno.ENOENT, str(problem)) from None
+        number = errno.EEXIST if flags else errno.ENOENT
+        raise OSError(number, str(problem)) from None
     except posix_ipc.PermissionsError as problem:
         raise PermissionError(errno.EACCES, str(problem)) from None
-    except ValueError as problem:  # what it says of a directory
+    except ValueError as problem:  # posix_ipc raises it for a directory
         raise IsADirectoryError(errno.EISDIR, str(problem)) from None
 
 

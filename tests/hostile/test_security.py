@@ -397,7 +397,7 @@ class TestPlantedRings:
 
             with pytest.raises(
                 PermissionError,
-                match=rf" {owner(PLANTER, 0).partition(':')[0]}:.* before it has its name.*\.disklog-",
+                match=rf" {owner(PLANTER, 0).partition(':')[0]}:.* temporary name of a new ring.*\.disklog-",
             ):
                 as_user(
                     VICTIM, functools.partial(Writer, name, path, Options(), ring_dir=rings), before=plant_it

@@ -5,6 +5,7 @@ the files in csrc say how it is done.
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Self, TypeVar, final
 
+from _typeshed import structseq
 from typing_extensions import Buffer, disjoint_base
 
 _Type = TypeVar("_Type", bound=type)
@@ -35,13 +36,19 @@ SLOT_FREE: Final = 0
 SLOT_ATTACHED: Final = 1
 SLOT_DETACHED: Final = 2
 
+# States of a claim.
+CLAIMED: Final = 1
+COMMITTED: Final = 2
+ABANDONED: Final = 3
+COMMITTED_GROUP: Final = 6
+
 KIND_RECORD: Final = 1
 KIND_GAP: Final = 4
 
 GRANULE: Final = 32
 FRAME_HEADER: Final = 24
 SLOTS: Final = 4096
-HUGE_PAGE: Final[int]  # bytes, on the machines that have them in a size of use here
+HUGE_PAGE: Final[int]  # bytes
 SLOTS_OFFSET: Final[int]
 WRITER_LOCK: Final = 4096  # the byte the writer locks; a producer locks the one of its slot's index
 RING_VERSION: Final = 1
@@ -80,7 +87,7 @@ class Mapping:
     def store32(self, offset: int, value: int, /) -> None: ...
     def store64(self, offset: int, value: int, /) -> None: ...
     def maximize64(self, offset: int, value: int, /) -> None:
-        """Store the value unless what stands there is greater."""
+        """Store the value unless the word has a greater one."""
 
     def add64(self, offset: int, value: int, /) -> int:
         """Add to the word, and return what it was."""
@@ -96,16 +103,198 @@ class Mapping:
         """
 
     def ring_bell(self, offset: int, /) -> int:
-        """Count the 32-bit word up and wake who sleeps on it; how many that were."""
+        """Count the 32-bit word up and wake all sleepers; return how many there were."""
 
     def collapse(self, offset: int, length: int, /) -> bool:
-        """Have the kernel put that part of the file into huge pages, now; False where it does not."""
+        """Have the kernel put that part of the file into huge pages; False if it does not."""
+
+@final
+class Segment(structseq[int], tuple[int, int, int, int, int, int]):
+    """A run of complete frames, as drained from a ring."""
+
+    __match_args__: Final = ("end", "length", "records", "last_time", "stop", "next")
+    @property
+    def end(self) -> int:
+        """Position one past the last frame."""
+
+    @property
+    def length(self) -> int:
+        """Bytes to write, from the position on."""
+
+    @property
+    def records(self) -> int: ...
+    @property
+    def last_time(self) -> int:
+        """ns since the epoch; 0 without a record."""
+
+    @property
+    def stop(self) -> int:
+        """Why the run ends: STOP_..."""
+
+    @property
+    def next(self) -> int:
+        """STOP_LIMIT: bytes that the next frame takes.  STOP_CLAIMED: the owner's slot."""
+
+@final
+class Claim(structseq[int], tuple[int, int, int, int, int, int, int]):
+    """One claim of a ring, as found by a look that changes nothing."""
+
+    __match_args__: Final = ("position", "span", "state", "owner", "offset", "pid", "records")
+    @property
+    def position(self) -> int: ...
+    @property
+    def span(self) -> int:
+        """Bytes, header and padding included."""
+
+    @property
+    def state(self) -> int:
+        """CLAIMED, COMMITTED, ABANDONED, COMMITTED_GROUP, or padding."""
+
+    @property
+    def owner(self) -> int:
+        """Its slot."""
+
+    @property
+    def offset(self) -> int:
+        """Of its frame in the ring object."""
+
+    @property
+    def pid(self) -> int:
+        """Of its producer, once it is committed."""
+
+    @property
+    def records(self) -> int:
+        """In a committed frame."""
+
+@final
+class Slot(structseq[int], tuple[int, int, int, int, int, int, int, int, int, int, int]):
+    """One producer as its slot says."""
+
+    __match_args__: Final = (
+        "index",
+        "state",
+        "incarnation",
+        "pid",
+        "start",
+        "namespace",
+        "since",
+        "logged",
+        "dropped",
+        "waited",
+        "relogged",
+    )
+    @property
+    def index(self) -> int: ...  # type: ignore[override]  # hides the method index() of tuples
+    @property
+    def state(self) -> int:
+        """SLOT_..."""
+
+    @property
+    def incarnation(self) -> int:
+        """How often the slot was freed."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def start(self) -> int:
+        """Start ticks of the process."""
+
+    @property
+    def namespace(self) -> int:
+        """Inode of its pid namespace."""
+
+    @property
+    def since(self) -> int:
+        """ns since the epoch."""
+
+    @property
+    def logged(self) -> int: ...
+    @property
+    def dropped(self) -> int: ...
+    @property
+    def waited(self) -> int:
+        """Times a log() found the ring full."""
+
+    @property
+    def relogged(self) -> int:
+        """Of `logged`: records of other processes."""
+
+@final
+class Totals(structseq[int], tuple[int, int, int]):
+    """What all producers counted whose slots were freed."""
+
+    __match_args__: Final = ("logged", "dropped", "waited")
+    @property
+    def logged(self) -> int: ...
+    @property
+    def dropped(self) -> int: ...
+    @property
+    def waited(self) -> int: ...
+
+@final
+class DamagedRange(structseq[int], tuple[int, int, int, int, int]):
+    """Bytes of a page that could not be read."""
+
+    __match_args__: Final = ("offset", "length", "found", "expected", "records")
+    @property
+    def offset(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def found(self) -> int:
+        """Checksum in the frame header."""
+
+    @property
+    def expected(self) -> int:
+        """Checksum of the bytes."""
+
+    @property
+    def records(self) -> int:
+        """Records lost, at the least."""
+
+@final
+class Census(structseq[int], tuple[int, int, int, int, int, int, int, int]):
+    """What stands between two offsets of a page."""
+
+    __match_args__: Final = (
+        "records",
+        "frames",
+        "abandoned",
+        "corrupt_ranges",
+        "corrupt_bytes",
+        "end",
+        "last_time",
+        "data_crc",
+    )
+    @property
+    def records(self) -> int: ...
+    @property
+    def frames(self) -> int: ...
+    @property
+    def abandoned(self) -> int: ...
+    @property
+    def corrupt_ranges(self) -> int:
+        """Damaged ranges with a valid frame behind them."""
+
+    @property
+    def corrupt_bytes(self) -> int: ...
+    @property
+    def end(self) -> int:
+        """Offset one past the last valid frame."""
+
+    @property
+    def last_time(self) -> int:
+        """Of the last record, ns since the epoch."""
+
+    @property
+    def data_crc(self) -> int:
+        """Checksum register after these bytes."""
 
 @final
 class Ring(Mapping):
-    """A ring, of which every process sees the same.  ValueError: that is none.
+    """A ring, shared by all its processes.  ValueError: the memory is not a ring.
 
-    Positions must be frame boundaries; drain to close are the writer's.
+    Positions must be frame boundaries.  Only the writer may call drain, abandon, release and close.
     """
 
     # written once, by the creator
@@ -130,7 +319,7 @@ class Ring(Mapping):
     @property
     def path(self) -> str: ...
 
-    # words of the control block: who writes them is in csrc/core/layout.h
+    # words of the control block: csrc/core/layout.h says which process stores each
     hint: int
     released: int
     written: int
@@ -157,21 +346,44 @@ class Ring(Mapping):
     sync_failures: int
     error_time: int
     error_number: int
+    error_text: bytes
+    options: bytes  # JSON
+    repair: tuple[int, ...]  # nine numbers, the time first: see _ring/repair.py
 
-    def drain(
-        self, position: int, max_bytes: int, max_records: int, /
-    ) -> tuple[int, int, int, int, int, int]:
-        """The run of complete frames at a position: (end, length, records, last_time, stop, next).
+    # looks that change nothing
+    def offset_of(self, position: int, /) -> int:
+        """Return where the byte of that position is in the ring object."""
 
-        `length` bytes from `position` on are to be written, `end` is the position behind them; `next` is
-        the owner's slot (STOP_CLAIMED) or the bytes the next frame takes (STOP_LIMIT).
-        """
+    def claim_at(self, position: int, /) -> Claim | None:
+        """Return the claim that begins at a position, None if there is none."""
+
+    # waiting: first say so, then look, then sleep
+    def want(self, which: int, /) -> int:
+        """Say that this process waits for SPACE, or for DONE (`written` and `durable`); for wait_for()."""
+
+    def wait_for(self, which: int, seen: int, seconds: float, /) -> bool:
+        """Sleep until the writer has news since want() returned `seen`; False if the time ran out."""
+
+    def wake_all(self) -> None:
+        """Wake all processes that wait for SPACE or DONE."""
+
+    def ask_sync(self, position: int, /) -> None:
+        """Ask the writer to make durable what is before the position."""
+
+    def ask_roll(self) -> None:
+        """Ask the writer to seal the page that it writes."""
+
+    def raise_hint(self, position: int, /) -> None:
+        """Show a writer that lost the frontier that it is at this position or later."""
+
+    def drain(self, position: int, max_bytes: int, max_records: int, /) -> Segment:
+        """Return the run of complete frames at a position."""
 
     def abandon(self, position: int, /) -> bool:
         """Turn a dead producer's claim into an abandoned frame; False if there is none."""
 
     def release(self, position: int, end: int, /) -> None:
-        """Give the space of a run back, and wake who waits for space."""
+        """Give the space of a run back, and wake the producers that wait for space."""
 
     def close(self, position: int, /) -> bool:
         """End the ring there: False if something was claimed before."""
@@ -193,21 +405,19 @@ class Ring(Mapping):
         """Sleep until something is committed at the position or wake() is called (False), or the time is over
         (True).  A wake() after `bell` had that value counts.
 
-        Every `slice` seconds it looks for a bell that was lost, shows that the writer lives, and looks
-        whether the places (path, device, inode; two at the most) are still what they were and none of the
-        processes has ended: else False.
+        Every `slice` seconds it looks for a bell that was lost, and shows that the writer lives.  It also
+        returns False if one of the places (path, device, inode; at most two) is another file now, or one
+        of the processes has ended.
         """
 
     def doze(self, seconds: float, bell: int = ..., /) -> None:
-        """Sleep so long, or until wake() is called: no producer rings."""
+        """Sleep so long, or until wake() is called; no producer rings."""
 
     def wake(self) -> None: ...
     def announce(self) -> None:
-        """Wake who waits for `written` or `durable`."""
+        """Wake the processes that wait for `written` or `durable`."""
 
-    def slot(self, index: int, /) -> tuple[int, int, int, int, int, int, int, int, int, int, int]:
-        """(index, state, incarnation, pid, start, namespace, since, logged, dropped, waited, again)"""
-
+    def slot(self, index: int, /) -> Slot: ...
     def odd_slots(self) -> list[int]:
         """Indexes of the slots whose state is none that can be."""
 
@@ -224,8 +434,12 @@ class Ring(Mapping):
     def retire_resume(self) -> None:
         """Finish what a writer that died in retire() had begun."""
 
-    def totals(self) -> tuple[int, int, int]:
-        """(logged, dropped, waited) of all slots retired so far."""
+    def totals(self) -> Totals: ...
+    def begin_totals(self, logged: int, dropped: int, waited: int, /) -> None:
+        """Begin the totals of a new ring where those of its predecessor ended."""
+
+    def retirement(self) -> tuple[int, bool]:
+        """Return how many slots were freed, and whether one is being freed."""
 
 @disjoint_base
 class Producer:
@@ -330,7 +544,7 @@ class Frames(Iterator[Any]):
     def __iter__(self) -> Self: ...
     def __next__(self) -> Any: ...
     def seek(self, number: int, position: int = 0, /) -> None:
-        """Go on to the record of that number, or at that position, whichever is later."""
+        """Go on to the record of that number, or to the one at that position if that is later."""
 
     def extend(self, end: int, mapping: Mapping = ..., /) -> None:
         """Go on to a later end, in a mapping of the same page."""
@@ -348,8 +562,8 @@ class Frames(Iterator[Any]):
     @property
     def position(self) -> int: ...
     @property
-    def damage(self) -> list[tuple[int, int, int, int, int]]:
-        """(offset, length, crc found, crc expected, records lost) of each range passed over."""
+    def damage(self) -> list[DamagedRange]:
+        """The ranges passed over so far."""
 
     @property
     def inside(self) -> bool:
@@ -445,12 +659,8 @@ def use_encoders(
 def forked() -> None:
     """Tell the core that this process is a fork's child."""
 
-def census(
-    data: Buffer, offset: int, end: int, position: int, salt: int, crc: int = 0xFFFFFFFF, /
-) -> tuple[int, int, int, int, int, int, int, int]:
-    """Check all frames between two offsets: (records, frames, abandoned, corrupt ranges, corrupt bytes,
-    end of the last valid frame, time of the last record, checksum register).
-    """
+def census(data: Buffer, offset: int, end: int, position: int, salt: int, crc: int = 0xFFFFFFFF, /) -> Census:
+    """Check all frames between two offsets; `crc` is the checksum register to go on from."""
 
 def has_barrier() -> bool: ...
 def all_zero(data: Buffer, /) -> bool: ...

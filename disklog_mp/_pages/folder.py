@@ -197,7 +197,7 @@ class PageFolder:
         finally:
             source.close()
         end = min(page.watermark, len(whole))
-        crc = census(whole, header.data_offset, end, header.first_position, header.salt)[-1]
+        crc = census(whole, header.data_offset, end, header.first_position, header.salt).data_crc
         file = self._create(new_path)
         try:
             file.allocate(len(whole))

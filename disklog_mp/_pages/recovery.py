@@ -300,8 +300,8 @@ class _Recovery:
                 if size > HEADER_LENGTH:
                     whole = file.map(size, writable=False)
                     counted = census(whole, HEADER_LENGTH, size, position, salt)
-                    records += counted[0]
-                    position += counted[5] - HEADER_LENGTH
+                    records += counted.records
+                    position += counted.end - HEADER_LENGTH
             finally:
                 file.close()
         return records

@@ -108,14 +108,14 @@ class FoundPage:
         start, position, salt = header.data_offset, header.first_position, header.salt
         stop, ours = (max(start, min(offset, self.size)) for offset in (stop, ours))
         first = min(stop, ours)
-        records, _, abandoned, ranges, corrupt, end, last_time, crc = census(
-            whole, start, first, position, salt
-        )
+        found = census(whole, start, first, position, salt)
+        records, abandoned, end, last_time = found.records, found.abandoned, found.end, found.last_time
+        ranges, corrupt, crc = found.corrupt_ranges, found.corrupt_bytes, found.data_crc
         if end == first < stop:
             more = census(whole, first, stop, position + first - start, salt, crc)
-            if more[3] == 0:
-                records, abandoned, end, crc = records + more[0], abandoned + more[2], more[5], more[7]
-                last_time = more[6] or last_time
+            if more.corrupt_ranges == 0:
+                records, abandoned = records + more.records, abandoned + more.abandoned
+                end, crc, last_time = more.end, more.data_crc, more.last_time or last_time
         torn_end = max(end, claimed, _last_nonzero(whole, end, ours))
         numbered = min(numbered, (torn_end - start) // FRAME_HEADER)
         valid = records

@@ -137,7 +137,7 @@ class MappedPage:
             if limit < header.data_offset:
                 return header.data_offset
             found = census(self._mapping, header.data_offset, limit, header.first_position, header.salt)
-            self._scanned = line.watermark, found[5]
+            self._scanned = line.watermark, found.end
             seal = _page_format.seal_crc(memoryview(self._mapping))
             self.report_once(Damage(self.number, LINE, LINE_LENGTH, 0, line.seal_crc, seal, False))
         return self._scanned[1]

@@ -17,7 +17,7 @@ from disklog_mp import _core
 
 def records_between(ring: _core.Ring, position: int, end: int) -> list[_core.Record]:
     """Return the records that stand in the ring between two positions."""
-    offset = ring.data_offset + (position & (ring.capacity - 1))
+    offset = ring.offset_of(position)
     frames = _core.Frames(ring, offset, offset + end - position, position, 0, ring.salt)
     records = list(frames)
     if frames.damage:
@@ -45,9 +45,8 @@ def runs(ring: _core.Ring, position: int, end: int, salt: int, *, records: int, 
     """
     memory = memoryview(ring)
     while position < end:
-        index = position & (ring.capacity - 1)
-        stop = min(end, position + ring.capacity - index)
-        shift = ring.data_offset + index - position  # from a position to its place in memory
+        shift = ring.offset_of(position) - position  # from a position to its place in memory
+        stop = min(end, len(ring) - shift)
         for first, last in _whole(ring, shift, position, stop, salt):
             start, behind, count, time = first, first, 0, 0
             for frame_end, frame_records, frame_time in _frames(ring, shift, first, last, salt):
@@ -64,10 +63,12 @@ def _whole(ring: _core.Ring, shift: int, position: int, stop: int, salt: int) ->
     """Iterate the ranges of positions in which all frames are whole."""
     frames = _core.Frames(ring, shift + position, shift + stop, position, 0, salt, payloads=True)
     deque(frames, maxlen=0)
-    for offset, length, *_ in [*frames.damage, (shift + stop, 0)]:
-        if offset - shift > position:
-            yield position, offset - shift
-        position = offset - shift + length
+    for bad in frames.damage:
+        if bad.offset - shift > position:
+            yield position, bad.offset - shift
+        position = bad.offset - shift + bad.length
+    if stop > position:
+        yield position, stop
 
 
 def _frames(ring: _core.Ring, shift: int, first: int, last: int, salt: int) -> Iterator[tuple[int, int, int]]:

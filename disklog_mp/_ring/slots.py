@@ -7,10 +7,10 @@ import time
 from typing import NamedTuple
 
 from disklog_mp import _core
+from disklog_mp._core import Totals
 from disklog_mp._os import locks as _locks
 from disklog_mp._os.processes import Identity
 from disklog_mp._ring import control as _control
-from disklog_mp._ring.control import Totals
 from disklog_mp._ring.file import RingFile
 from disklog_mp.errors import TooManyProducersError
 
@@ -79,9 +79,11 @@ class Tallies(NamedTuple):
         """Return the counts of all producers together."""
         slots = self.slots
         return Totals(
-            self.freed.logged + sum(slot.logged for slot in slots),
-            self.freed.dropped + sum(slot.dropped for slot in slots),
-            self.freed.waited + sum(slot.waited for slot in slots),
+            (
+                self.freed.logged + sum(slot.logged for slot in slots),
+                self.freed.dropped + sum(slot.dropped for slot in slots),
+                self.freed.waited + sum(slot.waited for slot in slots),
+            )
         )
 
 
@@ -98,7 +100,7 @@ def tallies(ring: _core.Ring) -> Tallies:
             for state in (_core.SLOT_ATTACHED, _core.SLOT_DETACHED)
             for slot in read_slots(ring, state)
         }
-        if before == _control.retirement(ring) and not before.is_under_way():
+        if before == _control.retirement(ring) and not before.is_under_way:
             break
         time.sleep(TALLY_PAUSE)
     return Tallies(freed, list(found.values()))

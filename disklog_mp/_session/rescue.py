@@ -95,9 +95,10 @@ def _is_done(ring: _core.Ring) -> bool:
 def _move(ring: _core.Ring, witnesses: Witnesses, append: _relog.Append) -> bool:
     position = ring.released
     while True:
-        stop, following = ring.drain(position, 0, NO_LIMIT)[4:]
+        found = ring.drain(position, 0, NO_LIMIT)
+        stop, following = found.stop, found.next
         if stop == _core.STOP_LIMIT:
-            end = ring.drain(position, following, NO_LIMIT)[0]
+            end = ring.drain(position, following, NO_LIMIT).end
             records = records_between(ring, position, end)
             if records and append(records) < 0:
                 return False

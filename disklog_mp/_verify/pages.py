@@ -100,7 +100,7 @@ def count_abandoned(path: str, start: int, end: int) -> int:
     stop = min(size // GRANULE * GRANULE, end + shift, _page_format.unpack_line(memoryview(whole)).watermark)
     if start + shift >= stop:
         return 0
-    return census(whole, start + shift, stop, start, header.salt)[2]
+    return census(whole, start + shift, stop, start, header.salt).abandoned
 
 
 def _check(file: RealFile, facts: PageFacts, live: bool, set_aside: bool) -> None:
@@ -117,13 +117,14 @@ def _check(file: RealFile, facts: PageFacts, live: bool, set_aside: bool) -> Non
     whole = file.map(facts.bytes, writable=False)
     stop = _stop(facts, header, line)
     facts.end_position = header.first_position + stop - header.data_offset
-    facts.records, _, facts.abandoned, corrupt, _, end, last_time, crc = census(
-        whole, header.data_offset, stop, header.first_position, header.salt
-    )
-    if corrupt or end < stop:
+    found = census(whole, header.data_offset, stop, header.first_position, header.salt)
+    facts.records, facts.abandoned = found.records, found.abandoned
+    if found.corrupt_ranges or found.end < stop:
         _describe_damage(facts)
     if facts.sealed:
-        _check_seal(facts, line, set_aside, whole=not corrupt and end == stop, crc=crc, last_time=last_time)
+        whole_page = not found.corrupt_ranges and found.end == stop
+        crc, last_time = found.data_crc, found.last_time
+        _check_seal(facts, line, set_aside, whole=whole_page, crc=crc, last_time=last_time)
     elif not live:
         _check_open(facts, line, whole, stop)
     facts.bytes = stop  # the rest is reserved, not used
@@ -221,7 +222,7 @@ def _check_open(facts: PageFacts, line: PageLine, whole: Mapping, stop: int) -> 
         facts.say(NOTE, f"its header counts {line.records:,} records, its frames hold {facts.records:,}")
     if all_zero(memoryview(whole)[stop:]):
         return
-    behind = census(whole, stop, facts.bytes // GRANULE * GRANULE, facts.end_position, header.salt)[0]
+    behind = census(whole, stop, facts.bytes // GRANULE * GRANULE, facts.end_position, header.salt).records
     facts.say(
         NOTE,
         f"{behind:,} records after its watermark were never published: the next writer publishes them"

@@ -10,13 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from disklog_mp import _core
-from disklog_mp._core import Record, Ring
+from disklog_mp._core import Record, Ring, Totals
 from disklog_mp._os import processes as _processes
 from disklog_mp._pages.format import POSITION_MAX
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._ring import control as _control
 from disklog_mp._ring import repair as _repair
-from disklog_mp._ring.control import Totals
 from disklog_mp._ring.file import RingFile
 from disklog_mp._ring.liveness import Witnesses
 from disklog_mp._ring.relog import append_to
@@ -100,7 +99,7 @@ class LiveRing:
 
     def ask_for_sync(self, position: int) -> None:
         """Ask this writer itself for a sync, as a caller of sync() does."""
-        self.ring.maximize64(_core.SYNC_WANTED, position)
+        self.ring.ask_sync(position)
 
     def abandon(self, position: int) -> bool:
         """Turn the claim of a dead producer into an abandoned frame; False if there is none."""
@@ -165,7 +164,7 @@ class LiveRing:
     def carry_over(self, ring: Ring) -> None:
         """Put into a successor what this ring counted, as far as the writer knows it to be true."""
         kept, old = self.guard, self.ring
-        _control.store_totals(ring, Totals(*(count & WORD for count in kept.counts())))
+        _control.store_totals(ring, Totals(count & WORD for count in kept.counts()))
         ring.base_records, ring.base_position = kept.base_records, kept.base_position
         if (repair := _repair.read(old)) is not None:
             repair.store(ring)
@@ -196,14 +195,14 @@ def resume_retiring(ring: Ring) -> None:
 def resume_abandoning(ring: Ring, position: int) -> None:
     """Count the claim that the last writer had abandoned when it died, unless it had counted it, too."""
     uncounted = ring.abandoning == position + ring.abandoned % _core.GRANULE
-    if uncounted and ring.drain(position, 2**63, 2**63)[0] != position:
+    if uncounted and ring.drain(position, 2**63, 2**63).end != position:
         ring.abandoned = ring.abandoned + 1 & WORD
 
 
 def release_up_to(ring: Ring, position: int, end: int) -> int:
     """Release what pages hold already, frame by frame; return how far that went."""
     while position < end:
-        behind = ring.drain(position, end - position, 2**63)[0]
+        behind = ring.drain(position, end - position, 2**63).end
         if behind == position:
             break
         ring.release(position, behind)
@@ -254,8 +253,7 @@ def close_at(ring: Ring, position: int) -> bool:
 def send_over(ring: Ring) -> None:
     """Have the processes that are attached to a ring go to its successor; some sleep on it."""
     ring.halted = _core.REPLACED  # also for claims beyond where it was closed
-    ring.ring_bell(_core.SPACE)
-    ring.ring_bell(_core.DONE)
+    ring.wake_all()
 
 
 # -- trouble ---------------------------------------------------------------------------------------------

@@ -258,8 +258,8 @@ class Writer:
         if self.back_off.seconds:
             self.troubles.say("leaving with records in the ring: the next writer takes them")
         else:
-            end, *_, stop, owner = ring.drain(position, SEGMENT, NO_LIMIT)
-            if end != position or (stop == _core.STOP_CLAIMED and self._abandon_if_dead(owner)):
+            rest = ring.drain(position, SEGMENT, NO_LIMIT)
+            if rest.end != position or (rest.stop == _core.STOP_CLAIMED and self._abandon_if_dead(rest.next)):
                 return False
         ends = self.attendance.is_unused() and close_at(ring, position)
         if ends:

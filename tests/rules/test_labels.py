@@ -4,6 +4,7 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,16 @@ from disklog_mp._pages import format as _page_format
 
 CSRC = Path(disklog_mp.__file__).parent / "csrc"
 CC = shutil.which("gcc") or shutil.which("cc")
+HEADER = "stable_abi.h"
 needs_compiler = pytest.mark.skipif(CC is None, reason="no C compiler")
 needs_sources = pytest.mark.skipif(not CSRC.is_dir(), reason="the C sources are not installed")
 pytestmark = needs_sources
 
 ORDER = "relaxed|acquire|release|acq_rel|seq_cst"
 LISTED = re.compile(rf"^ \*   (\w+:[A-Z]) +\S.*?\(({ORDER})\) +(with .*|alone.*)$", re.M)
-ACCESS = re.compile(r"\b(?:LOAD|STORE|SWAP|atomic_\w+)\(")
-SILENT = {"dl_ring_format"}  # what nobody else can see yet needs no label
+ACCESS = re.compile(r"\b(?:LOAD|STORE|SWAP|FENCE|atomic_[a-z_0-9]+)\(")
+LABEL = re.compile(r"\bDL_(?:ATOMIC|LABEL)\(")
+SILENT = {"dl_ring_format"}  # no other process sees that ring yet
 
 
 def where(name: str) -> Path:
@@ -48,15 +51,22 @@ def argument(text: str, start: int) -> str:
     raise ValueError("a parenthesis is not closed")
 
 
+def code(file: Path) -> str:
+    """The text of a file without comments and macros."""
+    text = without_comments(file.read_text())
+    return re.sub(r"^#define(?:.*\\\n)*.*", "", text, flags=re.M)
+
+
 def labelled() -> dict[str, set[str]]:
-    """Labels in ring.c and the orderings of the accesses they stand at."""
-    text = without_comments(source("ring.c"))
+    """Labels in the C files and the orderings of the accesses they stand at."""
     found: dict[str, set[str]] = {}
-    for match in re.finditer(r"\bDL_ATOMIC\(", text):
-        label, access = argument(text, match.end() - 1).split(",", 1)
-        order = re.search(rf"\b(?:memory_order_)?({ORDER})\b", access)
-        assert order, f"{label} has no ordering"
-        found.setdefault(label, set()).add(order[1])
+    for file in c_files():
+        text = code(file)
+        for match in LABEL.finditer(text):
+            label, access = argument(text, match.end() - 1).split(",", 1)
+            order = re.search(rf"\b(?:memory_order_)?({ORDER})\b", access)
+            assert order or re.match(r"\s*atomic_(?!\w*explicit)", access), f"{label} has no ordering"
+            found.setdefault(label.strip(), set()).add(order[1] if order else "seq_cst")
     return found
 
 
@@ -68,14 +78,14 @@ def c_files() -> list[Path]:
 
 
 def test_every_label_is_in_the_list_and_the_list_has_no_other() -> None:
-    """What ring.h argues is what ring.c does: the same labels, with the same orderings."""
+    """What ring.h argues is what the C files do: the same labels, with the same orderings."""
     listed = {label: {order} for label, order, _ in LISTED.findall(source("ring.h"))}
 
     assert listed == labelled()
 
 
 def test_every_label_names_partners_that_exist() -> None:
-    """A pair has two ends; what stands alone says so."""
+    """A pair has two ends; an access without a pair says so."""
     listed = LISTED.findall(source("ring.h"))
     labels = {label for label, _, _ in listed}
 
@@ -86,18 +96,23 @@ def test_every_label_names_partners_that_exist() -> None:
 
 
 def test_every_access_to_shared_words_has_a_label() -> None:
-    """But for a ring nobody else can see yet, no atomic access of ring.c goes without."""
-    text = without_comments(source("ring.c"))
-    text = re.sub(r"^#define.*(?:\\\n.*)*", "", text, flags=re.M)
-    for match in reversed(list(re.finditer(r"\bDL_ATOMIC\(", text))):
-        inside = argument(text, match.end() - 1)
-        text = text[: match.end()] + text[match.end() + len(inside) :]
-    functions = re.findall(
-        r"^(?!static const|struct|#)\w[^;{}]*?\b(\w+)\([^;{}]*\)\n\{\n(.*?)^\}", text, re.M | re.S
-    )
+    """No atomic access of any C file goes without, but for a ring that no other process sees yet."""
+    silent = set()
+    for file in c_files():
+        text = code(file)
+        for match in reversed(list(LABEL.finditer(text))):
+            inside = argument(text, match.end() - 1)
+            text = text[: match.end()] + text[match.end() + len(inside) :]
+        for match in ACCESS.finditer(text):
+            function = re.findall(r"^\w[^;{}=]*?\b(\w+)\([^;{}]*\)\n?\s*\{", text[: match.start()], re.M)
+            silent.add(function[-1] if function else f"{file.name}: {match[0]}")
 
-    assert {name for name, _ in functions} >= {"claim", "commit", "dl_drain", "dl_release", "dl_ring_format"}
-    assert {name for name, body in functions if ACCESS.search(body)} == SILENT
+    assert silent == SILENT
+
+
+def test_the_search_for_labels_sees_the_core() -> None:
+    """The labels of both kinds are found, in files of all three folders."""
+    assert {"claim:E", "commit:A", "space:B", "slot:C", "word:A", "guard:B", "fork:A"} <= set(labelled())
 
 
 # -- bytes ---------------------------------------------------------------------------------------------
@@ -227,27 +242,68 @@ def test_the_numbers_python_knows_are_the_core_s(tmp_path: Path) -> None:
 # -- what each file may know ---------------------------------------------------------------------------
 
 
-def test_these_files_know_python() -> None:
-    """Python.h comes with binding.h alone, and so does what stands in for it; and that to csrc/python."""
+def included(file: Path) -> set[str]:
+    """The names in a file's #include lines."""
+    return set(re.findall(r"^\s*#\s*include\s+[<\"]([^>\"]+)", file.read_text(), re.M))
+
+
+def test_only_one_file_includes_python() -> None:
+    """Python.h comes with binding.h alone, and so does stable_abi.h; and binding.h to csrc/python alone."""
     for file in c_files():
-        included = set(re.findall(r"^\s*#\s*include\s+[<\"]([^>\"]+)", file.read_text(), re.M))
-        python = {name for name in included if name in ("Python.h", "pyconfig.h", "stable_abi.h")}
+        python = included(file) & {"Python.h", "pyconfig.h", "stable_abi.h"}
         assert not python or file.name == "binding.h", f"{file.name} includes {python}"
-        assert not {"binding.h", "objects.h"} & included or file.parent.name == "python"
+        of_python = {name for name in included(file) if (CSRC / "python" / Path(name).name).exists()}
+        assert not of_python or file.parent.name == "python", f"{file.name} includes {of_python}"
+
+
+def test_the_core_s_folder_is_below_the_others() -> None:
+    """Includes lead from csrc/python to csrc/os and csrc/core, and from csrc/os to core/labels.h alone."""
+    for file in c_files():
+        for name in included(file):
+            other = file.parent / name
+            if not other.exists() or other.resolve().parent == file.parent:
+                continue
+            below = other.resolve().relative_to(CSRC)
+            assert file.parent.name == "python" or below == Path("core/labels.h"), f"{file.name}: {name}"
+
+
+def test_no_file_includes_itself_in_a_circle() -> None:
+    """A file and its header count as one: what it includes never leads back to it."""
+    needs: dict[str, set[str]] = {}
+    for file in c_files():
+        others = {Path(name).stem for name in included(file) if (file.parent / name).exists()}
+        needs.setdefault(file.stem, set()).update(others - {file.stem})
+    while needs:
+        leaves = {name for name, others in needs.items() if not others & needs.keys()}
+        assert leaves, f"a circle among {sorted(needs)}"
+        needs = {name: others for name, others in needs.items() if name not in leaves}
+
+
+def test_c_imports_only_the_standard_library() -> None:
+    """What C needs of this package is handed in: by name it imports nothing of ours."""
+    imports = re.compile(r"PyImport_(?:Import\w*|AddModule\w*)\(\s*([^)]*)\)")
+    names = [name for file in c_files() for name in imports.findall(code(file)) if file.name != HEADER]
+
+    assert names
+    for name in names:
+        assert re.fullmatch(r'"\w+"', name), f"{name} is not the name of one module"
+        assert name.strip('"') in sys.stdlib_module_names
 
 
 @pytest.mark.parametrize(
     ("name", "allowed"),
     [
         ("layout.h", {"assert.h", "stdatomic.h", "stddef.h", "stdint.h"}),
-        ("ring.h", {"stdbool.h", "layout.h"}),
+        ("ring.h", {"stdbool.h", "labels.h", "layout.h"}),
         ("frames.h", {"stdbool.h", "layout.h"}),
         ("ring.c", {"ring.h", "string.h", "crc32c.h", "frames.h"}),
         ("frames.c", {"frames.h", "string.h", "crc32c.h"}),
+        ("json_text.h", {"stdbool.h", "stddef.h", "stdint.h", "stdlib.h", "string.h"}),
+        ("json_text.c", {"json_text.h"}),
     ],
 )
 def test_a_file_includes_only_what_is_below_it(name: str, allowed: set[str]) -> None:
-    """Layout knows nothing, frames the layout, the ring both; no system header but the plain ones."""
+    """The layout includes no file of ours, frames the layout, the ring both; no system calls."""
     assert set(re.findall(r"^#include [<\"]([^>\"]+)", source(name), re.M)) <= allowed
 
 

@@ -38,6 +38,8 @@ MEMBERS = {
     "PyModuleDef_Slot": "slot value",
     "PyModuleDef_Base": "m_init m_index m_copy",
     "PyModuleDef": "m_base m_name m_doc m_size m_methods m_slots m_traverse m_clear m_free",
+    "PyStructSequence_Field": "name doc",
+    "PyStructSequence_Desc": "name doc fields n_in_sequence",
     "Py_buffer": "buf obj len itemsize readonly ndim format shape strides suboffsets internal",
 }
 TYPES = [*MEMBERS, "Py_ssize_t", "Py_hash_t", "PyCFunction", "getter", "setter", "allocfunc", "freefunc"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from disklog_mp import _core
 from disklog_mp._ring import claims as _claims
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import slots as _slots
@@ -105,7 +106,7 @@ class Watch:
 def _holder(file: _ring.RingFile, position: int) -> int:
     """The process whose incomplete record is the next to be written; 0 if there is none."""
     for claim in _claims.walk(file.ring, position):
-        if claim.state == _claims.CLAIMED:
+        if claim.state == _core.CLAIMED:
             return _slots.read_slot(file.ring, claim.owner).pid
         break
     return 0

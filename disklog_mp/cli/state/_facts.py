@@ -33,7 +33,7 @@ def of_ring(file: _ring.RingFile) -> dict[str, Any]:
 def _holder(ring: _core.Ring) -> int | None:
     """The process that is stopped inside log() while all records after its own wait for it."""
     for claim in _claims.walk(ring, ring.released):
-        if claim.state == _claims.CLAIMED:
+        if claim.state == _core.CLAIMED:
             pid = _slots.read_slot(ring, claim.owner).pid if claim.owner < _core.SLOTS else 0
             return pid if _processes.is_stopped(pid) else None
     return None

@@ -419,7 +419,7 @@ uint32_t (*_Atomic dl_crc32c_chosen_copy)(uint32_t, void *restrict, const void *
 uint32_t (*_Atomic dl_crc32c_chosen_u64)(uint32_t, uint64_t) = portable_u64;
 uint32_t (*_Atomic dl_crc32c_chosen_u64x4)(uint32_t, uint64_t, uint64_t, uint64_t,
                                            uint64_t) = portable_u64x4;
-static const char *_Atomic name = "portable";
+static const char *name = "portable"; /* stored at import, then never again */
 
 /*
  * Needs no lock: every caller stores the same values, and as all implementations agree on the
@@ -431,10 +431,12 @@ void dl_crc32c_init(void)
     if (!can_chain())
         return;
     bool folding = can_fold();
-    dl_crc32c_chosen_update = folding ? fold_update : chain_update;
-    dl_crc32c_chosen_copy = folding ? fold_copy : chain_copy;
-    dl_crc32c_chosen_u64 = chain_u64;
-    dl_crc32c_chosen_u64x4 = chain_u64x4;
+    DL_LABEL(crc:B, atomic_store_explicit(&dl_crc32c_chosen_update, folding ? fold_update : chain_update,
+                                          memory_order_relaxed));
+    DL_LABEL(crc:B, atomic_store_explicit(&dl_crc32c_chosen_copy, folding ? fold_copy : chain_copy,
+                                          memory_order_relaxed));
+    DL_LABEL(crc:B, atomic_store_explicit(&dl_crc32c_chosen_u64, chain_u64, memory_order_relaxed));
+    DL_LABEL(crc:B, atomic_store_explicit(&dl_crc32c_chosen_u64x4, chain_u64x4, memory_order_relaxed));
     name = HARDWARE_NAME;
 #endif
 }

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "labels.h"
+
 /*
  * CRC-32C (Castagnoli, reflected 0x82F63B78).  Every `state` is the raw register, neither
  * inverted going in nor coming out, so the result for one piece is the state for the next;
@@ -28,8 +30,8 @@ extern uint32_t (*_Atomic dl_crc32c_chosen_u64x4)(uint32_t, uint64_t, uint64_t, 
 
 static inline uint32_t dl_crc32c_update(uint32_t state, const void *bytes, size_t length)
 {
-    return atomic_load_explicit(&dl_crc32c_chosen_update, memory_order_relaxed)(state, bytes,
-                                                                                length);
+    return DL_LABEL(crc:A, atomic_load_explicit(&dl_crc32c_chosen_update, memory_order_relaxed))(
+        state, bytes, length);
 }
 
 /*
@@ -39,20 +41,22 @@ static inline uint32_t dl_crc32c_update(uint32_t state, const void *bytes, size_
 static inline uint32_t dl_crc32c_copy(uint32_t state, void *restrict to,
                                       const void *restrict from, size_t length)
 {
-    return atomic_load_explicit(&dl_crc32c_chosen_copy, memory_order_relaxed)(state, to, from,
-                                                                              length);
+    return DL_LABEL(crc:A, atomic_load_explicit(&dl_crc32c_chosen_copy, memory_order_relaxed))(
+        state, to, from, length);
 }
 
-/* Advances over the eight bytes of `value`, lowest byte first whatever the host's byte order. */
+/* Advances over the eight bytes of `value`, lowest byte first on every host. */
 static inline uint32_t dl_crc32c_u64(uint32_t state, uint64_t value)
 {
-    return atomic_load_explicit(&dl_crc32c_chosen_u64, memory_order_relaxed)(state, value);
+    return DL_LABEL(crc:A, atomic_load_explicit(&dl_crc32c_chosen_u64, memory_order_relaxed))(
+        state, value);
 }
 
 /* Four times that. */
 static inline uint32_t dl_crc32c_u64x4(uint32_t state, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
-    return atomic_load_explicit(&dl_crc32c_chosen_u64x4, memory_order_relaxed)(state, a, b, c, d);
+    return DL_LABEL(crc:A, atomic_load_explicit(&dl_crc32c_chosen_u64x4, memory_order_relaxed))(
+        state, a, b, c, d);
 }
 
 /*

@@ -11,15 +11,15 @@ uint32_t dl_frame_seed(uint64_t salt) { return dl_crc32c_u64(0xffffffffu, salt);
 
 static bool has_bytes(uint16_t kind) { return kind != DL_PADDING_FRAME && kind != DL_ABANDONED_FRAME; }
 
-uint32_t dl_frame_crc_words(uint32_t seed, uint64_t position, uint64_t time, uint64_t who, uint64_t length)
+uint32_t dl_frame_crc_words(uint32_t seed, uint64_t position, uint64_t time, uint64_t origin, uint64_t length)
 {
-    return dl_crc32c_u64x4(seed, position, time, who, length);
+    return dl_crc32c_u64x4(seed, position, time, origin, length);
 }
 
 uint32_t dl_frame_crc_header(uint32_t seed, uint64_t position, const struct dl_frame_header *header)
 {
-    uint64_t who = header->pid | (uint64_t)header->kind << 32 | (uint64_t)header->tag << 48;
-    return dl_frame_crc_words(seed, position, header->time, who, header->length);
+    uint64_t origin = header->pid | (uint64_t)header->kind << 32 | (uint64_t)header->tag << 48;
+    return dl_frame_crc_words(seed, position, header->time, origin, header->length);
 }
 
 uint32_t dl_frame_crc(uint32_t seed, uint64_t position, const struct dl_frame_header *header,

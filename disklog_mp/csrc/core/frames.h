@@ -33,15 +33,16 @@ uint32_t dl_frame_crc_header(uint32_t seed, uint64_t position, const struct dl_f
 uint32_t dl_frame_crc(uint32_t seed, uint64_t position, const struct dl_frame_header *header,
                       const void *bytes);
 
-/* The same from words: `who` is pid, kind and tag as they stand in the header. */
-uint32_t dl_frame_crc_words(uint32_t seed, uint64_t position, uint64_t time, uint64_t who, uint64_t length);
+/* The same from words: `origin` is pid, kind and tag as they stand in the header. */
+uint32_t dl_frame_crc_words(uint32_t seed, uint64_t position, uint64_t time, uint64_t origin,
+                            uint64_t length);
 
 /* The frame that stands at `at`, with `room` readable bytes. */
 enum dl_frame_status dl_frame_check(const uint8_t *at, uint64_t room, uint64_t position, uint32_t seed,
                                     struct dl_frame *frame);
 
 /* Distance from `at` to the next valid frame at or after it, in whole granules; `room` if there is none.
- * The cost grows with the room, whatever lengths the headers on the way claim. */
+ * The cost grows with the room, not with the lengths that headers on the way claim. */
 uint64_t dl_frame_find(const uint8_t *at, uint64_t room, uint64_t position, uint32_t seed);
 
 /* True if nothing but zeros stands there. */

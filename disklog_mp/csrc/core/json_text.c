@@ -42,7 +42,8 @@ void dl_put_escaped(struct dl_text *text, const char *bytes, size_t length)
 {
     size_t done = 0, at = 0;
     while (at < length) {
-        const size_t word = length - at >= 8 ? at : length - 8; /* at the end: the last eight, some of them again */
+        /* The last bytes of a string are looked at together with some before them. */
+        const size_t word = length - at >= 8 ? at : length - 8;
         if (length >= 8 && !any_special(bytes + word)) {
             at = word + 8;
             continue;

@@ -15,7 +15,7 @@
  *     4096      4096             control           see struct dl_control
  *     8192    262144             producer table    4,096 slots of 64 bytes: their owner, and the writer
  *   270336    capacity / 4       claim map         one word per granule: producers claim, writer abandons
- *   data_offset  capacity        data              the claimant until commit, then nobody
+ *   data_offset  capacity        data              the claimant until commit
  *
  * A claim word, 64 bits, all of it changed in one atomic step:
  *
@@ -161,10 +161,11 @@ static_assert(offsetof(struct dl_constants, name) == 104, "after the limits");
  *     1280  error_*                    the writer: the last trouble
  *     2048  options                    the writer, at its start: the options in force, JSON
  *
- * Bells are futex words in here, not named semaphores: a wait on one is bounded by the monotonic clock (a
- * semaphore's by the wall clock, which steps), reaches whoever maps the ring wherever its file is (ring_dir
- * in a volume that containers share), wakes all who sleep with one call and counts nobody, needs no second
- * object to protect, rename or leak, and cannot be planted (opening an empty semaphore file is SIGBUS).
+ * Bells are futex words in here, not named semaphores, for these reasons.  A wait on one is bounded by the
+ * monotonic clock; a semaphore's by the wall clock, which steps.  It reaches every process that maps the
+ * ring, also where ring_dir is a volume that containers share.  One call wakes all sleepers, and none is
+ * counted.  There is no second object to protect, rename or leak.  And none can be planted: opening an empty
+ * semaphore file is SIGBUS.
  */
 struct dl_control {
     _Atomic uint64_t hint;
@@ -176,7 +177,7 @@ struct dl_control {
     uint8_t pad2[112];
     _Atomic uint32_t parked;
     _Atomic uint32_t bell;
-    _Atomic uint32_t barrier; /* the writer runs one for all who are registered before it sleeps */
+    _Atomic uint32_t barrier; /* the writer runs one for all registered processes before it sleeps */
     uint8_t pad3[116];
     _Atomic uint32_t space_wanted;
     _Atomic uint32_t space;
@@ -204,7 +205,7 @@ struct dl_control {
     _Atomic uint64_t totals[2][3]; /* logged, dropped, waited of all slots retired so far */
     _Atomic uint64_t base_records; /* the number at which the counts of this ring (and totals) began */
     _Atomic uint64_t base_position; /* the position at which they began */
-    _Atomic uint64_t abandoning; /* position of the last claim to be abandoned, plus the count before mod 32 */
+    _Atomic uint64_t abandoning; /* position of the last abandoned claim, plus the count before it mod 32 */
     _Atomic uint64_t repair[9]; /* the last repair, see _repair.py; the first is when, 0: none */
     uint8_t pad7[176];
     _Atomic uint64_t error_time; /* 0: none */
@@ -234,7 +235,7 @@ enum dl_halt {
 };
 
 /* A producer's slot.  word = incarnation << 32 | enum dl_slot_state: the kernel lock on the slot's byte
- * says who may fill a FREE one; only the writer makes one FREE again, with the next incarnation. */
+ * says which process may fill a FREE one; only the writer makes one FREE again, with the next incarnation. */
 enum dl_slot_state { DL_SLOT_FREE = 0, DL_SLOT_ATTACHED = 1, DL_SLOT_DETACHED = 2 };
 
 struct dl_slot {

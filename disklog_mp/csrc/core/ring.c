@@ -113,7 +113,7 @@ static int claim(struct dl_ring *ring, struct dl_claimant *claimant, uint32_t sl
             if (t - released > capacity || t % DL_GRANULE != 0) {
                 if (own == 0)
                     return DL_DAMAGED;
-                /* Somebody may have scribbled when it was claimed: then it is no boundary, for ever. */
+                /* It may have been scribbled over when it was claimed: then it is no boundary, for ever. */
                 own = 0;
                 DL_ATOMIC(own:B, STORE(claimant->last, own, release));
                 t = DL_ATOMIC(claim:A, LOAD(ring->control->hint, acquire));
@@ -142,7 +142,7 @@ static int claim(struct dl_ring *ring, struct dl_claimant *claimant, uint32_t sl
         /* Once more, though the word says it: a producer that slept here while the others went through half
          * of all tags would take a current word for an earlier one. */
         if (t < released) {
-            if (t - released <= capacity) /* it wraps: nobody released up to there */
+            if (t - released <= capacity) /* it wraps: nothing was released up to there */
                 return DL_DAMAGED;
             continue;
         }
@@ -288,8 +288,8 @@ bool dl_take_bell(struct dl_ring *ring)
                                                            memory_order_acq_rel)) != 0;
 }
 
-/* The header of a frame that has no bytes of its own.  Nothing in it depends on when or by whom it is
- * written, so a writer that died on the way is repeated byte for byte. */
+/* The header of a frame that has no bytes of its own.  Nothing in it depends on when or by which process
+ * it is written, so a writer that died on the way is repeated byte for byte. */
 static void write_filler(struct dl_ring *ring, uint64_t position, uint16_t kind, uint32_t granules,
                          uint32_t pid)
 {
@@ -307,8 +307,8 @@ static uint64_t group_records(const struct dl_ring *ring, uint64_t position, uin
     return count <= span / DL_FRAME_HEADER ? count : 1;
 }
 
-/* Nobody stores a hint beyond the frontier: where nothing is claimed at `frontier` but the hint is later,
- * somebody scribbled, and producers claim behind a hole or not at all. */
+/* No process stores a hint beyond the frontier: where nothing is claimed at `frontier` but the hint is later,
+ * it was scribbled over, and producers claim behind a hole or not at all. */
 static bool hint_is_astray(const struct dl_ring *ring, uint64_t frontier)
 {
     if (DL_ATOMIC(drain:B, LOAD(ring->control->hint, acquire)) <= frontier)
@@ -421,7 +421,7 @@ uint64_t dl_frontier(const struct dl_ring *ring, uint64_t from)
             break;
         uint64_t end = t + (uint64_t)dl_word_granules(word) * DL_GRANULE;
         if (end - from > ring->capacity)
-            break; /* somebody scribbled: no walk of true words comes round to where it began and goes on */
+            break; /* scribbled over: no walk of true words comes round to where it began and goes on */
         t = end;
     }
     return t;

@@ -3,54 +3,56 @@
  * allocation: it builds into stress and fuzz programs by itself.
  *
  * ROLES.  Any number of producers append, from any process; one writer drains, releases, abandons and
- * closes.  A claim word per granule says, in one atomic 64-bit value, who has the bytes from there on,
- * how many, in which lap, and how far it is with them.
+ * closes.  A claim word per granule says, in one atomic 64-bit value, which producer has the bytes from there
+ * on, how many, in which lap, and how far it is with them.
  *
- * KEY INVARIANT.  Let the frontier be the first position nobody has claimed.  The words at the frame
+ * KEY INVARIANT.  Let the frontier be the first position that is not claimed.  The words at the frame
  * boundaries from `released` to the frontier carry the tag of their position's lap and lead from one to
  * the next; the word at the frontier carries an earlier tag.  The frontier moves only by a successful
  * compare-and-swap on its word, and to the end of the frame claimed there.
  *
- * WHY A CLAIM IS EXCLUSIVE.  Each position a producer tries is a true boundary: it starts from one (the
- * end of a claim of its own, a hint somebody stored after claiming up to it, or `released`) and moves on
- * by lengths of words of the lap it walks.  If the position it tries is not the frontier, somebody has
- * claimed there in the same lap, so the word carries this lap's tag or a later one: seen before the swap,
- * the producer walks on or starts over; set after it looked, the swap fails, because tags in a word only
- * grow.  So a swap succeeds only at the frontier.  The bytes it takes are free: end - released <=
- * capacity was checked against a value of `released` that can only have grown since, and what is below
- * `released` the writer is done with (release:A, claim:B).
+ * WHY A CLAIM IS EXCLUSIVE.  Each position a producer tries is a true boundary.  It starts from one: the
+ * end of a claim of its own, a hint that was stored after a claim up to it, or `released`.  It moves on by
+ * lengths of words of the lap it walks.  If the position it tries is not the frontier, it has been claimed
+ * in the same lap, so the word carries this lap's tag or a later one.  If that happened before the producer
+ * looked, it walks on or starts over.  If it happened after, the swap fails, because tags in a word only
+ * grow.  So a swap succeeds only at the frontier.  The bytes it takes are free: end - released <= capacity
+ * was checked against a value of `released` that can only have grown since, and the writer is done with
+ * what is below `released` (release:A, claim:B).
  *
  * WHY A KILL LEAVES NO RIDDLE.  Before claim:E there is nothing; after it the word says position, length
- * and owner.  Until the owner commits nobody else writes there; the writer turns the word into ABANDONED
- * only when the kernel says the owner is dead, so no commit can follow.
+ * and owner.  Until the owner commits, no other process writes there.  The writer turns the word into
+ * ABANDONED only when the kernel says that the owner is dead, so no commit can follow.
  *
  * THE HINT is where to start walking, at or before the frontier.  It is a maximum (hint:B loops), or one
- * stalled producer would leave it behind for good; it is moved once per DL_HINT_STRIDE bytes, because a
- * short walk over words in the cache costs less than a line every producer writes.  Who waits in vain for
- * the writer moves it too, to the end of a claim of its own: a writer that a damaged word led astray sees
- * by the hint that it is not at the frontier.  Who lost the frontier and waited starts at it, too.
+ * stalled producer would leave it behind for good.  It is moved once per DL_HINT_STRIDE bytes, because a
+ * short walk over words in the cache costs less than a line that every producer writes.  A producer that
+ * waits in vain for the writer moves it too, to the end of a claim of its own: a writer that a damaged word
+ * led astray sees by the hint that it is not at the frontier.  A producer that lost the frontier and waited
+ * starts at the hint, too.
  *
  * TAGS WRAP after 2^28 laps and are compared as signed differences.  A granule at which no frame ever
- * starts keeps an old tag, which would come to look later than the lap: once in DL_REFRESH_LAPS laps the
+ * starts keeps an old tag, which would come to look later than the lap.  So once in DL_REFRESH_LAPS laps the
  * writer gives such words the lap's tag while it releases them (state 0: no walk ever visits them in that
  * lap, and in the next they are earlier, as they must be).  So no word is ever further behind than that,
- * and one that seems to be counts as ahead.  A producer that is stopped with a position in its hands, for
- * however long, starts over: it looks at `released` between its look at the word and its swap, and the
+ * and one that seems to be counts as ahead.  A producer may be stopped with a position in its hands, for
+ * however long: it starts over.  It looks at `released` between its look at the word and its swap, and the
  * swap needs the very word it saw, so only a sleep just there, of 2^28 laps to the claim, could deceive it.
  *
  * PARKING is Dekker's: the writer stores `parked`, then looks at the word at its position; a producer
- * stores the word, then looks at `parked`; each has a full barrier between its two steps, so one of them
- * sees the other.  The producer that swaps `parked` back rings the bell, once per park.  A bell lost with a
- * killed process is made good by whoever hears of the death and rings, by the next producer that finds the
- * writer silent, and by the look at `parked` and at the claim word that ends each slice of a sleep.  A writer that has had
- * something to do lately does not park: it dozes on the same bell, a tenth of a millisecond to two, with
- * `parked` unset, so that no producer pays for waking it; who waits for it (flush, sync, room) rings.
+ * stores the word, then looks at `parked`.  Each has a full barrier between its two steps, so one of them
+ * sees the other.  The producer that swaps `parked` back rings the bell, once per park.  A bell can be lost
+ * with a killed process.  Three things make that good: a process that hears of the death and rings, the next
+ * producer that finds the writer silent, and the look at `parked` and at the claim word that ends each slice
+ * of a sleep.  A writer that has had something to do lately does not park.  It dozes on the same bell, 0.1 to
+ * 2 ms, with `parked` unset, so that no producer pays for waking it; a process that waits for it (flush,
+ * sync, space) rings.
  *   The producer's barrier would stand in every append, and wait there for the record's bytes to reach the
  * cache.  So where the kernel has membarrier, the writer runs the barrier of all: between its two steps
  * it makes every processor that runs a registered process pass a full barrier.  Such a producer's store
  * came before that barrier, and the writer's look sees it, or its look comes after, and sees `parked`.
- * Producers leave out their own when both sides say that they can (`light`, and the control word
- * `barrier`); a writer that cannot, in place of one that could, says so before it first sleeps.
+ * Producers leave out their own barrier when both sides say that they can (`light`, and the control word
+ * `barrier`).  A writer that cannot, in place of one that could, says so before it first sleeps.
  *
  * Orderings.  Each access is labelled in the code, DL_ATOMIC(label, ...); a test compares the two lists.
  *
@@ -73,10 +75,10 @@
  *   drain:B    load hint (acquire)             with hint:B     the claims up to it
  *   frontier:A load word (acquire)             with claim:E    as claim:C, for the writer and for stats
  *   closed:A   load word (seq_cst)             with close:A
- *   abandon:A  swap CLAIMED -> ABANDONED (acq_rel)   with drain:A   the owner is dead, nobody else stores
- *   refresh:A  store word (release)            with claim:C    who sees a later tag also sees `released`
+ *   abandon:A  swap CLAIMED -> ABANDONED (acq_rel)   with drain:A   the owner is dead, nothing else stores
+ *   refresh:A  store word (release)            with claim:C    a later tag comes with a `released`
  *                                                              beyond the place it came from
- *   refresh:B  load word (relaxed)             alone           nobody else stores there
+ *   refresh:B  load word (relaxed)             alone           no other process stores there
  *   release:A  store released (seq_cst)        with claim:B; and before the look at the space_wanted flag
  *   close:B    load released (relaxed)         alone           the writer's own
  *   close:A    swap word -> CLOSED (seq_cst)   with claim:C, closed:A   loses to a claim, or ends the ring
@@ -91,19 +93,77 @@
  *   retire:D   store no note (release)         with retire:E   nothing is left to do
  *   retire:E   load note, word, count (acquire)  with retire:A to retire:D of a writer that died
  *   retire:F   load, store a total (relaxed)   alone           the count puts it in force
+ *
+ * The same for the accesses outside ring.c.  Waiting, in ring_wait.c; each wait is Dekker's again: the
+ * sleeper stores its wish, then looks for what it waits for; the waker makes it true, then looks for a wish.
+ *
+ *   space:A    load space (seq_cst)            with space:E    a count after this look is not slept through
+ *   space:B    store space_wanted (seq_cst)    with space:D    then the producer looks for room (claim:B)
+ *   space:C    fence (seq_cst)                 with space:B    between release:A and space:D
+ *   space:D    load, swap space_wanted (seq_cst)   with space:B   one waker per wish
+ *   space:E    add to space (seq_cst)          with space:A    then all sleepers are woken
+ *   done:A     load done (seq_cst)             with done:D     as space:A
+ *   done:B     store done_wanted (seq_cst)     with done:C     then the caller looks at written or durable
+ *   done:C     load, swap done_wanted (seq_cst)    with done:B    one waker per wish
+ *   done:D     add to done (seq_cst)           with done:A     then all sleepers are woken
+ *   bell:A     add to bell (relaxed)           with bell:B     the kernel looks again before it sleeps
+ *   bell:B     load bell (seq_cst)             with bell:A     a ring after this look is not slept through
+ *   bell:C     load barrier (seq_cst)          alone           the writer's own
+ *   beat:A     store heartbeat (relaxed)       with beat:B     a hint, never a proof
+ *   beat:B     load heartbeat (relaxed)        with beat:A
+ *
+ * Words that Python loads and stores, in mapping.c and ring_object.c; layout.h says which process may.
+ *
+ *   word:A     load a word (seq_cst)           with word:B, word:C, word:D
+ *   word:B     store a word (seq_cst)          with word:A, word:E, halt:A
+ *   word:C     load, swap to a maximum (seq_cst)   with word:A, claim:A   of `hint` too
+ *   word:D     add to a word (seq_cst)         with word:A
+ *   word:E     load a word (acquire)           with word:B     between two slices of a reader's sleep
+ *   word:F     add to a bell (seq_cst)         with word:A     then all sleepers are woken
+ *   look:A     load a claim word (acquire)     with commit:A, claim:E   for `stat` and `cat --ring`
+ *   word:G     load released (seq_cst)         with release:A  where to look for CLOSED
+ *   halt:A     load halted (relaxed)           with word:B     seen too late it costs nothing: claim:C sees
+ *                                                              CLOSED, and max_bytes is no exact limit
+ *
+ * The producer table, in ring_slots.c and producer.c.
+ *
+ *   slot:A     load a slot's word (seq_cst)    with slot:B, slot:C, retire:B   and see close:A
+ *   slot:B     swap FREE -> ATTACHED (seq_cst) with slot:A     the slot's other fields are stored
+ *   slot:C     swap ATTACHED -> DETACHED (seq_cst) with slot:A   the owner's counts are final
+ *   slot:D     store a count (seq_cst)         alone           the slot is FREE and the caller has its lock
+ *   slot:E     load a count (seq_cst)          with count:A    a moment's value
+ *   count:A    load, store, add to a count (relaxed)   with slot:E   final with slot:C
+ *   total:A    load the count and totals (seq_cst) with retire:C
+ *   total:B    store a total (seq_cst)         alone           of a ring that has no name yet
+ *
+ * Among the threads of one process, in the rest of csrc/python and csrc/os.
+ *
+ *   own:C      store last (seq_cst)            alone           of a producer not in use yet
+ *   end:A      load, store end (relaxed)       with end:B      a moment's value
+ *   end:B      load, store end (seq_cst)       with end:A
+ *   inside:A   add to, subtract from inside (seq_cst)  with inside:B   an append is under way
+ *   inside:B   load inside (seq_cst)           with inside:A   detach waits until it is 0
+ *   inside:C   store inside (seq_cst)          alone           a fork's child has one thread
+ *   pace:A     load, store logged_at, losses (relaxed)     alone   only decides how long to wait
+ *   fork:A     load the token (relaxed)        alone           a process stores its own
+ *   fork:B     store the token (relaxed)       alone           the same value in each thread
+ *   origin:A   load the process kept (acquire) with origin:B   the bytes of its name
+ *   origin:B   store the process kept (release)    with origin:A
+ *   crc:A      load an implementation (relaxed)    with crc:B   all of them agree
+ *   crc:B      store an implementation (relaxed)   with crc:A
+ *   guard:A    swap a guard's start (seq_cst)  alone           takes a free place
+ *   guard:B    load a guard's start (acquire)  with guard:C    the end and the access
+ *   guard:C    store a guard's start (release) with guard:B
+ *   guard:D    load, store end, access (relaxed)   alone       ordered by guard:B and guard:C
+ *   guard:E    swap the flag (seq_cst)         alone           one thread installs the handler
  */
 #ifndef DL_RING_H
 #define DL_RING_H
 
 #include <stdbool.h>
 
+#include "labels.h"
 #include "layout.h"
-
-/* A test build gives these a body: a point at which to kill, freeze or reschedule. */
-#ifndef DL_POINT
-#define DL_POINT(label) ((void)0)
-#endif
-#define DL_ATOMIC(label, access) (DL_POINT(#label), access)
 
 #define DL_HINT_STRIDE 4096u
 
@@ -112,7 +172,7 @@ enum dl_status {
     DL_FULL = -1, /* no room now; an answer, not a failure */
     DL_TOO_LARGE = -2, /* longer than this ring can ever take */
     DL_ENDED = -3, /* closed: attach to the successor */
-    DL_DAMAGED = -4, /* a word that cannot be: somebody scribbled */
+    DL_DAMAGED = -4, /* a word that cannot be: it was scribbled over */
 };
 
 /* One process's view of a ring.  capacity and limits are copied at open: what stands in shared memory
@@ -180,7 +240,7 @@ static inline uint8_t *dl_at(const struct dl_ring *ring, uint64_t position)
 }
 
 /* Write a new ring into zeroed memory: constants holds what the creator decides (capacity, base,
- * generation, salt, ids, name, path); the rest is filled in.  Nobody else may see the memory yet. */
+ * generation, salt, ids, name, path); the rest is filled in.  No other process may see the memory yet. */
 void dl_ring_format(void *memory, const struct dl_constants *wanted);
 
 /* Check the constants against the size of the object and fill in the view.  NULL, or what is wrong. */
@@ -193,7 +253,7 @@ int dl_append(struct dl_ring *ring, struct dl_claimant *claimant, const struct d
 int dl_append_group(struct dl_ring *ring, struct dl_claimant *claimant, const struct dl_frame_header *wanted,
                     const struct dl_item *items, uint32_t count, uint64_t *position, uint64_t *end);
 
-/* After an append: true if the writer sleeps and it is the caller who wakes it. */
+/* After an append: true if the writer sleeps and the caller has to wake it. */
 bool dl_take_bell(struct dl_ring *ring);
 
 /* The writer. */
@@ -207,10 +267,10 @@ bool dl_may_sleep(struct dl_ring *ring, uint64_t position); /* true: on the bell
 bool dl_is_parked(struct dl_ring *ring);
 void dl_unpark(struct dl_ring *ring);
 
-/* Anybody: the first unclaimed position at or after `from`; reads only.  Stops at damage. */
+/* Any process: the first unclaimed position at or after `from`; reads only.  Stops at damage. */
 uint64_t dl_frontier(const struct dl_ring *ring, uint64_t from);
 
-/* Anybody: has the ring been closed?  Looked at after a slot was taken it is the other half of close:A,
+/* Any process: has the ring been closed?  After a slot was taken this look is the other half of close:A,
  * after which the writer looks at the slots: one of the two sees the other (both seq_cst by their swaps). */
 bool dl_is_closed(const struct dl_ring *ring, uint64_t from);
 

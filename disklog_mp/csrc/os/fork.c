@@ -27,8 +27,8 @@ uint64_t dl_fork_make_token(void)
     if (token != 0)
         return token;
     token = ++last_token;
-    atomic_store_explicit(dl_fork_page, token, memory_order_relaxed);
+    DL_LABEL(fork:B, atomic_store_explicit(dl_fork_page, token, memory_order_relaxed));
     return token;
 }
 
-void dl_forked(void) { atomic_store_explicit(dl_fork_page, 0, memory_order_relaxed); }
+void dl_forked(void) { DL_LABEL(fork:B, atomic_store_explicit(dl_fork_page, 0, memory_order_relaxed)); }

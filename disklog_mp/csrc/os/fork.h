@@ -1,5 +1,5 @@
-/* Is this process a fork's child?  Answered without a system call: each process has a token, a number greater than
- * its parent's, on an OS page that the kernel zeroes in a forked child.
+/* Is this process a fork's child?  Answered without a system call: each process has a token, a number
+ * greater than its parent's, on an OS page that the kernel zeroes in a forked child. /
  */
 #ifndef DL_FORK_H
 #define DL_FORK_H
@@ -7,13 +7,18 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "../core/labels.h"
+
 extern __attribute__((visibility("hidden"))) _Atomic uint64_t *dl_fork_page;
 
 /* Call once, before the other functions: 0, or -1 with errno. */
 int dl_fork_begin(void);
 
 /* This process's token, or 0 if it has none yet. */
-static inline uint64_t dl_fork_now(void) { return atomic_load_explicit(dl_fork_page, memory_order_relaxed); }
+static inline uint64_t dl_fork_now(void)
+{
+    return DL_LABEL(fork:A, atomic_load_explicit(dl_fork_page, memory_order_relaxed));
+}
 
 /* Make this process a token, if it has none yet. */
 uint64_t dl_fork_make_token(void);

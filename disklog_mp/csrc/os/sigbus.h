@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-/* Guard a mapping made with that access (PROT_*).  Its number, or 0 if there is no place left: then SIGBUS ends the
- * process, as without a guard. */
+/* Guard a mapping made with that access (PROT_*).  Its number, or 0 if there is no place left: then SIGBUS
+ * ends the process, as without a guard. */
 int dl_guard(const void *memory, size_t size, int access);
 
 /* Before the mapping goes. */

@@ -1,10 +1,11 @@
 /* The wall clock, for callers that read it often.
  *
- * clock_gettime(CLOCK_REALTIME) takes a quarter of the time of an append.  So between two readings of it, at most
- * 1 ms apart, the time is computed from the processor's counter, at the rate that the last two slices agreed on.
- * This costs a record's timestamp at most 1 us of accuracy, and a step of the clock is seen one slice later.  The
- * counter is used only where the kernel itself keeps time by it (its clock source is "tsc": it ticks evenly, and
- * alike on all processors); everywhere else each reading is the kernel's.
+ * clock_gettime(CLOCK_REALTIME) takes a quarter of the time of an append.  So between two readings of it,
+ * at most 1 ms apart, the time is computed from the processor's counter, at the rate that the last two
+ * slices agreed on. This costs a record's timestamp at most 1 us of accuracy, and a step of the clock is
+ * seen one slice later.  The counter is used only where the kernel itself keeps time by it (its clock
+ * source is "tsc": it ticks evenly, and alike on all processors); everywhere else each reading is the
+ * kernel's. /
  */
 #ifndef DL_WALL_CLOCK_H
 #define DL_WALL_CLOCK_H
@@ -29,8 +30,8 @@ struct dl_wall {
 };
 extern __attribute__((visibility("hidden"))) struct dl_wall dl_wall;
 
-/* Call once, before the first reading.  `one_at_a_time`: never do two threads read the clock at the same time (they
- * hold the GIL); without this promise each reading is the kernel's. */
+/* Call once, before the first reading.  `one_at_a_time`: never do two threads read the clock at the same
+ * time (they hold the GIL); without this promise each reading is the kernel's. */
 void dl_wall_begin(bool one_at_a_time);
 
 /* ns since the epoch: from the kernel; any thread may call this. */

@@ -1,6 +1,8 @@
 /* Helpers that every type of the core uses, see binding.h. */
 #include "binding.h"
 
+#include <string.h>
+
 PyObject *dl_plain_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     (void)args, (void)kwargs;
@@ -17,4 +19,25 @@ PyTypeObject *dl_add_type(PyObject *module, const char *name, PyType_Spec *spec,
         return NULL;
     }
     return (PyTypeObject *)type;
+}
+
+PyTypeObject *dl_add_result(PyObject *module, PyStructSequence_Desc *description)
+{
+    PyTypeObject *type = PyStructSequence_NewType(description);
+    const char *name = strrchr(description->name, '.') + 1;
+    return type != NULL && PyModule_AddObjectRef(module, name, (PyObject *)type) == 0 ? type : NULL;
+}
+
+PyObject *dl_make_result(PyTypeObject *type, const uint64_t *values, int count)
+{
+    PyObject *result = PyStructSequence_New(type);
+    for (int i = 0; result != NULL && i < count; i++) {
+        PyObject *value = PyLong_FromUnsignedLongLong(values[i]);
+        if (value == NULL) {
+            Py_DecRef(result);
+            return NULL;
+        }
+        PyStructSequence_SetItem(result, i, value);
+    }
+    return result;
 }

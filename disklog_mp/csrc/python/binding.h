@@ -1,8 +1,8 @@
-/* How the files of this folder come to Python's API, and the helpers that all of them use.  The only file that
- * includes Python.h, or stable_abi.h where there is none.  It must not know any of the others.
+/* How the files of this folder come to Python's API, and the helpers that all of them use.  The only file
+ * that includes Python.h, or stable_abi.h where there is none.  It must not know any of the others.
  *
- * Limited API of CPython 3.11: one abi3 wheel for all later versions.  A free-threaded build of Python has no limited
- * API yet: there the core is compiled against the full one, and says that it needs no GIL.
+ * Limited API of CPython 3.11: one abi3 wheel for all later versions.  A free-threaded build of Python has
+ * no limited API yet: there the core is compiled against the full one, and says that it needs no GIL. /
  */
 #ifndef DL_BINDING_H
 #define DL_BINDING_H
@@ -46,7 +46,12 @@ static inline PyObject *dl_new_object(PyTypeObject *type)
 /* tp_new of types whose Python subclass has the __init__: takes any arguments. */
 PyObject *dl_plain_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 
-/* Make a type and add it to the module; NULL with an exception.  The reference stays: the core is never unloaded. */
+/* A type of named tuples of numbers, with the module's name before its own; NULL with an exception. */
+PyTypeObject *dl_add_result(PyObject *module, PyStructSequence_Desc *description);
+PyObject *dl_make_result(PyTypeObject *type, const uint64_t *values, int count);
+
+/* Make a type and add it to the module; NULL with an exception.  The reference stays: the core is never
+ * unloaded. */
 PyTypeObject *dl_add_type(PyObject *module, const char *name, PyType_Spec *spec, PyObject *base);
 
 #endif

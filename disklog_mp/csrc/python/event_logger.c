@@ -1,9 +1,9 @@
 /* EventLogger: a logger's call becomes a structured record in the ring, without a Python frame.
  *
- * The form of a record is described in _loggers/structured.py.  Most calls are handled here: a message, and fields.  A
- * call with arguments for its message, an exception, a stack or the caller's place is handed over as a whole
- * (Logger._whole).  A record that the ring does not take at once goes to the outlet, which decides what to do
- * (Outlet._take).
+ * The form of a record is described in _loggers/structured.py.  Most calls are handled here: a message,
+ * and fields.  A call with arguments for its message, an exception, a stack or the caller's place is
+ * handed over as a whole (Logger._whole).  A record that the ring does not take at once goes to the
+ * outlet, which decides what to do (Outlet._take). /
  */
 #include "event_logger.h"
 
@@ -11,6 +11,7 @@
 
 #include "../os/wall_clock.h"
 #include "json_values.h"
+#include "objects.h"
 #include "outlet.h"
 #include "producer.h"
 
@@ -147,7 +148,8 @@ static enum outcome put_event(struct dl_text *text, const EventLogger *logger, c
 }
 
 /* Logger._whole(level, message, arguments, fields): what is not for C. */
-static PyObject *hand_over(PyObject *self, int level, PyObject *const *args, Py_ssize_t nargs, PyObject *names)
+static PyObject *hand_over(PyObject *self, int level, PyObject *const *args, Py_ssize_t nargs,
+                           PyObject *names)
 {
     PyObject *result = NULL, *rest = PyTuple_New(nargs - 1), *fields = PyDict_New();
     if (rest == NULL || fields == NULL)
@@ -276,7 +278,8 @@ PyDoc_STRVAR(event_log_doc, "log($self, level, message, /, *args, **fields)\n--\
 PyDoc_STRVAR(enabled_doc, "isEnabledFor($self, level, /)\n--\n\n"
                           "Return True if an event of that level is logged.");
 
-#define CALL(name, doc) {#name, (PyCFunction)(void (*)(void))logger_##name, METH_FASTCALL | METH_KEYWORDS, doc}
+#define CALL(name, doc) \
+    {#name, (PyCFunction)(void (*)(void))logger_##name, METH_FASTCALL | METH_KEYWORDS, doc}
 static PyMethodDef logger_methods[] = {CALL(debug, debug_doc),
                                        CALL(info, info_doc),
                                        CALL(warning, warning_doc),

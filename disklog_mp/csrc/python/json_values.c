@@ -1,12 +1,13 @@
 /* Python's values as JSON text, and where an event comes from.
  *
- * The usual values are encoded here: text, numbers, true, false and null.  Every other value is encoded by Python
- * functions, which are handed in at start (use_encoders); this file imports nothing of ours.
+ * The usual values are encoded here: text, numbers, true, false and null.  Every other value is encoded by
+ * Python functions, which are handed in at start (use_encoders); this file imports nothing of ours. /
  */
 #include "json_values.h"
 
 #include <stdatomic.h>
 
+#include "../core/labels.h"
 #include "../os/fork.h"
 
 /* ---- what Python hands in ----------------------------------------------------------------------------- */
@@ -16,8 +17,8 @@ static char *encoder_names[] = {"encode_value", "process_part", "thread_part", "
 static PyObject *encoders[ENCODERS]; /* NULL: not handed in yet */
 static PyObject *standard;
 
-/* use_encoders(*, encode_value, process_part, thread_part, task_part, standard): four functions that return text, and
- * the names of a LogRecord's own attributes. */
+/* use_encoders(*, encode_value, process_part, thread_part, task_part, standard): four functions that
+ * return text, and the names of a LogRecord's own attributes. */
 static PyObject *core_use_encoders(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     (void)module;
@@ -181,7 +182,7 @@ static bool put_kept(struct dl_text *text, enum encoder which, char *bytes, size
 bool dl_put_process(struct dl_text *text)
 {
     uint64_t process = dl_fork_token();
-    if (atomic_load_explicit(&home.process, memory_order_acquire) == process) {
+    if (DL_LABEL(origin:A, atomic_load_explicit(&home.process, memory_order_acquire)) == process) {
         dl_put(text, home.bytes, home.length);
         return true;
     }
@@ -189,7 +190,7 @@ bool dl_put_process(struct dl_text *text)
     if (!put_kept(text, PROCESS_PART, home.bytes, &home.length, &kept))
         return false;
     if (kept)
-        atomic_store_explicit(&home.process, process, memory_order_release);
+        DL_LABEL(origin:B, atomic_store_explicit(&home.process, process, memory_order_release));
     return true;
 }
 
@@ -201,7 +202,7 @@ bool dl_put_thread(struct dl_text *text)
     return true;
 }
 
-/* Whoever never imported asyncio pays for a look into sys.modules. */
+/* A program that never imported asyncio pays for a look into sys.modules. */
 bool dl_put_task(struct dl_text *text)
 {
     static PyObject *name, *get_running_loop;

@@ -5,8 +5,9 @@
 #include "binding.h"
 #include "../core/json_text.h"
 
-/* Each of these puts something and returns true; or false with an exception set that is the program's own, such as a
- * KeyboardInterrupt in some value's repr.  An error in a value is forgotten, and a substitute is put. */
+/* Each of these puts something and returns true; or false with an exception set that is the program's own,
+ * such as a KeyboardInterrupt in some value's repr.  An error in a value is forgotten, and a substitute is
+ * put. */
 bool dl_put_text(struct dl_text *text, PyObject *string);
 bool dl_put_value(struct dl_text *text, PyObject *value);
 
@@ -18,7 +19,8 @@ bool dl_put_task(struct dl_text *text);
 /* Forget an exception that is an error; false if one is set that is the program's own. */
 bool dl_forget_error(void);
 
-/* The names of a LogRecord's own attributes, a borrowed frozenset; NULL with an exception if it was not handed in. */
+/* The names of a LogRecord's own attributes, a borrowed frozenset; NULL with an exception if it was not
+ * handed in. */
 PyObject *dl_standard_attributes(void);
 
 int dl_add_encoders(PyObject *module); /* 0, or -1 with an exception */

@@ -1,5 +1,6 @@
-/* DiskLogHandler's short cut: LogRecords of Python's logging, logged without a Python frame.  The form of a structured
- * record is described in _loggers/structured.py; the bytes are the same as those made there.
+/* DiskLogHandler's short cut: LogRecords of Python's logging, logged without a Python frame.  The form of
+ * a structured record is described in _loggers/structured.py; the bytes are the same as those made there.
+ * /
  */
 #include "log_record.h"
 
@@ -7,7 +8,7 @@
 
 #include "../os/wall_clock.h"
 #include "json_values.h"
-#include "outlet.h"
+#include "objects.h"
 #include "producer.h"
 
 /* DiskLogHandler's short cut: most records need nothing that takes a Python frame.  Each answers whether it
@@ -37,7 +38,7 @@ static PyObject *get(PyObject *object, enum attribute which)
     return PyObject_GetAttr(object, attributes[which]);
 }
 
-/* True if it is a LogRecord and nobody changed what that is. */
+/* True if it is a LogRecord, and neither its class nor its getMessage was replaced. */
 static bool is_usual(PyObject *record)
 {
     if (log_record_type == NULL) {

@@ -4,8 +4,8 @@
 
 #include "binding.h"
 
-/* Methods of Outlet: log the message alone, or all of the record as a structured one.  True, or False if the handler
- * has to do it, from the beginning. */
+/* Methods of Outlet: log the message alone, or all of the record as a structured one.  True, or False if
+ * the handler has to do it, from the beginning. */
 PyObject *dl_outlet_log_text(PyObject *self, PyObject *record);
 PyObject *dl_outlet_log_record(PyObject *self, PyObject *record);
 

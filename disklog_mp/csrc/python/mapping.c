@@ -1,5 +1,5 @@
-/* Mapping: shared memory as a Python object, with atomic words and bells to sleep on.  What the words mean it must
- * not know: page files and test programs use it, and a Ring is one.
+/* Mapping: shared memory as a Python object, with atomic words and bells to sleep on.  What the words mean
+ * it must not know: page files and test programs use it, and a Ring is one. /
  */
 #include "mapping.h"
 
@@ -20,7 +20,8 @@ static uintptr_t os_page;
 static void *map_aligned(size_t length, int access, int fd)
 {
     length = (length + os_page - 1) & ~(os_page - 1);
-    char *room = mmap(NULL, length + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    char *room = mmap(NULL, length + HUGE_PAGE, PROT_NONE, flags, -1, 0);
     if (room == MAP_FAILED) /* a limit, perhaps, that leaves room for the file */
         return mmap(NULL, length, access, MAP_SHARED, fd, 0);
     const size_t before = -(uintptr_t)room & (HUGE_PAGE - 1);
@@ -119,7 +120,7 @@ static PyObject *mapping_load32(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "n", &offset))
         return NULL;
     _Atomic uint32_t *word = word_at((Mapping *)self, offset, 4, 0);
-    return word == NULL ? NULL : PyLong_FromUnsignedLong(atomic_load(word));
+    return word == NULL ? NULL : PyLong_FromUnsignedLong(DL_LABEL(word:A, atomic_load(word)));
 }
 
 static PyObject *mapping_load64(PyObject *self, PyObject *args)
@@ -128,7 +129,7 @@ static PyObject *mapping_load64(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "n", &offset))
         return NULL;
     _Atomic uint64_t *word = word_at((Mapping *)self, offset, 8, 0);
-    return word == NULL ? NULL : PyLong_FromUnsignedLongLong(atomic_load(word));
+    return word == NULL ? NULL : PyLong_FromUnsignedLongLong(DL_LABEL(word:A, atomic_load(word)));
 }
 
 static PyObject *mapping_store32(PyObject *self, PyObject *args)
@@ -141,7 +142,7 @@ static PyObject *mapping_store32(PyObject *self, PyObject *args)
     if (word == NULL)
         return NULL;
     DL_POINT("store");
-    atomic_store(word, value);
+    DL_LABEL(word:B, atomic_store(word, value));
     Py_RETURN_NONE;
 }
 
@@ -155,8 +156,15 @@ static PyObject *mapping_store64(PyObject *self, PyObject *args)
     if (word == NULL)
         return NULL;
     DL_POINT("store");
-    atomic_store(word, value);
+    DL_LABEL(word:B, atomic_store(word, value));
     Py_RETURN_NONE;
+}
+
+void dl_maximize(_Atomic uint64_t *word, uint64_t value)
+{
+    uint64_t found = DL_LABEL(word:C, atomic_load(word));
+    while (found < value && !DL_LABEL(word:C, atomic_compare_exchange_weak(word, &found, value))) {
+    }
 }
 
 static PyObject *mapping_maximize64(PyObject *self, PyObject *args)
@@ -169,9 +177,7 @@ static PyObject *mapping_maximize64(PyObject *self, PyObject *args)
     if (word == NULL)
         return NULL;
     DL_POINT("store");
-    uint64_t found = atomic_load(word);
-    while (found < value && !atomic_compare_exchange_weak(word, &found, value)) {
-    }
+    dl_maximize(word, value);
     Py_RETURN_NONE;
 }
 
@@ -182,7 +188,7 @@ static PyObject *mapping_add64(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "nK", &offset, &value))
         return NULL;
     _Atomic uint64_t *word = word_at((Mapping *)self, offset, 8, 1);
-    return word == NULL ? NULL : PyLong_FromUnsignedLongLong(atomic_fetch_add(word, value));
+    return word == NULL ? NULL : PyLong_FromUnsignedLongLong(DL_LABEL(word:D, atomic_fetch_add(word, value)));
 }
 
 static PyObject *mapping_wait(PyObject *self, PyObject *args)
@@ -206,7 +212,6 @@ static PyObject *mapping_wait(PyObject *self, PyObject *args)
     return PyBool_FromLong(woken);
 }
 
-/* Count the futex word up and wake all who sleep on it. */
 static PyObject *mapping_wait_watching(PyObject *self, PyObject *args)
 {
     Py_ssize_t offset, word_offset;
@@ -228,7 +233,7 @@ static PyObject *mapping_wait_watching(PyObject *self, PyObject *args)
         else if (errno != ETIMEDOUT)
             again = false;
         else /* by the rights that open() has, too */
-            woken = atomic_load_explicit(word, memory_order_acquire) != seen
+            woken = DL_LABEL(word:E, atomic_load_explicit(word, memory_order_acquire)) != seen
                     || faccessat(AT_FDCWD, path, F_OK, AT_EACCESS) == 0;
         Py_END_ALLOW_THREADS
         if (PyErr_CheckSignals() != 0)
@@ -246,7 +251,7 @@ static PyObject *mapping_ring_bell(PyObject *self, PyObject *args)
     if (word == NULL)
         return NULL;
     DL_POINT("bell");
-    atomic_fetch_add(word, 1);
+    DL_LABEL(word:F, atomic_fetch_add(word, 1));
     DL_POINT("bell rung");
     return PyLong_FromLong(futex_wake(word, INT32_MAX));
 }

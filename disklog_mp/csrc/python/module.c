@@ -1,4 +1,5 @@
-/* _core: the module, put together of what the other files add to it, of numbers, and of functions on bytes. */
+/* _core: the module, put together of what the other files add to it, of numbers, and of functions on
+ * bytes. */
 #include <stddef.h>
 
 #include "../core/crc32c.h"
@@ -55,9 +56,9 @@ static PyObject *core_crc32c_name(PyObject *module, PyObject *unused)
 
 /* ---- module ----------------------------------------------------------------------------------------- */
 
-/* The interpreter calls a method at once if the method's type is the object's; else it looks first whether that
- * is among the bases, which takes as long as half of an append.  So a subclass of one of our types gets methods of
- * its own: the same functions, unless a class in between has others. */
+/* The interpreter calls a method at once if the method's type is the object's; else it looks first whether
+ * that is among the bases, which takes as long as half of an append.  So a subclass of one of our types
+ * gets methods of its own: the same functions, unless a class in between has others. */
 static PyObject *core_with_own_methods(PyObject *module, PyObject *given)
 {
     (void)module;
@@ -71,7 +72,9 @@ static PyObject *core_with_own_methods(PyObject *module, PyObject *given)
         base = PyType_GetSlot(base, Py_tp_base);
     for (; method != NULL && method->ml_name != NULL; method++) {
         PyObject *found = PyObject_GetAttrString(given, method->ml_name), *own = NULL;
-        PyObject *inherited = found == NULL ? NULL : PyObject_GetAttrString((PyObject *)base, method->ml_name);
+        PyObject *inherited = NULL;
+        if (found != NULL)
+            inherited = PyObject_GetAttrString((PyObject *)base, method->ml_name);
         int failed = inherited == NULL;
         if (!failed && found == inherited) {
             own = PyDescr_NewMethod(type, method);
@@ -117,6 +120,10 @@ static const struct {
     {"SLOT_FREE", DL_SLOT_FREE},
     {"SLOT_ATTACHED", DL_SLOT_ATTACHED},
     {"SLOT_DETACHED", DL_SLOT_DETACHED},
+    {"CLAIMED", DL_CLAIMED},
+    {"COMMITTED", DL_COMMITTED},
+    {"ABANDONED", DL_ABANDONED},
+    {"COMMITTED_GROUP", DL_COMMITTED_GROUP},
     {"KIND_RECORD", DL_RECORD},
     {"KIND_GAP", DL_GAP},
     {"GRANULE", DL_GRANULE},
@@ -156,8 +163,9 @@ static int core_exec(PyObject *module)
     for (size_t i = 0; i < sizeof core_numbers / sizeof *core_numbers; i++)
         if (PyModule_AddIntConstant(module, core_numbers[i].name, core_numbers[i].value) != 0)
             return -1;
-    if (dl_add_mapping_type(module) != 0 || dl_add_ring_type(module) != 0 || dl_add_record_types(module) != 0
-        || dl_add_producer_type(module) != 0 || dl_add_encoders(module) != 0 || dl_add_outlet_type(module) != 0)
+    if (dl_add_mapping_type(module) != 0 || dl_add_ring_type(module) != 0
+        || dl_add_record_types(module) != 0 || dl_add_producer_type(module) != 0
+        || dl_add_encoders(module) != 0 || dl_add_outlet_type(module) != 0)
         return -1;
     return dl_add_event_logger_type(module);
 }

@@ -1,9 +1,10 @@
-/* Outlet: a session, and the level of loggers that have none of their own.  What to do when there is no session, or
- * the ring is full, its Python subclass decides.
+/* Outlet: a session, and the level of loggers that have none of their own.  What to do when there is no
+ * session, or the ring is full, its Python subclass decides. /
  */
 #include "outlet.h"
 
 #include "log_record.h"
+#include "objects.h"
 #include "producer.h"
 
 PyTypeObject *dl_outlet_type;

@@ -4,15 +4,6 @@
 
 #include "binding.h"
 
-typedef struct {
-    PyObject_HEAD
-    PyObject *session; /* or NULL: none yet */
-    PyObject *former; /* free-threaded: sessions another thread may still be in */
-    int level; /* of loggers that have none of their own */
-} Outlet;
-
-extern PyTypeObject *dl_outlet_type; /* set once, when the module is imported */
-
 /* A logger's level: 0, or -1 with an exception. */
 int dl_get_level(PyObject *value, int *level);
 

@@ -1,5 +1,5 @@
-/* Producer: one process's way into a ring.  What a status means for a caller (wait, drop, raise, attach again) is
- * decided in Python, which log() calls only off the fast path.
+/* Producer: one process's way into a ring.  What a status means for a caller (wait, drop, raise, attach
+ * again) is decided in Python, which log() calls only off the fast path. /
  */
 #include "producer.h"
 
@@ -40,7 +40,7 @@ static PyTypeObject *producer_type; /* set once, at import */
 static void forget_parent(Producer *producer)
 {
     if (producer->token != 0 && producer->token != dl_fork_now())
-        atomic_store(&producer->inside, 0);
+        DL_LABEL(inside:C, atomic_store(&producer->inside, 0));
 }
 
 static PyObject *producer_bind(PyObject *self, PyObject *args)
@@ -62,7 +62,7 @@ static PyObject *producer_bind(PyObject *self, PyObject *args)
     producer->claimant.lost = dl_back_off;
     producer->claimant.pid = pid;
     producer->claimant.light = membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
-    atomic_store(&producer->claimant.last, 0);
+    DL_LABEL(own:C, atomic_store(&producer->claimant.last, 0));
     producer->slot = &ring_of(ring)->slots[slot];
     producer->window = producer->here = 0;
     producer->windows = ring_of(ring)->capacity / DL_WINDOW;
@@ -80,7 +80,7 @@ static PyObject *producer_unbind(PyObject *self, PyObject *unused)
     Producer *producer = (Producer *)self;
     forget_parent(producer);
     producer->token = 0;
-    return PyLong_FromLong(atomic_load(&producer->inside));
+    return PyLong_FromLong(DL_LABEL(inside:B, atomic_load(&producer->inside)));
 }
 
 /* Status of the checks that cost a load each. */
@@ -90,7 +90,8 @@ static int ready(Producer *producer)
         || producer->token != dl_fork_now()
         || producer->token == 0)
         return NEEDS_ATTACH;
-    switch (atomic_load_explicit(&ring_of(producer->ring)->control->halted, memory_order_relaxed)) {
+    struct dl_control *control = ring_of(producer->ring)->control;
+    switch (DL_LABEL(halt:A, atomic_load_explicit(&control->halted, memory_order_relaxed))) {
     case DL_LOG_FULL:
         return HALTED;
     case DL_REPLACED:
@@ -102,11 +103,11 @@ static int ready(Producer *producer)
 static void count(_Atomic uint64_t *counter, uint64_t by)
 {
 #ifdef Py_GIL_DISABLED
-    atomic_fetch_add_explicit(counter, by, memory_order_relaxed);
+    DL_LABEL(count:A, atomic_fetch_add_explicit(counter, by, memory_order_relaxed));
 #else
     /* Only this process counts here, and its threads hold the GIL. */
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + by,
-                          memory_order_relaxed);
+    uint64_t before = DL_LABEL(count:A, atomic_load_explicit(counter, memory_order_relaxed));
+    DL_LABEL(count:A, atomic_store_explicit(counter, before + by, memory_order_relaxed));
 #endif
 }
 
@@ -114,9 +115,10 @@ static void appended(Producer *producer, PyObject *held, uint64_t time, uint64_t
                      uint64_t records)
 {
     struct dl_ring *ring = ring_of(held);
-    atomic_store_explicit(&producer->logged_at, time, memory_order_relaxed);
-    if (producer->ring == held && atomic_load_explicit(&producer->end, memory_order_relaxed) < end)
-        atomic_store_explicit(&producer->end, end, memory_order_relaxed);
+    DL_LABEL(pace:A, atomic_store_explicit(&producer->logged_at, time, memory_order_relaxed));
+    if (producer->ring == held
+        && DL_LABEL(end:A, atomic_load_explicit(&producer->end, memory_order_relaxed)) < end)
+        DL_LABEL(end:A, atomic_store_explicit(&producer->end, end, memory_order_relaxed));
     DL_POINT("committed");
     count(&producer->slot->logged, records);
     DL_POINT("counted");
@@ -149,9 +151,9 @@ static int append(Producer *producer, const void *bytes, size_t length, const st
         status = dl_append(ring, &producer->claimant, header, bytes, length, position, &end);
     else {
         Py_IncRef(held);
-        atomic_fetch_add(&producer->inside, 1);
+        DL_LABEL(inside:A, atomic_fetch_add(&producer->inside, 1));
         if (producer->token == 0) { /* unbound in between, as is possible without a GIL */
-            atomic_fetch_sub(&producer->inside, 1);
+            DL_LABEL(inside:A, atomic_fetch_sub(&producer->inside, 1));
             Py_DecRef(held);
             return NEEDS_ATTACH;
         }
@@ -162,7 +164,7 @@ static int append(Producer *producer, const void *bytes, size_t length, const st
     if (status == DL_OK)
         appended(producer, held, header->time, end - *position, end, 1);
     if (aside) {
-        atomic_fetch_sub(&producer->inside, 1); /* counted: now the slot may go */
+        DL_LABEL(inside:A, atomic_fetch_sub(&producer->inside, 1)); /* counted: now the slot may go */
         Py_DecRef(held);
     }
     return status;
@@ -186,7 +188,8 @@ static void watch_writer(Producer *producer, uint64_t now)
 {
     if (!producer->watch || producer->ring == NULL)
         return;
-    uint64_t beat = atomic_load_explicit(&ring_of(producer->ring)->control->heartbeat, memory_order_relaxed);
+    struct dl_control *control = ring_of(producer->ring)->control;
+    uint64_t beat = DL_LABEL(beat:B, atomic_load_explicit(&control->heartbeat, memory_order_relaxed));
     /* Either may lie in the other's future, when the clock has been set. */
     if (now - beat + WRITER_SILENCE <= 2 * WRITER_SILENCE || now - producer->looked <= WRITER_SILENCE)
         return;
@@ -284,14 +287,14 @@ static int append_group(Producer *producer, PyObject *records, struct dl_frame_h
         if (header.time == 0)
             header.time = dl_wall_ns();
         Py_IncRef(held);
-        atomic_fetch_add(&producer->inside, 1);
+        DL_LABEL(inside:A, atomic_fetch_add(&producer->inside, 1));
         status = dl_append_group(ring_of(held), &producer->claimant, &header, items, (uint32_t)number,
                                  position, &end);
         if (status == DL_OK)
             appended(producer, held, header.time, end - *position, end, (uint64_t)number);
         if (status == DL_OK && header.pid != 0 && header.pid != producer->claimant.pid)
             producer->slot->again += (uint32_t)number;
-        atomic_fetch_sub(&producer->inside, 1);
+        DL_LABEL(inside:A, atomic_fetch_sub(&producer->inside, 1));
         Py_DecRef(held);
     }
 done:
@@ -359,8 +362,8 @@ static PyObject *producer_count(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "KK", &dropped, &waited))
         return NULL;
     if (producer->slot != NULL && producer->token != 0) {
-        atomic_fetch_add_explicit(&producer->slot->dropped, dropped, memory_order_relaxed);
-        atomic_fetch_add_explicit(&producer->slot->waited, waited, memory_order_relaxed);
+        DL_LABEL(count:A, atomic_fetch_add_explicit(&producer->slot->dropped, dropped, memory_order_relaxed));
+        DL_LABEL(count:A, atomic_fetch_add_explicit(&producer->slot->waited, waited, memory_order_relaxed));
     }
     Py_RETURN_NONE;
 }
@@ -377,7 +380,7 @@ static PyObject *producer_get(PyObject *self, void *closure)
         Py_IncRef(producer->ring);
         return producer->ring;
     case END_FIELD:
-        return PyLong_FromUnsignedLongLong(atomic_load(&producer->end));
+        return PyLong_FromUnsignedLongLong(DL_LABEL(end:B, atomic_load(&producer->end)));
     case BOUND_FIELD:
         return PyBool_FromLong(producer->token != 0 && producer->token == dl_fork_now());
     case ATTENTION_FIELD:
@@ -394,7 +397,7 @@ static int producer_set_end(PyObject *self, PyObject *value, void *closure)
     unsigned long long end = value == NULL ? 0 : PyLong_AsUnsignedLongLong(value);
     if (PyErr_Occurred() != NULL)
         return -1;
-    atomic_store(&((Producer *)self)->end, end);
+    DL_LABEL(end:B, atomic_store(&((Producer *)self)->end, end));
     return 0;
 }
 

@@ -1,5 +1,6 @@
-/* What makes many producers fast together: they back off from one another, and have the kernel map the ring ahead of
- * them.  The numbers are measured; the benchmark's rows `throughput` and `call` show what they buy.
+/* What makes many producers fast together: they back off from one another, and have the kernel map the
+ * ring ahead of them.  The numbers are measured; the benchmark's rows `throughput` and `call` show what
+ * they buy. /
  */
 #include "producer_tuning.h"
 
@@ -7,13 +8,15 @@
 #include <stddef.h>
 #include <sys/mman.h>
 
-/* Who loses the frontier to another waits some microseconds before the next attempt: meanwhile that one logs
- * dozens of records out of its own cache, then has its turn at losing.  Without it each record of both waits
- * several times for lines from the other's cache, and two processes together log a third of what one does.
- *   Two that log without a pause gain nothing by running side by side, and the writer, which could run instead,
- * falls behind: they give way, and have their turns less often. */
+/* A producer that loses the frontier to another waits some microseconds before its next attempt.  Meanwhile
+ * the other logs dozens of records out of its own cache, then has its turn at losing.  Without this pause
+ * each record of both waits several times for lines from the other's cache, and two processes together log a
+ * third of what one does.
+ *
+ * Two producers that log without a pause gain nothing by running side by side, and the writer, which could
+ * run instead, falls behind: they give way to it, and take turns less often. */
 #define BACK_OFF 256 /* times the processor's own short pause: some microseconds */
-#define INCESSANT_GAP 512u /* ns between two records of one that does nothing else */
+#define INCESSANT_GAP 512u /* ns between two records of a producer that does nothing else */
 #define INCESSANT 2u /* so many losses in a row right behind a record of its own */
 
 void dl_back_off(struct dl_claimant *claimant, uint64_t time)
@@ -21,9 +24,10 @@ void dl_back_off(struct dl_claimant *claimant, uint64_t time)
     Producer *producer = (Producer *)((char *)claimant - offsetof(Producer, claimant));
     int times = BACK_OFF;
     uint32_t losses = 0;
-    if (time - atomic_load_explicit(&producer->logged_at, memory_order_relaxed) < INCESSANT_GAP)
-        losses = atomic_load_explicit(&producer->losses, memory_order_relaxed) + 1;
-    atomic_store_explicit(&producer->losses, losses, memory_order_relaxed);
+    uint64_t before = DL_LABEL(pace:A, atomic_load_explicit(&producer->logged_at, memory_order_relaxed));
+    if (time - before < INCESSANT_GAP)
+        losses = DL_LABEL(pace:A, atomic_load_explicit(&producer->losses, memory_order_relaxed)) + 1;
+    DL_LABEL(pace:A, atomic_store_explicit(&producer->losses, losses, memory_order_relaxed));
     if (losses >= INCESSANT) {
         sched_yield();
         times *= 2;
@@ -38,9 +42,10 @@ void dl_back_off(struct dl_claimant *claimant, uint64_t time)
 #endif
 }
 
-/* The ring's pages are there, but in each process the first touch of each is a fault, several in a hundred
- * calls, as long as it has not gone round once.  So a process that fills a good part of a window has the kernel
- * map the next one, sixteen pages at a fault; to one that logs little the faults come cheaper. */
+/* The ring's OS pages exist, but in each process the first touch of each is a fault: several in a hundred
+ * calls, until the process has gone round once.  So if a process fills a good part of a window, the kernel
+ * maps the next window for it, sixteen OS pages at a time.  For a process that logs little, single faults
+ * are cheaper. */
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #endif

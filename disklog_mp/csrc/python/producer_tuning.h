@@ -2,7 +2,7 @@
 #ifndef DL_PRODUCER_TUNING_H
 #define DL_PRODUCER_TUNING_H
 
-#include "producer.h"
+#include "objects.h"
 
 #define DL_WINDOW (64u << 10) /* bytes of the ring, see dl_enter_window() */
 

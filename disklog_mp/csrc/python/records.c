@@ -202,6 +202,16 @@ static PyType_Slot record_slots[] = {{Py_tp_new, record_new},
                                      {0, NULL}};
 static PyType_Spec record_spec = {RECORD_NAME, sizeof(Record), 0, Py_TPFLAGS_DEFAULT, record_slots};
 
+static PyStructSequence_Field range_fields[] = {
+    {"offset", NULL}, {"length", NULL}, {"found", NULL}, {"expected", NULL}, {"records", NULL}, {NULL, NULL}};
+static PyStructSequence_Desc range_description = {"disklog_mp._core.DamagedRange", NULL, range_fields, 5};
+static PyStructSequence_Field census_fields[] = {
+    {"records", NULL},       {"frames", NULL}, {"abandoned", NULL}, {"corrupt_ranges", NULL},
+    {"corrupt_bytes", NULL}, {"end", NULL},    {"last_time", NULL}, {"data_crc", NULL},
+    {NULL, NULL}};
+static PyStructSequence_Desc census_description = {"disklog_mp._core.Census", NULL, census_fields, 8};
+static PyTypeObject *range_type, *census_type; /* set once, when the module is imported */
+
 /* ---- Frames ----------------------------------------------------------------------------------------- */
 
 /* An iterator over the records of a page, from an offset to an end that may be moved on.  What it cannot
@@ -216,7 +226,7 @@ typedef struct {
     uint64_t records; /* number behind the page's last record, ~0: not known yet */
     uint32_t seed;
     int payloads; /* give bytes, not Records */
-    PyObject *damage; /* list of (offset, length, found, expected) */
+    PyObject *damage; /* a list of DamagedRange */
     /* inside a group */
     uint64_t group_offset, group_length; /* next inner frame; 0 length: not inside */
     const uint8_t *group;
@@ -306,8 +316,8 @@ static int next_frame(Frames *frames, struct dl_frame *frame)
                         : frames->records != ~0ull && frames->records > frames->number
                             ? frames->records - frames->number
                             : 0;
-        PyObject *range = Py_BuildValue("(KKIIK)", frames->offset, distance, frame->found, frame->expected,
-                                        lost);
+        const uint64_t values[] = {frames->offset, distance, frame->found, frame->expected, lost};
+        PyObject *range = dl_make_result(range_type, values, 5);
         if (range == NULL || PyList_Append(frames->damage, range) != 0) {
             Py_DecRef(range);
             return -1;
@@ -501,9 +511,10 @@ static PyObject *core_census(PyObject *module, PyObject *args)
         dl_census((const uint8_t *)buffer.buf + offset, end - offset, position, dl_frame_seed(salt), crc,
                   &census);
         Py_END_ALLOW_THREADS
-        result = Py_BuildValue("(KKKKKKKI)", census.records, census.frames, census.abandoned,
-                               census.corrupt_ranges, census.corrupt_bytes, offset + census.end,
-                               census.last_time, census.data_crc);
+        const uint64_t values[] = {census.records,       census.frames,        census.abandoned,
+                                   census.corrupt_ranges, census.corrupt_bytes, offset + census.end,
+                                   census.last_time,     census.data_crc};
+        result = dl_make_result(census_type, values, 8);
     }
     PyBuffer_Release(&buffer);
     return result;
@@ -513,6 +524,10 @@ static PyMethodDef record_functions[] = {{"census", core_census, METH_VARARGS, N
 
 int dl_add_record_types(PyObject *module)
 {
+    range_type = dl_add_result(module, &range_description);
+    census_type = dl_add_result(module, &census_description);
+    if (range_type == NULL || census_type == NULL)
+        return -1;
     record_type = dl_add_type(module, "Record", &record_spec, NULL);
     if (record_type == NULL || dl_add_type(module, "Frames", &frames_spec, NULL) == NULL)
         return -1;

@@ -1,5 +1,6 @@
-/* Ring: the constants and control words of a ring by name, and the writer's steps, as methods.  How processes wait is
- * in ring_wait.c, the producer table in ring_slots.c.  It must not know policy: what to do with an answer is Python's.
+/* Ring: the constants and control words of a ring by name, and the writer's steps, as methods.  How
+ * processes wait is in ring_wait.c, the producer table in ring_slots.c.  It must not know policy: what to
+ * do with an answer is Python's. /
  */
 #include "ring_object.h"
 
@@ -11,6 +12,16 @@
 #include "ring_wait.h"
 
 PyTypeObject *dl_ring_type;
+
+static PyStructSequence_Field segment_fields[] = {
+    {"end", NULL}, {"length", NULL}, {"records", NULL}, {"last_time", NULL}, {"stop", NULL}, {"next", NULL},
+    {NULL, NULL}};
+static PyStructSequence_Desc segment_description = {"disklog_mp._core.Segment", NULL, segment_fields, 6};
+static PyStructSequence_Field claim_fields[] = {
+    {"position", NULL}, {"span", NULL}, {"state", NULL},   {"owner", NULL},
+    {"offset", NULL},   {"pid", NULL},  {"records", NULL}, {NULL, NULL}};
+static PyStructSequence_Desc claim_description = {"disklog_mp._core.Claim", NULL, claim_fields, 7};
+static PyTypeObject *segment_type, *claim_type; /* set once, when the module is imported */
 
 static PyObject *ring_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -37,8 +48,8 @@ static PyObject *ring_get_word(PyObject *self, void *closure)
 {
     uint8_t *at = (uint8_t *)ring_of(self)->control + ((uintptr_t)closure >> 1);
     if ((uintptr_t)closure & 1u)
-        return PyLong_FromUnsignedLongLong(atomic_load((_Atomic uint64_t *)(void *)at));
-    return PyLong_FromUnsignedLong(atomic_load((_Atomic uint32_t *)(void *)at));
+        return PyLong_FromUnsignedLongLong(DL_LABEL(word:A, atomic_load((_Atomic uint64_t *)(void *)at)));
+    return PyLong_FromUnsignedLong(DL_LABEL(word:A, atomic_load((_Atomic uint32_t *)(void *)at)));
 }
 
 static int ring_set_word(PyObject *self, PyObject *value, void *closure)
@@ -48,15 +59,77 @@ static int ring_set_word(PyObject *self, PyObject *value, void *closure)
         PyErr_SetString(PyExc_AttributeError, "this word cannot be set");
         return -1;
     }
-    /* Without its upper bits: a count that somebody scribbled over may stand at its last value. */
+    /* Without its upper bits: a count that was scribbled over may stand at its last value. */
     unsigned long long number = PyLong_AsUnsignedLongLongMask(value);
     if (PyErr_Occurred() != NULL)
         return -1;
     DL_POINT("store");
     if ((uintptr_t)closure & 1u)
-        atomic_store((_Atomic uint64_t *)(void *)at, number);
+        DL_LABEL(word:B, atomic_store((_Atomic uint64_t *)(void *)at, number));
     else
-        atomic_store((_Atomic uint32_t *)(void *)at, (uint32_t)number);
+        DL_LABEL(word:B, atomic_store((_Atomic uint32_t *)(void *)at, (uint32_t)number));
+    return 0;
+}
+
+/* Text of the control block: bytes up to a NUL.  closure = offset << 16 | room, with the NUL. */
+#define TEXT(field) \
+    (void *)(uintptr_t)(offsetof(struct dl_control, field) << 16 | sizeof(((struct dl_control *)0)->field))
+
+static PyObject *ring_get_text(PyObject *self, void *closure)
+{
+    const char *at = (char *)ring_of(self)->control + ((uintptr_t)closure >> 16);
+    return PyBytes_FromStringAndSize(at, (Py_ssize_t)strnlen(at, (uintptr_t)closure & 0xffffu));
+}
+
+static int ring_set_text(PyObject *self, PyObject *value, void *closure)
+{
+    char *at = (char *)ring_of(self)->control + ((uintptr_t)closure >> 16), *bytes;
+    const size_t room = (uintptr_t)closure & 0xffffu;
+    Py_ssize_t length;
+    if (value == NULL || PyBytes_AsStringAndSize(value, &bytes, &length) != 0)
+        return -1;
+    if ((size_t)length >= room) {
+        PyErr_Format(PyExc_ValueError, "%zd bytes are too long: a ring has room for %zu bytes", length,
+                     room - 1);
+        return -1;
+    }
+    memcpy(at, bytes, (size_t)length);
+    memset(at + length, 0, room - (size_t)length);
+    return 0;
+}
+
+/* The numbers of the last repair, the time first. */
+#define REPAIR_COUNTS 9
+
+static PyObject *ring_get_repair(PyObject *self, void *closure)
+{
+    (void)closure;
+    struct dl_control *control = ring_of(self)->control;
+    PyObject *counts = PyTuple_New(REPAIR_COUNTS);
+    for (int i = 0; counts != NULL && i < REPAIR_COUNTS; i++) {
+        PyObject *count = PyLong_FromUnsignedLongLong(DL_LABEL(word:A, atomic_load(&control->repair[i])));
+        if (count == NULL) {
+            Py_DecRef(counts);
+            return NULL;
+        }
+        PyTuple_SetItem(counts, i, count);
+    }
+    return counts;
+}
+
+static int ring_set_repair(PyObject *self, PyObject *value, void *closure)
+{
+    (void)closure;
+    struct dl_control *control = ring_of(self)->control;
+    unsigned long long counts[REPAIR_COUNTS];
+    if (value == NULL
+        || !PyArg_ParseTuple(value, "KKKKKKKKK", &counts[0], &counts[1], &counts[2], &counts[3], &counts[4],
+                             &counts[5], &counts[6], &counts[7], &counts[8]))
+        return -1;
+    for (int i = REPAIR_COUNTS; i-- > 0;) { /* the time last: 0 there means none */
+        DL_POINT("store");
+        DL_LABEL(word:B, atomic_store(&control->repair[i], counts[i]));
+    }
     return 0;
 }
 
@@ -132,6 +205,9 @@ static PyGetSetDef ring_getset[] = {
     CONTROL("sync_failures", WORD64(sync_failures)),
     CONTROL("error_time", WORD64(error_time)),
     CONTROL("error_number", WORD32(error_number)),
+    {"error_text", ring_get_text, ring_set_text, NULL, TEXT(error_text)},
+    {"options", ring_get_text, ring_set_text, NULL, TEXT(options)},
+    {"repair", ring_get_repair, ring_set_repair, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL}};
 
 static PyObject *ring_drain(PyObject *self, PyObject *args)
@@ -143,8 +219,9 @@ static PyObject *ring_drain(PyObject *self, PyObject *args)
     Py_BEGIN_ALLOW_THREADS
     dl_drain(ring_of(self), from, max_bytes, max_records, &segment);
     Py_END_ALLOW_THREADS
-    return Py_BuildValue("(KKKKiI)", segment.end, segment.length, segment.records, segment.last_time,
-                         (int)segment.stop, segment.next);
+    const uint64_t values[] = {segment.end,       segment.length, segment.records,
+                               segment.last_time, segment.stop,   segment.next};
+    return dl_make_result(segment_type, values, 6);
 }
 
 static PyObject *ring_abandon(PyObject *self, PyObject *args)
@@ -171,15 +248,62 @@ static PyObject *ring_frontier(PyObject *self, PyObject *args)
     return PyLong_FromUnsignedLongLong(dl_frontier(ring_of(self), from));
 }
 
+/* offset_of(position): where its byte is in the ring object. */
+static PyObject *ring_offset_of(PyObject *self, PyObject *args)
+{
+    unsigned long long position;
+    if (!PyArg_ParseTuple(args, "K", &position))
+        return NULL;
+    struct dl_ring *ring = ring_of(self);
+    return PyLong_FromUnsignedLongLong(dl_data_offset(ring->capacity) + dl_index(ring, position));
+}
+
+/* claim_at(position): the claim that begins there, or None.  Not for a drain: it only looks. */
+static PyObject *ring_claim_at(PyObject *self, PyObject *args)
+{
+    unsigned long long position;
+    if (!PyArg_ParseTuple(args, "K", &position))
+        return NULL;
+    struct dl_ring *ring = ring_of(self);
+    if (position % DL_GRANULE != 0)
+        Py_RETURN_NONE;
+    const uint64_t index = dl_index(ring, position);
+    const uint64_t word = DL_LABEL(
+        look:A, atomic_load_explicit(&ring->map[dl_granule(ring, position)], memory_order_acquire));
+    const uint32_t state = dl_word_state(word);
+    const uint64_t span = (uint64_t)dl_word_granules(word) * DL_GRANULE;
+    if (dl_word_tag(word) != dl_tag(position, ring->capacity) || state == DL_CLOSED || span == 0
+        || span > ring->capacity - index)
+        Py_RETURN_NONE;
+    struct dl_frame_header header;
+    uint32_t records = state == DL_COMMITTED;
+    memcpy(&header, dl_at(ring, position), DL_FRAME_HEADER);
+    if (state == DL_COMMITTED_GROUP)
+        memcpy(&records, dl_at(ring, position) + DL_FRAME_HEADER, sizeof records);
+    const uint64_t offset = dl_data_offset(ring->capacity) + index;
+    const uint64_t values[] = {position, span, state, dl_word_owner(word), offset, header.pid, records};
+    return dl_make_result(claim_type, values, 7);
+}
+
 static PyObject *ring_is_closed(PyObject *self, PyObject *unused)
 {
     (void)unused;
     struct dl_ring *ring = ring_of(self);
-    return PyBool_FromLong(dl_is_closed(ring, atomic_load(&ring->control->released)));
+    return PyBool_FromLong(dl_is_closed(ring, DL_LABEL(word:G, atomic_load(&ring->control->released))));
 }
 
 static PyMethodDef ring_methods[] = {
     {"drain", ring_drain, METH_VARARGS, NULL},
+    {"claim_at", ring_claim_at, METH_VARARGS, NULL},
+    {"offset_of", ring_offset_of, METH_VARARGS, NULL},
+    {"want", dl_ring_want, METH_VARARGS, NULL},
+    {"wait_for", dl_ring_wait_for, METH_VARARGS, NULL},
+    {"wake_all", dl_ring_wake_all, METH_NOARGS, NULL},
+    {"ask_sync", dl_ring_ask_sync, METH_VARARGS, NULL},
+    {"ask_roll", dl_ring_ask_roll, METH_NOARGS, NULL},
+    {"raise_hint", dl_ring_raise_hint, METH_VARARGS, NULL},
+    {"begin_totals", dl_ring_begin_totals, METH_VARARGS, NULL},
+    {"retirement", dl_ring_retirement, METH_NOARGS, NULL},
     {"abandon", ring_abandon, METH_VARARGS, NULL},
     {"release", dl_ring_release, METH_VARARGS, NULL},
     {"close", ring_close, METH_VARARGS, NULL},
@@ -246,7 +370,7 @@ static PyObject *core_format_ring(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* True if this process can run the barrier of all who are registered, see PARKING in ring.h. */
+/* True if this process can run the barrier of all registered processes, see PARKING in ring.h. */
 static PyObject *core_has_barrier(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
@@ -261,8 +385,12 @@ static PyMethodDef ring_functions[] = {
 
 int dl_add_ring_type(PyObject *module)
 {
-    /* Here, where a process has one thread as a rule: with more it takes the kernel milliseconds. */
+    /* At import, when a process usually has one thread: with more it takes the kernel milliseconds. */
     membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
+    segment_type = dl_add_result(module, &segment_description);
+    claim_type = dl_add_result(module, &claim_description);
+    if (segment_type == NULL || claim_type == NULL || dl_add_slot_types(module) != 0)
+        return -1;
     dl_ring_type = dl_add_type(module, "Ring", &ring_spec, (PyObject *)dl_mapping_type);
     return dl_ring_type == NULL ? -1 : PyModule_AddFunctions(module, ring_functions);
 }

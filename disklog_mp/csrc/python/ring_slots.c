@@ -1,9 +1,20 @@
-/* A ring's producer table, as methods of Ring: read a slot, take one, give it back, and the totals of those that are
- * free again.  Which slot may be taken, and whose owner is dead, is decided in Python, by the kernel's locks.
+/* A ring's producer table, as methods of Ring: read a slot, take one, give it back, and the totals of
+ * those that are free again.  Which slot may be taken, and whose owner is dead, is decided in Python, by
+ * the kernel's locks. /
  */
 #include "ring_slots.h"
 
 #include "objects.h"
+
+static PyStructSequence_Field slot_fields[] = {
+    {"index", NULL},  {"state", NULL},  {"incarnation", NULL}, {"pid", NULL},
+    {"start", NULL},  {"namespace", NULL}, {"since", NULL},    {"logged", NULL},
+    {"dropped", NULL}, {"waited", NULL}, {"relogged", NULL},   {NULL, NULL}};
+static PyStructSequence_Desc slot_description = {"disklog_mp._core.Slot", NULL, slot_fields, 11};
+static PyStructSequence_Field totals_fields[] = {
+    {"logged", NULL}, {"dropped", NULL}, {"waited", NULL}, {NULL, NULL}};
+static PyStructSequence_Desc totals_description = {"disklog_mp._core.Totals", NULL, totals_fields, 3};
+static PyTypeObject *slot_type, *totals_type; /* set once, when the module is imported */
 
 struct dl_slot *dl_slot_at(PyObject *self, unsigned int index)
 {
@@ -22,10 +33,19 @@ PyObject *dl_ring_slot(PyObject *self, PyObject *args)
     struct dl_slot *slot = dl_slot_at(self, index);
     if (slot == NULL)
         return NULL;
-    uint64_t word = atomic_load(&slot->word);
-    return Py_BuildValue("(IIIIKKKKKKI)", index, (unsigned int)word, (unsigned int)(word >> 32), slot->pid,
-                         slot->start, slot->pid_namespace, slot->since, atomic_load(&slot->logged),
-                         atomic_load(&slot->dropped), atomic_load(&slot->waited), slot->again);
+    uint64_t word = DL_LABEL(slot:A, atomic_load(&slot->word));
+    const uint64_t values[] = {index,
+                               (uint32_t)word,
+                               word >> 32,
+                               slot->pid,
+                               slot->start,
+                               slot->pid_namespace,
+                               slot->since,
+                               DL_LABEL(slot:E, atomic_load(&slot->logged)),
+                               DL_LABEL(slot:E, atomic_load(&slot->dropped)),
+                               DL_LABEL(slot:E, atomic_load(&slot->waited)),
+                               slot->again};
+    return dl_make_result(slot_type, values, 11);
 }
 
 /* Indexes of the slots in a state between two, so many at the most. */
@@ -33,8 +53,8 @@ static PyObject *slots_between(PyObject *self, uint32_t lowest, uint32_t highest
 {
     PyObject *list = PyList_New(0);
     for (unsigned int i = 0, found = 0; list != NULL && i < DL_SLOTS && found < most; i++) {
-        /* In the single order: after closing a ring, it is half of Dekker's with those who attach. */
-        uint32_t state = (uint32_t)atomic_load(&ring_of(self)->slots[i].word);
+        /* In the single order: after close:A it is half of Dekker's with the processes that attach. */
+        uint32_t state = (uint32_t)DL_LABEL(slot:A, atomic_load(&ring_of(self)->slots[i].word));
         if (state < lowest || state > highest)
             continue;
         PyObject *index = PyLong_FromUnsignedLong(i);
@@ -73,7 +93,7 @@ PyObject *dl_ring_attach(PyObject *self, PyObject *args)
     struct dl_slot *slot = dl_slot_at(self, index);
     if (slot == NULL)
         return NULL;
-    uint64_t word = atomic_load(&slot->word);
+    uint64_t word = DL_LABEL(slot:A, atomic_load(&slot->word));
     if ((uint32_t)word != DL_SLOT_FREE)
         Py_RETURN_FALSE;
     DL_POINT("slot locked");
@@ -82,11 +102,12 @@ PyObject *dl_ring_attach(PyObject *self, PyObject *args)
     slot->pid_namespace = pid_namespace;
     slot->since = since;
     slot->again = 0;
-    atomic_store(&slot->logged, 0);
-    atomic_store(&slot->dropped, 0);
-    atomic_store(&slot->waited, 0);
+    DL_LABEL(slot:D, atomic_store(&slot->logged, 0));
+    DL_LABEL(slot:D, atomic_store(&slot->dropped, 0));
+    DL_LABEL(slot:D, atomic_store(&slot->waited, 0));
     DL_POINT("attaching");
-    return PyBool_FromLong(atomic_compare_exchange_strong(&slot->word, &word, word | DL_SLOT_ATTACHED));
+    return PyBool_FromLong(
+        DL_LABEL(slot:B, atomic_compare_exchange_strong(&slot->word, &word, word | DL_SLOT_ATTACHED)));
 }
 
 /* The owner has no claim open and will make no other. */
@@ -100,8 +121,8 @@ PyObject *dl_ring_detach(PyObject *self, PyObject *args)
         return NULL;
     uint64_t word = (uint64_t)incarnation << 32 | DL_SLOT_ATTACHED;
     DL_POINT("detaching");
-    return PyBool_FromLong(
-        atomic_compare_exchange_strong(&slot->word, &word, (word & ~1ull) | DL_SLOT_DETACHED));
+    uint64_t after = (word & ~1ull) | DL_SLOT_DETACHED;
+    return PyBool_FromLong(DL_LABEL(slot:C, atomic_compare_exchange_strong(&slot->word, &word, after)));
 }
 
 PyObject *dl_ring_retire(PyObject *self, PyObject *args)
@@ -120,12 +141,46 @@ PyObject *dl_ring_retire_resume(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-/* logged, dropped, waited of all slots retired so far. */
+/* The counts of all producers whose slots were freed. */
 PyObject *dl_ring_totals(PyObject *self, PyObject *unused)
 {
     (void)unused;
     struct dl_control *control = ring_of(self)->control;
-    _Atomic uint64_t *totals = control->totals[atomic_load(&control->retired_count) & 1];
-    return Py_BuildValue("(KKK)", atomic_load(&totals[0]), atomic_load(&totals[1]),
-                         atomic_load(&totals[2]));
+    _Atomic uint64_t *totals = control->totals[DL_LABEL(total:A, atomic_load(&control->retired_count)) & 1];
+    uint64_t values[3];
+    for (int i = 0; i < 3; i++)
+        values[i] = DL_LABEL(total:A, atomic_load(&totals[i]));
+    return dl_make_result(totals_type, values, 3);
+}
+
+/* begin_totals(logged, dropped, waited): where the totals of a ring's predecessor ended. */
+PyObject *dl_ring_begin_totals(PyObject *self, PyObject *args)
+{
+    struct dl_control *control = ring_of(self)->control;
+    unsigned long long counts[3];
+    if (!PyArg_ParseTuple(args, "KKK", &counts[0], &counts[1], &counts[2]))
+        return NULL;
+    for (int i = 0; i < 3; i++) {
+        DL_POINT("store");
+        DL_LABEL(total:B, atomic_store(&control->totals[0][i], counts[i]));
+    }
+    Py_RETURN_NONE;
+}
+
+/* How many slots were freed, and which is being freed: equal before and after a look if none was
+ * meanwhile. */
+PyObject *dl_ring_retirement(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    struct dl_control *control = ring_of(self)->control;
+    uint64_t freed = DL_LABEL(total:A, atomic_load(&control->retired_count));
+    uint64_t note = DL_LABEL(total:A, atomic_load(&control->retiring));
+    return Py_BuildValue("(KN)", freed, PyBool_FromLong(note != DL_NO_NOTE));
+}
+
+int dl_add_slot_types(PyObject *module)
+{
+    slot_type = dl_add_result(module, &slot_description);
+    totals_type = dl_add_result(module, &totals_description);
+    return slot_type == NULL || totals_type == NULL ? -1 : 0;
 }

@@ -8,6 +8,7 @@
 /* A slot of a ring by its number; NULL with an exception set. */
 struct dl_slot *dl_slot_at(PyObject *ring, unsigned int index);
 
+/* Methods of Ring. */
 PyObject *dl_ring_slot(PyObject *self, PyObject *args);
 PyObject *dl_ring_slots(PyObject *self, PyObject *args);
 PyObject *dl_ring_odd_slots(PyObject *self, PyObject *unused);
@@ -16,5 +17,9 @@ PyObject *dl_ring_detach(PyObject *self, PyObject *args);
 PyObject *dl_ring_retire(PyObject *self, PyObject *args);
 PyObject *dl_ring_retire_resume(PyObject *self, PyObject *unused);
 PyObject *dl_ring_totals(PyObject *self, PyObject *unused);
+PyObject *dl_ring_begin_totals(PyObject *self, PyObject *args);
+PyObject *dl_ring_retirement(PyObject *self, PyObject *unused);
+
+int dl_add_slot_types(PyObject *module); /* the results of slot() and totals(): 0, or -1 with an exception */
 
 #endif

@@ -68,6 +68,18 @@ PyObject *PyObject_GetAttrString(PyObject *object, const char *name);
 int PyObject_SetAttrString(PyObject *object, const char *name, PyObject *value);
 PyObject *PyObject_GenericGetDict(PyObject *object, void *closure);
 PyObject *PyObject_Str(PyObject *object);
+typedef struct {
+    const char *name, *doc;
+} PyStructSequence_Field;
+typedef struct {
+    const char *name, *doc;
+    PyStructSequence_Field *fields;
+    int n_in_sequence;
+} PyStructSequence_Desc;
+PyTypeObject *PyStructSequence_NewType(PyStructSequence_Desc *description);
+PyObject *PyStructSequence_New(PyTypeObject *type);
+void PyStructSequence_SetItem(PyObject *result, Py_ssize_t index, PyObject *value);
+
 int PyCallable_Check(PyObject *object);
 PyObject *PyObject_CallNoArgs(PyObject *callable);
 PyObject *PyObject_CallFunctionObjArgs(PyObject *callable, ...);

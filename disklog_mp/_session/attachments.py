@@ -56,7 +56,7 @@ class Attachment:
             # A slot in a ring that has ended, or that its writer is about to replace, is of no use.
             if ring.halted != _core.REPLACED and not ring.is_closed():
                 self.slot = take_slot(self.file, self.owner, time.time_ns())
-                self._incarnation = ring.slot(self.slot)[2]
+                self._incarnation = ring.slot(self.slot).incarnation
                 if not ring.is_closed():
                     return
                 ring.detach(self.slot, self._incarnation)
@@ -110,7 +110,7 @@ class Attachment:
         if not ring.detach(self.slot, self._incarnation) and self._has_descriptor():
             # The slot's word was scribbled over, or another process has the slot: the lock says which.
             if lock_byte(self.file.fd, self.slot):
-                ring.detach(self.slot, ring.slot(self.slot)[2])
+                ring.detach(self.slot, ring.slot(self.slot).incarnation)
         if ring.parked:  # the writer may have stayed for this process alone
             ring.wake()
         self.close_descriptor()

@@ -14,10 +14,10 @@ INSTRUCTIONS ?=
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format coverage integrations sanitize stress model faults bench instructions torture dist clean long fuzz
+.PHONY: help demo test check format coverage integrations sanitize arm64 stress model faults bench instructions torture dist clean long fuzz
 
 help: ## what there is to make
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
@@ -68,6 +68,9 @@ coverage: $(VENV)/installed-test ## all tests, and which lines of Python they re
 
 sanitize: ## the C core under thread, address and undefined-behaviour sanitizers, and its mutants
 	bash tests/native/run
+
+arm64: ## the C sources compiled for x86-64 and arm64, and the core's tests run for arm64 (needs gcc-aarch64-linux-gnu, qemu-user)
+	bash tests/native/processors
 
 fuzz: ## the C core on what clang's fuzzer makes up, for FUZZ_SECONDS; what it finds is in build/fuzz
 	mkdir -p build/fuzz/corpus

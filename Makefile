@@ -10,11 +10,13 @@ CLANG ?= clang
 JOBS ?= 6
 WORKERS ?= 2
 BENCH ?=
+NOX = $(BIN)/python -m nox --noxfile tests/noxfile.py
+PYTHON_TESTS ?=
 INSTRUCTIONS ?=
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format coverage integrations sanitize arm64 stress model faults bench instructions torture dist clean long fuzz
+.PHONY: help demo test check format coverage integrations sanitize arm64 stress model faults bench instructions torture pythons dist clean long fuzz
 
 help: ## what there is to make
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -109,9 +111,22 @@ long: $(VENV)/installed-test ## 100,000 attached and detached again, 1,000 times
 torture: $(VENV)/installed ## processes killed over and over, for TORTURE_MINUTES
 	$(BIN)/python tests/deaths/torture.py $(TORTURE_MINUTES)
 
-dist: $(VENV)/installed-test ## wheel and source distribution, in dist/
-	$(BIN)/python -m pip install --quiet build
-	$(BIN)/python -m build
+$(VENV)/installed-dist: $(VENV)/installed-test
+	$(BIN)/python -m pip install --quiet --editable '.[dist]'
+	@touch $@
+
+pythons: $(VENV)/installed-dist ## the fast tests on each CPython from 3.11 up found here (PYTHON_TESTS="tests/unit tests/system" PYTHONS=3.13)
+	$(NOX) -t tests -- $(PYTHON_TESTS)
+
+# The wheel gets the tag of the oldest Linux that it runs on, is checked, and logs a record on each Python found.
+dist: $(VENV)/installed-dist ## wheel and source distribution, in dist/, checked and tried
+	rm -rf dist build/dist
+	$(BIN)/python -m build --outdir build/dist
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m auditwheel repair --wheel-dir dist build/dist/*.whl
+	cp build/dist/*.tar.gz dist
+	$(BIN)/python -m auditwheel show dist/*.whl
+	$(BIN)/python -m abi3audit --strict --verbose dist/*.whl
+	$(NOX) -t wheel
 
 clean: ## everything that was made
 	rm -rf $(VENV) $(BENCH_VENV) build dist *.egg-info disklog_mp/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

@@ -19,7 +19,8 @@ FACE = {
     "_writer.serving",
     "errors",
 }  # what `import disklog_mp` offers comes from here
-MAY = {  # room: the rooms, or single modules, that it may import besides FREE and itself
+MAY = {
+    "csrc": set(),  # how pip builds it: no part of the package  # room: the rooms, or single modules, that it may import besides FREE and itself
     "errors": set(),
     "_core": set(),
     "_options": set(),

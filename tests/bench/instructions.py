@@ -1,9 +1,9 @@
 """How many instructions an append, a drain and a read take: `make instructions`.
 
-callgrind counts them exactly, whatever else the machine does, so this is the one check of speed that can be
-part of the checks before a change lands: it fails if a count is more than 5 % above the one kept in
-instructions.json.  The counts are those of one compiler and one kind of processor; with another major version
-of gcc, or elsewhere, they are shown and nothing fails.  `--update` keeps the counts of now.
+callgrind counts them exactly, also on a busy machine.  So this is the one check of speed among the checks
+before a change lands: it fails if a count is more than 5 % above the one kept in instructions.json.  The
+counts are those of one compiler and one kind of processor; with another major version of gcc, or elsewhere,
+they are shown and nothing fails.  `--update` keeps the present counts.
 
 What is counted is the core's own code, compiled with the flags below: not the C library, not Python, nor
 what is done once a millisecond, which under callgrind is often.

@@ -21,7 +21,7 @@ from disklog_mp.cli.bench.work import Gate
 
 ATTACHES = 200
 SLEEPER = f"sleep({_pace.PARKS[0].look:g}) in a loop"
-TO_REST = 6.0  # seconds until a writer to which nobody logs is asleep
+TO_REST = 6.0  # seconds until a writer without producers sleeps
 ROUND = _pace.PARKS[0].seconds  # and from one round of its chores to the next
 MIB = 1 << 20
 SAMPLES = 60
@@ -30,7 +30,7 @@ READERS = 2
 
 
 def idle_writer(setting: Setting) -> float:
-    """Processor time of a writer to which nobody logs, in percent of one core."""
+    """Processor time of a writer without producers that log, in percent of one core."""
     with a_log(setting) as log:
         log.log(b"something")
         log.flush()
@@ -177,7 +177,7 @@ def slope(points: list[tuple[float, float]]) -> float:
 
 
 def report_pid(gate: Gate, work: tuple[Any, ...], pids: Any, index: int) -> int:
-    """Say who one is, then work."""
+    """Store the pid of this process, then work."""
     pids[index] = os.getpid()
     return int(work[0](gate, *work[1:]))
 

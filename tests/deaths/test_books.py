@@ -1,4 +1,4 @@
-"""The books: what producers tried, logged and were refused, what the dead had claimed, and what is there."""
+"""The counters: what producers tried, logged and were refused, what dead ones had claimed, what is there."""
 
 import asyncio
 import multiprocessing
@@ -28,7 +28,7 @@ spawn = multiprocessing.get_context("spawn")
 
 @pytest.fixture
 def write(name: str, path: Path) -> Iterator[Callable[[], None]]:
-    """A log nobody writes, unless this is called: then a writer takes it over, drains the ring and leaves."""
+    """A log without a writer; each call has a writer take it over, drain the ring and end."""
     writer = Writer(name, path, OPTIONS)
 
     def write() -> None:
@@ -90,7 +90,7 @@ async def try_often_aio(log: aio.Session) -> tuple[int, int]:
 def test_what_was_tried_is_logged_or_dropped(
     name: str, write: Callable[[], None], kind: str, policy: str, timeout: float
 ) -> None:
-    """Whoever counts the calls comes to the sum of both counts, whatever the policy made of a full ring."""
+    """Under each policy the number of tries is the sum of both counters."""
     if kind == "session":
         with disklog_mp.attach(name, on_full=policy, timeout=timeout) as log:
             tried, accepted = try_often(log)

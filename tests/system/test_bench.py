@@ -53,7 +53,7 @@ fn=(3) main
 
 
 def test_only_the_cores_own_instructions_are_counted() -> None:
-    """Neither what it calls nor who calls it."""
+    """Neither those of its callees nor those of its callers."""
     assert instructions.own_cost(PROFILE, "/_core.so") == 35
     assert instructions.own_cost(PROFILE, "/libc.so") == 25
 
@@ -108,7 +108,7 @@ def test_ratios_are_of_one_round_and_their_median_is_judged(
 
 
 def test_contestants_take_turns_and_one_that_fails_costs_only_its_lines(tmp_path: Path) -> None:
-    """A B A B; who cannot take part says why, once."""
+    """A B A B; a contestant that cannot take part gives the reason once."""
     turns = []
 
     def contestant(name: str, trouble: Exception | None = None) -> Any:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
 import click
@@ -16,7 +15,7 @@ from support.machine import stop_writer, wait_until
 
 import disklog_mp
 from disklog_mp._ring import names as _names
-from disklog_mp.cli import COMMANDS, _text, _times, commands
+from disklog_mp.cli import COMMANDS, _text, commands
 
 OpenLog = Callable[..., disklog_mp.Session]
 __all__ = ["kill_writer"]  # a fixture
@@ -136,52 +135,6 @@ class TestErrors:
         assert _text.printable(line) == "/tmp/\\x1b[2Jx: no such file"
 
 
-class TestTimes:
-    NOW = datetime(2026, 3, 15, 13, 30, 15, 250_000)
-
-    @pytest.mark.parametrize(
-        ("text", "expected"),
-        [
-            ("now", NOW),
-            ("today", datetime(2026, 3, 15)),
-            ("yesterday", datetime(2026, 3, 14)),
-            ("08:05", datetime(2026, 3, 15, 8, 5)),
-            ("8:05:30", datetime(2026, 3, 15, 8, 5, 30)),
-            ("10 min ago", datetime(2026, 3, 15, 13, 20, 15, 250_000)),
-            ("1.5 hours ago", datetime(2026, 3, 15, 12, 0, 15, 250_000)),
-            ("250ms ago", datetime(2026, 3, 15, 13, 30, 15)),
-            ("2 days ago", datetime(2026, 3, 13, 13, 30, 15, 250_000)),
-            ("2026-01-31", datetime(2026, 1, 31)),
-            ("2026-01-31T23:59:59.5", datetime(2026, 1, 31, 23, 59, 59, 500_000)),
-            ("2026-01-31 23:59", datetime(2026, 1, 31, 23, 59)),
-        ],
-    )
-    def test_local_times(self, text: str, expected: datetime) -> None:
-        """Times are local unless they say otherwise; days and hours are counted from now."""
-        assert round(expected.timestamp() * 1e6) * 1000 == _times.parse(text, self.NOW)
-
-    @pytest.mark.parametrize(
-        ("text", "expected"),
-        [
-            ("@0", 0),
-            ("@1.5", 1_500_000_000),
-            ("@1700000000.123456789", 1_700_000_000_123_456_789),
-            ("1970-01-01T00:00:01Z", 10**9),
-            ("1970-01-01T01:00:00.000000007+01:00", 7),
-            ("2023-11-14T22:13:20.123456789Z", 1_700_000_000_123_456_789),
-        ],
-    )
-    def test_to_the_nanosecond(self, text: str, expected: int) -> None:
-        """What `cat --json` prints as a time can be given back without loss."""
-        assert expected == _times.parse(text, self.NOW)
-
-    @pytest.mark.parametrize("text", ["", "soon", "@", "25:00", "10 parsecs ago", "2026-02-30", "@x"])
-    def test_no_times(self, text: str) -> None:
-        """Anything else is a ValueError."""
-        with pytest.raises(ValueError):  # noqa: PT011 - the message is made by the option
-            _times.parse(text, self.NOW)
-
-
 class TestServe:
     def serve(self, *arguments: object) -> tuple[subprocess.Popen[bytes], bytes]:
         """Start a writer in the foreground; return it and the first line it says."""
@@ -235,7 +188,7 @@ class TestServe:
         assert [record.data for record in disklog_mp.Reader(path)] == [b"before", b"between"]
 
     def test_it_lingers_as_told(self, name: str, path: Path) -> None:
-        """With --linger it ends by itself when nobody has logged for so long."""
+        """With --linger it ends by itself that long after the last producer."""
         done = run("serve", name, path, "--linger", "50ms")
 
         assert done.returncode == 0
@@ -271,7 +224,7 @@ class TestAppend:
         assert self.payloads(path) == [b"one", b"", b"two\r", b"\xff\x00", b"last"]
 
     def test_much_input(self, log: disklog_mp.Session, name: str, path: Path) -> None:
-        """A large input arrives whole and in order, whatever lengths its lines have."""
+        """A large input with lines of all lengths arrives whole and in order."""
         wanted = [b"%d" % i * (i % 97) for i in range(30_000)]
         done = run("append", name, stdin=b"\n".join(wanted) + b"\n")
 

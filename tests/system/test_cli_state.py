@@ -53,7 +53,7 @@ def change(file: Path, offset: int, data: bytes) -> None:
 
 class TestStat:
     def test_an_open_log(self, open_log: OpenLog, name: str, path: Path) -> None:
-        """Ring, writer, pages, counts, and who is attached, by name or by directory."""
+        """Ring, writer, pages, counters and attached processes, by name or by directory."""
         log = open_log(page_records=3)
         for _ in range(10):
             log.log(b"x" * 100)
@@ -183,7 +183,7 @@ class TestLs:
     def test_the_logs_of_this_machine(self, log: disklog_mp.Session, name: str, path: Path) -> None:
         """A line each: name, writer, ring, producers, directory."""
         writer = log.stats().writer_pid
-        # Whatever its exit code: other tests have logs of this machine in odd states.
+        # The exit code does not matter: other tests have logs of this machine in odd states.
         shown_lines, told_lines = (call("ls", *how).stdout.decode().splitlines() for how in ((), ("--json",)))
         (shown,) = [line.split() for line in shown_lines if line.startswith(name + " ")]
         (told,) = [told for told in map(json.loads, told_lines) if told["name"] == name]
@@ -192,7 +192,7 @@ class TestLs:
         assert (writer, 1, str(path)) == (told["writer_pid"], told["producers"], told["path"])
 
     def test_what_is_no_ring(self, tmp_path: Path) -> None:
-        """A ring that cannot be read is told on stderr and exit code 1; other files are nobody's business."""
+        """A ring that cannot be read is reported on stderr, with exit code 1; other files are ignored."""
         (tmp_path / "disklog-broken").write_bytes(b"nonsense" * 1000)
         (tmp_path / "something").write_bytes(b"")
         done = call("ls", "--ring-dir", tmp_path)
@@ -209,7 +209,7 @@ class TestVerify:
         return [f"{found['kind']} {found['page']}: {found['text']}" for found in told["findings"]]
 
     def test_a_log_in_use(self, log: disklog_mp.Session, name: str, path: Path) -> None:
-        """All is checked while it is being written, and the books balance."""
+        """All is checked while it is being written, and the counters match."""
         for i in range(100):
             log.log(b"x" * i)
         log.log_many([b"a", b"b"])

@@ -39,7 +39,7 @@ def test_a_page_of_n_records_has_n_records(
 def test_a_group_longer_than_a_segment_passes_no_page(
     open_log: Callable[..., disklog_mp.Session], path: Path
 ) -> None:
-    """Groups are never split: a page rolls before one that would pass page_records, of whatever length."""
+    """Groups are never split: a page rolls before a group that would pass page_records, also a long one."""
     log = open_log(page_records=10, ring_bytes=64 << 20)
     log.log_many([b"x"] * 7)
     log.log_many([b"y" * (1 << 20)] * 5)

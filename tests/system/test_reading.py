@@ -206,7 +206,7 @@ class TestFollowing:
         assert [list(range(500))] * 2 == seen
 
     def test_it_may_begin_before_the_first_page(self, open_log: OpenLog, path: Path) -> None:
-        """Whoever follows an empty directory gets the first record when it comes."""
+        """A follower of an empty directory gets the first record when it comes."""
         path.mkdir()
         stream = Reader(path).follow(timeout=30)
         timer = threading.Timer(0.2, lambda: open_log().log(b"first"))

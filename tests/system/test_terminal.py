@@ -30,7 +30,7 @@ NASTY_PATH = NASTY.replace("/", "")[:60] + "\udcff"
 
 
 def assert_safe(output: bytes) -> None:
-    """Whatever a terminal obeys is not in there."""
+    """It holds nothing that controls a terminal."""
     text = output.decode("utf-8")
     assert not [char for char in text if not (char.isprintable() or char in "\n\t")], ascii(text)
 
@@ -72,7 +72,7 @@ class TestTerminal:
                     assert_safe(done.stdout + done.stderr)
 
     def test_what_a_ring_says(self, name: str, path: Path, tmp_path: Path) -> None:
-        """Its log's name and directory, the last trouble, the options: whoever may attach wrote it."""
+        """Name, directory, last trouble and options: any process that may attach could write them."""
         rings = str(tmp_path / "rings")
         make_ring(name, rings, str(path))
         target = _names.ring_path(name, rings)

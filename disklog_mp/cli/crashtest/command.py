@@ -70,12 +70,12 @@ def crashtest(
     A stall is a call of log() or log_many() that takes more than 100 ms although it could return.
 
     \b
-    Not counted is the time in which
-      the ring is more than half full and is being emptied
-      no writer has started yet, or a process is stopped on purpose
-      the worker, the writer, or the live worker whose record is written
-        next was ready to run and had no core
-      the writer was waiting for its disk
+    Time does not count in which:
+    1. The ring is more than half full and is being emptied.
+    2. No writer has started yet, or a process is stopped on purpose.
+    3. The worker, the writer, or the live worker whose record is written
+       next is ready to run and has no core.
+    4. The writer waits for its disk.
 
     Each worker times its calls that may not wait for room (on_full="raise").  A call that met a full ring is
     repeated with permission to wait.  The crash test checks all calls under way from outside, every 5 ms.

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from disklog_mp._core import Mapping
 from disklog_mp._os import processes as _processes
 
-STALL = 100_000_000  # ns: the longest that a call may take, whichever process dies
+STALL = 100_000_000  # ns: the longest that a call may take, also when a process is killed
 LONGEST = 1 << 14  # bytes: the longest record
 
 # A record is a head and as many bytes of BLOB as the head says, from an offset that no other record uses.

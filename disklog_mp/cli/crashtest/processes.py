@@ -101,12 +101,17 @@ class Worker:
             for records in batch:
                 if self._notes.load(STOP):
                     break
-                self._log(records)
+                self.log(records)
             if now % period > length:
                 time.sleep(min(self._dice.random() * period, period - now % period))
+        self.close()
+
+    def close(self) -> None:
+        """Detach, and close what the worker has open."""
         self._patient.close()
         self._fast.close()
         self._scratch.close()
+        self._delay.close()
 
     def _prepare(self) -> list[bytes]:
         """Make the records of one call: about as long as asked for, some much longer."""
@@ -146,7 +151,8 @@ class Worker:
             for records in batch
         ]
 
-    def _log(self, records: Sequence[Buffer]) -> None:
+    def log(self, records: Sequence[Buffer]) -> None:
+        """Log them with one call, time it, and note what was accepted."""
         notes, line = self._notes, self._line
         self._wait_for_the_follower()
         following = self._sequence + len(records)

@@ -123,7 +123,7 @@ class Role:
         return self.killed and self._fate.together
 
     def kill(self) -> None:
-        """Kill its process, whatever it is doing."""
+        """Kill its process at once."""
         if self.child is not None and not self.killed:
             self.killed = True
             self.kills += 1

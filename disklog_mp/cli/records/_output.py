@@ -42,28 +42,23 @@ OUTPUT_OPTIONS = (
         type=int,
         multiple=True,
         metavar="N",
-        help="Only records with tag N; repeat for several tags.",
+        help="Only tag N; repeat for several.",
     ),
     click.option(
-        "--pid",
-        "pids",
-        type=int,
-        multiple=True,
-        metavar="N",
-        help="Only records of process N; repeat for several processes.",
+        "--pid", "pids", type=int, multiple=True, metavar="N", help="Only process N; repeat for several."
     ),
     click.option(
         "--level",
         callback=to_level,
         metavar="LEVEL",
-        help="Only records of that level or above: WARNING, or a number.",
+        help="Only this level and above: WARNING, or a number.",
     ),
     click.option(
         "--logger",
         "loggers",
         multiple=True,
         metavar="A.B",
-        help="Only records of that logger and those below it; repeat for several.",
+        help="Only this logger and those below it; repeat for several.",
     ),
     click.option(
         "--field",
@@ -83,6 +78,7 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def format_of(how: dict[str, Any]) -> Format:
+    """Return the format that the options ask for.  Raises UsageError if they exclude each other."""
     asked = [
         (option, layout)
         for option, layout in (
@@ -106,6 +102,7 @@ def format_of(how: dict[str, Any]) -> Format:
 
 
 def selection_of(how: dict[str, Any]) -> Selection:
+    """Return the conditions that the options set."""
     return Selection(
         how.get("start"),
         how.get("stop"),
@@ -120,6 +117,7 @@ def selection_of(how: dict[str, Any]) -> Selection:
 
 
 def write(records: Iterable[Record], show: Format) -> None:
+    """Print records on stdout."""
     out = sys.stdout.buffer
     for record in records:
         out.write(show(record))

@@ -44,6 +44,38 @@ class TestHelp:
         for name in COMMANDS:
             assert f"\n  {name} ".encode() in done.stdout
 
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("stat", "Show the state of LOG: ring, writer, pages, counters, producers."),
+            ("verify", "Check every byte and page of LOG, and that all counted records are there."),
+            (
+                "verify",
+                "the counters are checked too: logged = written + still in the ring, per attached process",
+            ),
+            ("tail", "If the cursor file exists, -n is ignored"),
+            ("tail", "Resume after the position stored in FILE, and update it."),
+            ("cat", "Only records where KEY equals VALUE; repeat to require all."),
+            ("cat", "First record number to show (0 is the oldest ever logged)."),
+            ("serve", "Refuse records when the log has reached this size."),
+            ("serve", "Exit this long after the last producer detached."),
+            ("serve", "Creates the directory and the ring if missing"),
+            ("rm", "Remove the shared memory that a crash of log NAME left behind."),
+            ("crashtest", "Kill processes at random; prove nothing is lost."),
+            ("crashtest", "on failure the log is kept for inspection"),
+            ("crashtest", "A stall is a call of log() or log_many() that takes more than 100 ms"),
+            ("demo", "Demo: several processes log, a reader follows."),
+            ("bench", "Seconds per measurement."),
+        ],
+    )
+    def test_the_words_of_the_help(self, name: str, text: str) -> None:
+        """What it says is said in words that are read once."""
+        command = commands.get_command(click.Context(commands), name)
+        assert command is not None
+        shown = command.get_help(click.Context(command, info_name=name))
+
+        assert text in " ".join(shown.split())
+
     def test_the_versions(self) -> None:
         """`version` and `--version` tell the package's version and those of ring and page."""
         long, short = run("version"), run("--version")

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.command import kill_writer, lines, run, start
+from support.command import call, lines, start
 from support.machine import stop_writer, wait_until
 
 import disklog_mp
 
 OpenLog = Callable[..., disklog_mp.Session]
-__all__ = ["kill_writer"]  # a fixture
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ class TestStat:
         rings = str(tmp_path / "rings")
         log = open_log(ring_dir=rings)
         log.log(b"x")
-        log.flush()
+        log.sync()
         (found,) = objects("stat", path)
         (told,) = objects("stat", path, "--ring-dir", rings)
         (blind,) = objects("stat", path, "--ring-dir", tmp_path, code=1)

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.command import COMMAND, run
+from support.command import COMMAND, call, run
 from support.machine import processes_of, wait_until
 
 import disklog_mp
@@ -35,10 +35,10 @@ def test_the_demo_adds_up(path: Path, tmp_path: Path) -> None:
     assert len({record.pid for record in records}) == 2 * len(os.sched_getaffinity(0)) + 2
     assert -(-len(records) // 500) == len(list(disklog_mp.Reader(path).pages()))
     assert b"records/s" in done.stderr
-    assert run("verify", path).returncode == 0
+    assert call("verify", path).returncode == 0
     for command in re.findall(r"^  disklog-mp (.*)$", out, re.MULTILINE):
         arguments = command.removesuffix("| head").split()
-        assert run(*arguments).returncode == 0
+        assert call(*arguments).returncode == 0
 
 
 @pytest.mark.timeout(300)
@@ -53,4 +53,4 @@ def test_control_c_leaves_nothing_running(path: Path) -> None:
     assert b"Traceback" not in complaint
     wait_until(lambda: not processes_of(str(path)))
     wait_until(lambda: not os.path.exists(_names.ring_path(f"demo-{process.pid}", None)))
-    assert run("verify", path).returncode == 0
+    assert call("verify", path).returncode == 0

@@ -16,7 +16,7 @@ INSTRUCTIONS ?=
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format coverage integrations sanitize arm64 stress model faults bench instructions torture pythons dist clean long fuzz
+.PHONY: help demo test check format coverage integrations sanitize arm64 stress model faults bench instructions torture pythons dist nightly test-seeds clean long fuzz
 
 help: ## what there is to make
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -127,6 +127,16 @@ dist: $(VENV)/installed-dist ## wheel and source distribution, in dist/, checked
 	$(BIN)/python -m auditwheel show dist/*.whl
 	$(BIN)/python -m abi3audit --strict --verbose dist/*.whl
 	$(NOX) -t wheel
+
+# Each part goes on when one before it failed; the last line says which did.
+NIGHTLY = test-seeds faults fuzz stress long torture integrations pythons
+nightly: ## what takes hours: seeds of the day, all pairs of faults, an hour of fuzz, torture, the system tests on other Pythons
+	@failed=; for part in $(NIGHTLY); do \
+	  echo "== $$part"; $(MAKE) --no-print-directory $$part PYTHON_TESTS="tests/unit tests/system" || failed="$$failed $$part"; \
+	done; [ -z "$$failed" ] || { echo "nightly: failed:$$failed"; exit 1; }
+
+test-seeds: $(VENV)/installed-test
+	DISKLOG_MP_SEED=today DISKLOG_MP_TIMES=20 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --timeout 3600 $(TESTS)
 
 clean: ## everything that was made
 	rm -rf $(VENV) $(BENCH_VENV) build dist *.egg-info disklog_mp/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

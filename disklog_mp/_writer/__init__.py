@@ -1,1 +1,19 @@
-"""The writer: the one process of a log that drains the ring into page files."""
+"""The writer's process: drains the ring of one log into its page files.
+
+Five threads run in it, and a handler of SIGTERM and SIGINT.  Only the main thread touches the ring and the
+writer's state; the others post and ring the bell, which wakes it.  tests/rules/test_threads.py compares this
+table with the code: the last column names what the function uses of anything but its own variables.
+
+| thread  | function                              | may touch     | uses                                  |
+|---------|---------------------------------------|---------------|---------------------------------------|
+| main    | _writer/writer.py: Writer.run         | everything    |                                       |
+| sync    | _writer/syncer.py: Syncer._run        | results, bell | `perform` `self._post`                |
+| sync    | _writer/syncer.py: Syncer._post       | results, bell | `self.results.put` `self._ring_bell`  |
+| sync    | _writer/syncer.py: perform            | a job's files | `job.run` `Result`                    |
+| deaths  | _ring/death_watch.py: DeathWatch._run | bell          | `epoll.poll` `self._end` `self._tell` |
+| close   | _os/background.py: _close             | files given   | `file.close`                          |
+| stderr  | _os/background.py: _print             | descriptor 2  | `suppress` `os.write`                 |
+| signals | _writer/signals.py: StopSignals.ask   | flag, bell    | `self.asked` `self.ring_bell`         |
+
+Every store that the writer makes into a ring stands in live_ring.py; the same test sees to that, too.
+"""

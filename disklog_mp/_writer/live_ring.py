@@ -250,6 +250,14 @@ def close_at(ring: Ring, position: int) -> bool:
     return ring.close(position) or (ring.is_closed() and ring.frontier(position) == position)
 
 
+def empty_for_good(ring: Ring, position: int) -> None:
+    """Release a ring up to a position and end it there: nothing is left in it, nothing can follow."""
+    if ring.released != position or not ring.is_closed():
+        ring.release(position, position)
+        ring.close(position)
+        ring.halted = _core.REPLACED
+
+
 def send_over(ring: Ring) -> None:
     """Have the processes that are attached to a ring go to its successor; some sleep on it."""
     ring.halted = _core.REPLACED  # also for claims beyond where it was closed

@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from disklog_mp import _core
 from disklog_mp._pages.writer import PageWriter
@@ -29,6 +30,14 @@ from disklog_mp._writer.live_ring import LiveRing
 from disklog_mp._writer.ring_maker import RingMaker
 from disklog_mp._writer.salvage import save, whole_runs
 from disklog_mp._writer.troubles import Troubles
+
+
+class OldRing(NamedTuple):
+    """A ring that was replaced, while producers are attached to it."""
+
+    file: RingFile
+    witnesses: Witnesses
+    end: int  # all below this position is in pages, and there is nothing behind
 
 
 class Succession:
@@ -52,7 +61,7 @@ class Succession:
         self._is_ending = False  # the successor is reserved, the live ring is to be closed
         self._salvage_end: int | None = None  # position up to which a damaged ring is being saved
         self._saved = 0  # records
-        self._old_rings: list[tuple[RingFile, Witnesses]] = []
+        self._old_rings: list[OldRing] = []
 
     # -- is it still good? -------------------------------------------------------------------------------
 
@@ -120,7 +129,7 @@ class Succession:
                 raise
             maker.capacity = old.ring.capacity  # there is room for no other
             file = self._make(old.ring.generation + 1)
-        self._old_rings.append((old, self._live.witnesses))
+        self._old_rings.append(OldRing(old, self._live.witnesses, self._pages.position))
         self._live.serve(file, self._pages.position)
         self._is_damaged = self._is_ending = False
         self._served()
@@ -146,7 +155,7 @@ class Succession:
             save(pages, run)
             self._saved += run.records
         pages.leap(self._salvage_end)
-        _live.set_released(ring, self._salvage_end)  # no session need save anything of it
+        _live.empty_for_good(ring, self._salvage_end)  # or sessions would want to log it again
         self._troubles.note(f"the claim map was damaged; {self._saved} records saved, the ring was replaced")
         self.replace()
         self._troubles.say(f"going on in a new ring; {self._saved} records of the old one saved")
@@ -155,17 +164,22 @@ class Succession:
     # -- old rings ---------------------------------------------------------------------------------------
 
     def count_attached(self) -> int:
-        """Return how many producers are still attached to old rings, and close those that have none."""
+        """Return how many producers are still attached to old rings, and close those that have none.
+
+        An old ring goes on saying that it is empty: if another process scribbled there, a session would
+        wait for its records.
+        """
         attached = 0
-        for file, witnesses in list(self._old_rings):
-            left = [
-                slot for slot in read_slots(file.ring, _core.SLOT_ATTACHED) if not witnesses.is_dead(slot)
-            ]
-            attached += len(left)
-            if not left:
-                self._old_rings.remove((file, witnesses))
-                witnesses.close()
-                os.close(file.fd)
+        for old in list(self._old_rings):
+            slots = read_slots(old.file.ring, _core.SLOT_ATTACHED)
+            left = sum(not old.witnesses.is_dead(slot) for slot in slots)
+            attached += left
+            if left:
+                _live.empty_for_good(old.file.ring, old.end)
+            else:
+                self._old_rings.remove(old)
+                old.witnesses.close()
+                os.close(old.file.fd)
         return attached
 
     def has_old_rings(self) -> bool:
@@ -175,6 +189,7 @@ class Succession:
     def close(self) -> None:
         """Let go of all rings."""
         self._maker.drop()
-        for file, witnesses in [*self._old_rings, (self._live.file, self._live.witnesses)]:
-            witnesses.close()
-            os.close(file.fd)
+        last = OldRing(self._live.file, self._live.witnesses, self._pages.position)
+        for old in [*self._old_rings, last]:
+            old.witnesses.close()
+            os.close(old.file.fd)

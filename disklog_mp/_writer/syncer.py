@@ -67,7 +67,10 @@ class Syncer:
 
     def _run(self, job: SyncJob) -> None:
         """The sync thread: post the result and ring the bell."""
-        self.results.put(perform(job))
+        self._post(perform(job))
+
+    def _post(self, result: Result) -> None:
+        self.results.put(result)
         self._ring_bell()
 
     def start(self) -> None:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from deaths.faults import fault_core
 
 if TYPE_CHECKING:
-    from deaths.faults import fault_life, fault_stories
+    from deaths.faults import fault_life, fault_steps, fault_stories
     from deaths.faults.fault_stories import STORIES
 
 SINGLE = ("producers", "opener", "bells", "writer", "retention", "successor", "sleepers", "reuse", "leaving")
@@ -262,7 +262,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--wait", type=float, default=60.0, help="seconds for what takes milliseconds")
     parser.add_argument("--jobs", type=int, default=1, help="walkers side by side")
+    parser.add_argument("--without", choices=fault_steps.STEPS, help="a step of the writer to leave out")
     given = parser.parse_args()
+    if given.without:
+        fault_steps.STEPS[given.without]()
     fault_life.WAIT = fault_stories.WAIT = given.wait
     began = time.monotonic()
     told: dict[str, Any] = {"lives": 0, "pairs": 0, "met": {}, "failed": {}, "missed": [], "wrong": []}
@@ -279,7 +282,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     faults = fault_core.Faults(Path(sys.argv[sys.argv.index("--core") + 1]))
-    from deaths.faults import fault_life, fault_stories
+    from deaths.faults import fault_life, fault_steps, fault_stories
     from deaths.faults.fault_stories import STORIES
 
     main()

@@ -19,8 +19,8 @@ FACE = {
     "_writer.serving",
     "errors",
 }  # what `import disklog_mp` offers comes from here
-MAY = {
-    "csrc": set(),  # how pip builds it: no part of the package  # room: the rooms, or single modules, that it may import besides FREE and itself
+MAY = {  # room: the rooms, or single modules, that it may import besides FREE and itself
+    "csrc": set(),  # how pip builds it: no part of the package
     "errors": set(),
     "_core": set(),
     "_options": set(),

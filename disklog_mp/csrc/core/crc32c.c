@@ -419,7 +419,7 @@ uint32_t (*_Atomic dl_crc32c_chosen_copy)(uint32_t, void *restrict, const void *
 uint32_t (*_Atomic dl_crc32c_chosen_u64)(uint32_t, uint64_t) = portable_u64;
 uint32_t (*_Atomic dl_crc32c_chosen_u64x4)(uint32_t, uint64_t, uint64_t, uint64_t,
                                            uint64_t) = portable_u64x4;
-static const char *name = "portable"; /* stored at import, then never again */
+static const char *_Atomic name = "portable";
 
 /*
  * Needs no lock: every caller stores the same values, and as all implementations agree on the
@@ -437,13 +437,13 @@ void dl_crc32c_init(void)
                                           memory_order_relaxed));
     DL_LABEL(crc:B, atomic_store_explicit(&dl_crc32c_chosen_u64, chain_u64, memory_order_relaxed));
     DL_LABEL(crc:B, atomic_store_explicit(&dl_crc32c_chosen_u64x4, chain_u64x4, memory_order_relaxed));
-    name = HARDWARE_NAME;
+    DL_LABEL(crc:B, atomic_store_explicit(&name, HARDWARE_NAME, memory_order_relaxed));
 #endif
 }
 
 const char *dl_crc32c_name(void)
 {
-    return name;
+    return DL_LABEL(crc:A, atomic_load_explicit(&name, memory_order_relaxed));
 }
 
 uint32_t dl_crc32c(const void *bytes, size_t length)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from disklog_mp._core import DAMAGED, ENDED, FULL, HALTED, NEEDS_ATTACH, SPACE, SPACE_WANTED, TOO_LARGE
+from disklog_mp._core import DAMAGED, ENDED, FULL, HALTED, NEEDS_ATTACH, SPACE, TOO_LARGE
 from disklog_mp._ring import control as _control
 from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._session.connection import Connection, Entry
@@ -104,8 +104,7 @@ def _wait_for_room(connection: Connection, entry: Entry, seconds: float) -> Step
     None after the sleep.
     """
     ring = yield from ready_ring(connection, seconds)
-    seen = ring.load32(SPACE)
-    ring.store32(SPACE_WANTED, 1)
+    seen = ring.want(SPACE)
     status = (
         entry.attempt()
     )  # after the wish was stored: the writer rings for all that it releases from now on

@@ -192,5 +192,5 @@ def connection_of(session: Session) -> BlockingConnection:
 
 def request_roll(ring: _core.Ring) -> None:
     """Ask the ring's writer to seal the page being written."""
-    ring.add64(_core.ROLL_WANTED, 1)
+    ring.ask_roll()
     ring.wake()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from disklog_mp import _core
-from disklog_mp._core import DONE, DONE_WANTED, HINT, SYNC_WANTED
+from disklog_mp._core import DONE
 from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._session.connection import Connection
 from disklog_mp.errors import (
@@ -92,7 +92,7 @@ def carry_out(steps: Steps[Result]) -> Result:
 def _do(step: Step) -> object:
     match step:
         case Bell(ring, word, seen, seconds):
-            return ring.wait(word, seen, seconds)
+            return ring.wait_for(word, seen, seconds)
         case Pause(seconds):
             time.sleep(seconds)
             return None
@@ -204,10 +204,9 @@ def wait_for(
     ring = yield from ready_ring(connection, left())
     position, failures = connection.end, ring.sync_failures
     while connection.orphans or getattr(ring, goal) < position:
-        seen = ring.load32(DONE)
-        ring.store32(DONE_WANTED, 1)
+        seen = ring.want(DONE)
         if goal == "durable":
-            ring.maximize64(SYNC_WANTED, position)
+            ring.ask_sync(position)
             _raise_if_sync_failed(ring, failures)
         reached = getattr(ring, goal)
         if not connection.orphans and reached >= position:
@@ -242,7 +241,7 @@ def _corrected(connection: Connection, ring: _core.Ring, position: int, waited: 
     elif waited > LONGEST_SLEEP and ahead <= ring.capacity:
         # Where a claim word was scribbled over, the writer may take the place for the frontier: this shows it
         # that there is more.
-        ring.maximize64(HINT, position)
+        ring.raise_hint(position)
     return position
 
 

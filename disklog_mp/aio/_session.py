@@ -266,6 +266,6 @@ async def _listen(bell: Bell, pauses: _Pauses) -> bool:
     end = time.monotonic() + bell.seconds
     while (left := end - time.monotonic()) > 0:
         await asyncio.sleep(min(pauses.next(), left))
-        if bell.ring.load32(bell.word) != bell.seen:
+        if bell.ring.wait_for(bell.word, bell.seen, 0):
             return True
     return False

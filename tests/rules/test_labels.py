@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.pages import Source
 
 import disklog_mp
 from disklog_mp import _core
@@ -156,6 +157,27 @@ def test_the_tables_of_bytes_are_what_the_compiler_lays_out(
 
     assert len(rows) == fields
     assert [(offset, length) for offset, length, _ in rows] == list(zip(found[::2], found[1::2], strict=True))
+
+
+def test_a_page_has_the_bytes_of_the_worked_example() -> None:
+    """Three records and a group, logged and drained: byte for byte what the table in layout.h says."""
+    text = source("layout.h")
+    rows = re.findall(r"^ \* +(\d+) +(\d+)  ([0-9a-f]+(?:\*\d+)?) ", text[text.index("AN EXAMPLE") :], re.M)
+    page = _page_format.pack(_page_format.PageHeader(b"L" * 16, 1, 0, 0, 7, 0, 0, 0, 0, 4096, 0, "name"))
+    ring = Source(salt=7)
+    time = 1764262800000000000
+    for place, (data, tag) in enumerate([(b"one", 20), (b"", 0), (b"x" * 40, 0)]):
+        ring.producer.try_record(data, tag, _core.KIND_RECORD, time + place, 4711)
+    ring.producer.try_group((b"four", b"fives"), 0, time + 3, 4711)
+    page += bytes(ring.drain().data)
+
+    told = b""
+    for offset, length, digits in rows:
+        assert int(offset) == len(page[:4096]) + len(told)
+        repeated, _, times = digits.partition("*")
+        told += bytes.fromhex(repeated) * int(times or 1)
+        assert len(told) == int(offset) - 4096 + int(length)
+    assert page[4096:] == told
 
 
 @needs_compiler

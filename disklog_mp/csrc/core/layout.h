@@ -42,6 +42,58 @@
  *
  * A PAGE FILE: a header of 4,096 bytes, the page head (if the user asked for one), and from data_offset
  * frames without a gap.  See struct dl_page_header.
+ *
+ * AN EXAMPLE.  Three records ("one" with tag 20, an empty one, forty times "x") and a group of two ("four",
+ * "fives"), logged 1 ns apart by process 4711.  The log's salt is 7.  They stand in its first page, position
+ * 0 at data_offset 4096.  Bytes are hexadecimal; 78*40 is forty times 78.
+ *
+ *   offset length  bytes             meaning
+ *    4096      4  03000000          the first record: length 3
+ *    4100      4  e2d83ae2          crc
+ *    4104      8  00a06f4cabeb7b18  time
+ *    4112      4  67120000          pid 4711
+ *    4116      2  0100              kind
+ *    4118      2  1400              tag
+ *    4120      3  6f6e65            "one"
+ *    4123      5  0000000000        padding to the granule
+ *    4128      4  00000000          the second, empty: length 0
+ *    4132      4  db32fd07          crc
+ *    4136      8  01a06f4cabeb7b18  time
+ *    4144      4  67120000          pid 4711
+ *    4148      2  0100              kind
+ *    4150      2  0000              tag
+ *    4152      8  0000000000000000  padding to the granule
+ *    4160      4  28000000          the third: length 40
+ *    4164      4  84eebef8          crc
+ *    4168      8  02a06f4cabeb7b18  time
+ *    4176      4  67120000          pid 4711
+ *    4180      2  0100              kind
+ *    4182      2  0000              tag
+ *    4184     40  78*40             "xxx...": fills the granule
+ *    4224      4  48000000          a group: length 72
+ *    4228      4  817e858a          crc
+ *    4232      8  03a06f4cabeb7b18  time
+ *    4240      4  67120000          pid 4711
+ *    4244      2  0500              kind
+ *    4246      2  0000              tag
+ *    4248      4  02000000          count 2
+ *    4252      4  00000000          zero
+ *    4256      4  04000000          its first record: length 4
+ *    4260      4  00000000          crc: the group's covers it
+ *    4264      8  03a06f4cabeb7b18  time
+ *    4272      4  67120000          pid 4711
+ *    4276      2  0100              kind
+ *    4278      2  0000              tag
+ *    4280      4  666f7572          "four"
+ *    4284      4  00000000          padding to 8
+ *    4288      4  05000000          its second record: length 5
+ *    4292      4  00000000          crc: the group's covers it
+ *    4296      8  03a06f4cabeb7b18  time
+ *    4304      4  67120000          pid 4711
+ *    4308      2  0100              kind
+ *    4310      2  0000              tag
+ *    4312      5  6669766573        "fives"
+ *    4317      3  000000            padding to 8, and to the granule
  */
 #ifndef DL_LAYOUT_H
 #define DL_LAYOUT_H

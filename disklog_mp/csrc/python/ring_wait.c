@@ -43,7 +43,7 @@ PyObject *dl_ring_want(PyObject *self, PyObject *args)
     return PyLong_FromUnsignedLong(seen);
 }
 
-/* wait_for(which, seen, seconds): True if woken since want(), False if the time ran out. */
+/* wait_for(which, seen, seconds): True if woken since want(), False if the time ran out.  0 only looks. */
 PyObject *dl_ring_wait_for(PyObject *self, PyObject *args)
 {
     struct dl_control *control = ring_of(self)->control;
@@ -54,8 +54,10 @@ PyObject *dl_ring_wait_for(PyObject *self, PyObject *args)
     if (which != SPACE && which != DONE)
         return PyErr_Format(PyExc_ValueError, "%u is neither SPACE nor DONE", which);
     const void *word = which == SPACE ? &control->space : &control->done;
-    bool is_woken = false;
-    if (seconds > 0) {
+    uint32_t now = which == SPACE ? DL_LABEL(space:A, atomic_load(&control->space))
+                                  : DL_LABEL(done:A, atomic_load(&control->done));
+    bool is_woken = now != seen;
+    if (!is_woken && seconds > 0) {
         Py_BEGIN_ALLOW_THREADS
         is_woken = futex_wait(word, seen, seconds) == 0 || errno == EAGAIN;
         Py_END_ALLOW_THREADS

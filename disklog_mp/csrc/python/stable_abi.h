@@ -1,18 +1,17 @@
-/* CPython's stable ABI, as much of it as we use, declared by ourselves for machines without Python.h.
+/* Why this file exists: on a machine without python3-dev, two commands do all the set-up.  `pip install` from
+ * source needs a C compiler and nothing else.  Debian and its relatives ship python3 without its headers;
+ * these are a package of their own, which takes an administrator to install.  So this file declares what we
+ * use of CPython's stable ABI.  It is used only where Python.h is missing: binding.h chooses.
  *
- * Why: so that `pip install` from source needs a C compiler and nothing else.  Debian and its kin ship
- * python3 without headers; they are a package of their own, which takes an administrator to install.
- *
- * Why that is sound: an extension built for the limited API calls only what the stable ABI lists (the
- * chapter "C API and ABI Stability" of Python's manual; the few names here that begin with an underscore
- * are what its macros expand to, and stand in the same list, Misc/stable_abi.toml).  CPython promises that
- * these names, signatures, numbers and struct members stay: that is what lets one abi3 wheel serve all
- * versions from 3.11 up.  What follows is written from that list and the manual's descriptions: the same
- * contract, read here instead of from the headers.  tests/test_stable_abi.py compares every size, offset,
+ * Why that is sound: an extension built for the limited API calls only what the stable ABI lists (the chapter
+ * "C API and ABI Stability" of Python's manual).  The few names here that begin with an underscore are what
+ * its macros expand to; they stand in the same list, Misc/stable_abi.toml.  CPython promises that these
+ * names, signatures, numbers and struct members stay: one abi3 wheel serves all versions from 3.11 up.  This
+ * file is written from that list and the manual.  tests/rules/test_stable_abi.py compares every size, offset,
  * number and prototype with the real headers', where they are installed, and runs the core built both ways.
  *
  * Limits: 64-bit Linux, the default ABI.  A free-threaded build of Python has no stable ABI and needs its
- * own headers.
+ * own headers. /
  */
 #ifndef DL_STABLE_ABI_H
 #define DL_STABLE_ABI_H

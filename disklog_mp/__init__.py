@@ -72,10 +72,29 @@ __all__ = [
     "WriterDiedError",
     "attach",
     "configure_loggers",
+    "freeze_support",
     "get_logger",
     "open",
     "serve",
 ]
+
+
+def freeze_support() -> None:
+    """Let a frozen program (PyInstaller, cx_Freeze, Nuitka) be run again as the writer of its logs.
+
+    To be called first thing in the program's main module, as multiprocessing.freeze_support() is.  In a
+    process that was started to be a writer it does not return.  In a program that is not frozen it does
+    nothing.
+    """
+    from disklog_mp._session import interpreter
+
+    order = interpreter.order_of_frozen_program()
+    if order is not None:
+        from disklog_mp._writer import process  # named here, so that the tools that freeze programs find it
+
+        process.main(order)
+        sys.exit(0)
+
 
 _LOGGERS = ("Logger", "configure_loggers", "get_logger")
 _LATER = (*_LOGGERS, "serve")  # loaded with their first use: most processes only log

@@ -675,3 +675,20 @@ def crc32c_name() -> str:
 
 def with_own_methods(type: _Type, /) -> _Type:
     """Give a subclass of one of these types the inherited methods as its own: they are called faster."""
+
+# -- starting programs ---------------------------------------------------------------------------------
+
+def spawn(
+    path: bytes, argv: bytes, environment: bytes, stderr: int, uid: int, gid: int, groups: bytes, /
+) -> tuple[int, int]:
+    """Start a program that is no child of this process; return its pid and a pipe to read its stdout from.
+
+    argv and environment are words, each ended by a NUL.  stderr is a descriptor, -1 for none; uid is -1 for
+    this process's user, else gid and groups (C unsigned ints) are taken on with it.  Raises OSError.
+    """
+
+def wait_readable(fd: int, seconds: float, /) -> bool:
+    """Wait until the descriptor has something to read or its other end is closed.  False: the time is over.
+
+    Runs signal handlers meanwhile and raises what they raise.  Raises OSError.
+    """

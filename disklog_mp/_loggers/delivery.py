@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from disklog_mp import _core, _options
 from disklog_mp._ring.names import check_name
-from disklog_mp._session import opening
+from disklog_mp._session import opening, start_writer
 from disklog_mp._session.connection import POLICIES
 from disklog_mp._session.drops import Drops, Tally
 from disklog_mp._session.session import BlockingConnection
@@ -170,6 +170,9 @@ class Delivery(_core.Outlet):
     def _find(self) -> BlockingConnection | None:
         """Attach to the log, or count a record as dropped."""
         thread = threading.get_ident()
+        if not start_writer.may_start():  # in a writer, which must not keep itself alive
+            self._count_missed()
+            return None
         # Within itself: a signal handler logs while its thread attaches.
         if thread in self._finding or time.monotonic() < self._retry_at:
             self._count_missed()

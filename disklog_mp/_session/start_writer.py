@@ -1,80 +1,107 @@
 """Starting a writer as a process of its own: what open() does when a log has none.
 
-The new process has its own session, so no Ctrl-C or hang-up meant for the foreground reaches it.  It inherits
-no descriptor but stderr and is no child of this process, which it outlives.  This half knows the child by the
-name of its module alone; the command line and the answer are described there.
+The new process is no child of this one, which it outlives.  It has a session of its own, so no Ctrl-C or
+hang-up meant for the foreground reaches it, and inherits no descriptor but stderr.  The core starts it (see
+spawn.c), so nothing that an application replaces (subprocess, select, os.fork, child watchers) takes part.
+This half knows the child by the name of its module alone; the command line and the answer are described
+there.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import select
-import subprocess
 import sys
 import time
 from typing import Any
 
-from disklog_mp import errors
+from disklog_mp import _core, errors
+from disklog_mp._session import interpreter
 
-CHILD = "disklog_mp._writer.process"
-PACKAGE_PARENT = __file__.rpartition("/disklog_mp/")[0]  # the directory that is on sys.path
+# Meant for the application alone: readiness and sockets of its service manager, an interactive end.
+NOT_INHERITED = (
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "PYTHONINSPECT",
+)
+LONGEST_ANSWER = 64 << 10  # bytes
 
-_starting: list[int] = []  # short-lived parents of writers that nobody waits for
+
+def may_start() -> bool:
+    """Return False in a writer, and in what a writer runs: these never start another."""
+    return not os.environ.get(interpreter.MARK)
 
 
 def start(name: str, path: str, options: dict[str, Any], ring_dir: str | None, *, wait: float = 0.0) -> bool:
-    """Start a writer process for the log and wait that many seconds until it is ready: True if it is, False
-    if it is left to itself because the time is over.
+    """Start a writer process for the log and wait that many seconds until it is ready.
 
-    Raises what the writer met at its start: WriterActiveError if there is one already, OSError, ...
+    Returns True if it is, False if the time was over first: then the writer is left to itself.  Raises what
+    the writer met at its start (WriterActiveError if there is one already, OSError, ...), and OSError
+    (ENOEXEC) if no program is known that could run it.
     """
     deadline = time.monotonic() + wait
-    _reap()
-    order = json.dumps(
-        {"name": name, "path": path, "options": options, "ring_dir": ring_dir, "waiting": wait > 0}
+    if not may_start():
+        raise errors.LogNotFoundError(name)
+    order = {
+        "name": name,
+        "path": path,
+        "options": options,
+        "ring_dir": ring_dir,
+        "waiting": wait > 0,
+        "sys_path": [entry for entry in sys.path if isinstance(entry, str) and os.path.isabs(entry)],
+    }
+    command = [*interpreter.command(), json.dumps(order)]
+    _, answers = _core.spawn(
+        os.fsencode(command[0]), _block(command), _block(_environment()), _stderr(), -1, -1, b""
     )
-    environment = dict(os.environ)
-    # The writer must find the package wherever this process found it.
-    environment["PYTHONPATH"] = os.pathsep.join(
-        [PACKAGE_PARENT, *filter(None, [environment.get("PYTHONPATH")])]
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-m", CHILD, order],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        env=environment,
-        cwd="/",
-        start_new_session=True,
-    )
-    process.returncode = 0  # the object would complain, at the latest when this process ends
-    _starting.append(process.pid)
-    assert process.stdout is not None
-    with process.stdout:
-        if wait <= 0 or not _is_readable(process.stdout.fileno(), deadline):
-            return False
-        answer = process.stdout.readline()  # written at once
-    _reap()
+    try:
+        answer = _read_answer(answers, deadline) if wait > 0 else None
+    finally:
+        os.close(answers)
+    if answer is None:
+        return False
     _raise_if_failed(answer, name)
     return True
 
 
-def _is_readable(fd: int, deadline: float) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
+def _environment() -> list[str]:
+    """Return the environment of a writer: the program's own (LD_PRELOAD, TZ, locale), and that it is one."""
+    kept = {key: value for key, value in os.environ.items() if key not in NOT_INHERITED}
+    kept[interpreter.MARK] = "1"
+    # A one-file program of PyInstaller unpacks itself once more, or it would lose its files with this
+    # process.
+    kept["PYINSTALLER_RESET_ENVIRONMENT"] = "1"
+    return [f"{key}={value}" for key, value in kept.items()]
 
 
-def _reap() -> None:
-    _starting[:] = [pid for pid in _starting if not _has_ended(pid)]
+def _block(words: list[str]) -> bytes:
+    """Return words as the core takes them: each ended by a NUL."""
+    return b"".join(os.fsencode(word) + b"\0" for word in words)
 
 
-def _has_ended(pid: int) -> bool:
-    """Reap a child if it has ended; one that somebody else reaped has."""
+def _stderr() -> int:
+    """Return the descriptor a writer says on what it meets at its start; -1 if there is none."""
     try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return True
+        os.fstat(2)
+    except OSError:
+        return -1
+    return -1 if sys.stderr is None else 2
+
+
+def _read_answer(fd: int, deadline: float) -> bytes | None:
+    """Return the line that the writer answers, b"" if it ended without one; None when the time is over."""
+    answer = b""
+    while not answer.endswith(b"\n") and len(answer) < LONGEST_ANSWER:
+        if not _core.wait_readable(fd, max(0.0, deadline - time.monotonic())):
+            return None
+        more = os.read(fd, LONGEST_ANSWER)
+        if not more:
+            break
+        answer += more
+    return answer
 
 
 def _raise_if_failed(answer: bytes, name: str) -> None:

@@ -1,12 +1,13 @@
 """The writer as a process of its own: the child's half; the parent's is the session's.
 
-Command line: `python -m disklog_mp._writer.process ORDER`, where ORDER is a JSON object:
+Command line: a program that imports this module and calls main(ORDER), where ORDER is a JSON object:
 
     name      the log's name
     path      its directory, absolute
     options   all fields of Options
     ring_dir  directory of the ring, or null: /dev/shm
     waiting   true if the parent waits for the answer
+    sys_path  where the application looks for modules: see begin.py
 
 Answer: one line on stdout, a JSON object, after which stdout is /dev/null:
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from typing import Any
 
@@ -30,9 +32,7 @@ from disklog_mp._options import Options
 
 
 def main(order: str) -> None:
-    """Be the writer: detach from the parent, answer on stdout, drain until the end."""
-    if os.fork():
-        os._exit(0)
+    """Be the writer: answer on stdout, drain until the end."""
     if sys.stderr is None:  # or a page file would get its number, and the lines that libraries print
         _to_nowhere(2)
     from disklog_mp._os.background import Stderr
@@ -49,6 +49,8 @@ def main(order: str) -> None:
             work = Writer(told["name"], told["path"], Options(**told["options"]), ring_dir=told["ring_dir"])
             _answer({"kind": "ready"})
             ready = True
+            if _is_pipe(2):  # or its reader would wait for the end of the log, not of the program
+                _to_nowhere(2)
             work.run(stopping)
     except errors.WriterActiveError as error:  # another process was faster: no news
         _answer({"kind": type(error).__name__, "values": error.args})
@@ -78,12 +80,13 @@ def _answer(told: dict[str, Any]) -> bool:
     return heard
 
 
+def _is_pipe(fd: int) -> bool:
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
 def _to_nowhere(fd: int) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     if null != fd:
         os.dup2(null, fd)
         os.close(null)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

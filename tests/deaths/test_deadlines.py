@@ -41,7 +41,6 @@ from disklog_mp._ring import names as _names
 from disklog_mp._ring import slots as _slots
 from disklog_mp._session import connection as _connection
 from disklog_mp._session import opening as _open
-from disklog_mp._session import start_writer
 from disklog_mp._session.session import BlockingConnection
 from disklog_mp._writer import pace as _pace
 from disklog_mp._writer import writer
@@ -71,7 +70,7 @@ class Asked:
         self._count(_core.Mapping, "wait", lambda ring, offset, seen, seconds: seconds)
         self._count(_core.Ring, "park", lambda ring, position, seconds, *_: seconds)
         self._count(_core.Ring, "doze", lambda ring, seconds, *_: seconds)
-        self._count(start_writer, "_is_readable", lambda fd, deadline: deadline - time.monotonic())
+        self._count(_core, "wait_readable", lambda fd, seconds: seconds)
         pause = asyncio.sleep
 
         async def counted_pause(seconds: float) -> None:

@@ -12,13 +12,7 @@ import disklog_mp
 PACKAGE = Path(disklog_mp.__file__).parent
 DOORS = {"logging", "gunicorn", "celery", "structlog", "loguru", "otel", "pools"}
 FREE = {"errors", "_core", "_options"}  # any module may import these
-FACE = {
-    "_reader",
-    "_session",
-    "_loggers",
-    "_writer.serving",
-    "errors",
-}  # what `import disklog_mp` offers comes from here
+FACE = {"_reader", "_session", "_loggers", "errors"}  # what `import disklog_mp` offers comes from here
 MAY = {  # room: the rooms, or single modules, that it may import besides FREE and itself
     "csrc": set(),  # how pip builds it: no part of the package
     "errors": set(),
@@ -34,7 +28,7 @@ MAY = {  # room: the rooms, or single modules, that it may import besides FREE a
     "_loggers": {"_session", "_ring.names"},
     "aio": {"_session", "_reader", "_ring"},
     "doors": {"_loggers"},
-    "__init__": FACE,
+    "__init__": FACE | {"_writer.serving", "_writer.process"},  # loaded when they are asked for
     "cli": {
         "__init__",
         "_verify",

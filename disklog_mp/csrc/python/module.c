@@ -12,6 +12,7 @@
 #include "producer.h"
 #include "records.h"
 #include "ring_object.h"
+#include "spawning.h"
 
 static PyObject *core_all_zero(PyObject *module, PyObject *args)
 {
@@ -165,7 +166,8 @@ static int core_exec(PyObject *module)
             return -1;
     if (dl_add_mapping_type(module) != 0 || dl_add_ring_type(module) != 0
         || dl_add_record_types(module) != 0 || dl_add_producer_type(module) != 0
-        || dl_add_encoders(module) != 0 || dl_add_outlet_type(module) != 0)
+        || dl_add_encoders(module) != 0 || dl_add_outlet_type(module) != 0
+        || dl_add_spawning(module) != 0)
         return -1;
     return dl_add_event_logger_type(module);
 }

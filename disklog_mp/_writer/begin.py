@@ -1,0 +1,35 @@
+"""The file that a Python interpreter is given to become a writer: `python -P .../begin.py ORDER`.
+
+It loads the package that it lies in, even if another is installed under that name.  What the package needs is
+looked for where the application did (`sys_path` of the order), but behind the standard library, which no
+file of an application hides from a writer.  It runs outside of the package and so imports nothing of it by
+itself.
+"""
+
+import importlib.util
+import json
+import os
+import sys
+
+
+def load_package() -> None:
+    """Import disklog_mp from the directory above, unless a sitecustomize has imported it already."""
+    if "disklog_mp" in sys.modules:
+        return
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    spec = importlib.util.spec_from_file_location(
+        "disklog_mp", os.path.join(package, "__init__.py"), submodule_search_locations=[package]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["disklog_mp"] = module
+    spec.loader.exec_module(module)
+
+
+if __name__ == "__main__":
+    sys.path.extend(entry for entry in json.loads(sys.argv[1])["sys_path"] if entry not in sys.path)
+    load_package()
+    from disklog_mp._writer import process
+
+    process.main(sys.argv[1])

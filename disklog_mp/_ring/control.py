@@ -9,7 +9,7 @@ import json
 from typing import Any, NamedTuple
 
 from disklog_mp import _core
-from disklog_mp._core import Ring, Totals
+from disklog_mp._core import Ring
 
 
 class Retirement(NamedTuple):
@@ -19,29 +19,9 @@ class Retirement(NamedTuple):
     is_under_way: bool  # the writer is freeing a slot, or died while it did
 
 
-def totals(ring: Ring) -> Totals:
-    """Return the counts of the producers whose slots were freed."""
-    return ring.totals()
-
-
-def store_totals(ring: Ring, counts: Totals) -> None:
-    """Begin a new ring's totals where those of its predecessor ended."""
-    ring.begin_totals(*counts)
-
-
 def retirement(ring: Ring) -> Retirement:
     """Return how many slots were freed so far, and which one is being freed."""
     return Retirement(*ring.retirement())
-
-
-def repair_counts(ring: Ring) -> tuple[int, ...]:
-    """Return the nine numbers of the last repair."""
-    return ring.repair
-
-
-def store_repair_counts(ring: Ring, counts: tuple[int, ...]) -> None:
-    """Store the nine numbers of a repair; the first, its time, goes last: 0 there means none."""
-    ring.repair = counts
 
 
 def error_text(ring: Ring) -> str:

@@ -12,11 +12,12 @@ import signal
 from collections.abc import Callable
 
 from disklog_mp import _core
+from disklog_mp._core import Slot
 from disklog_mp._os import locks as _locks
 from disklog_mp._os import processes as _processes
 from disklog_mp._ring.file import RingFile
 from disklog_mp._ring.names import PREFIX
-from disklog_mp._ring.slots import Slot, read_slots
+from disklog_mp._ring.slots import read_slots
 
 SPARE_DESCRIPTORS = 64  # the writer keeps these for pages and the like; all others may watch producers
 

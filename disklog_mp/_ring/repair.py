@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 
 from disklog_mp._core import Ring
-from disklog_mp._ring import control as _control
 
 
 @dataclass
@@ -46,12 +45,12 @@ class Repair:
 
     def store(self, ring: Ring) -> None:
         """Put it into the ring, its time last."""
-        _control.store_repair_counts(ring, astuple(self))
+        ring.repair = astuple(self)
 
 
 def read(ring: Ring) -> Repair | None:
     """Return the last repair of which this ring knows."""
-    repair = Repair(*_control.repair_counts(ring))
+    repair = Repair(*ring.repair)
     return repair if repair.time else None
 
 

@@ -7,7 +7,7 @@ import time
 from typing import NamedTuple
 
 from disklog_mp import _core
-from disklog_mp._core import Totals
+from disklog_mp._core import Slot, Totals
 from disklog_mp._os import locks as _locks
 from disklog_mp._os.processes import Identity
 from disklog_mp._ring import control as _control
@@ -43,37 +43,22 @@ def take_slot(file: RingFile, owner: Identity, since: int) -> int:
     raise TooManyProducersError(_core.SLOTS)
 
 
-class Slot(NamedTuple):
-    """One producer's slot as it stands in the ring."""
-
-    index: int  # type: ignore[assignment]  # it hides the method index() of tuples, which is not used
-    state: int
-    incarnation: int
-    pid: int
-    start: int
-    namespace: int
-    since: int
-    logged: int
-    dropped: int
-    waited: int
-    relogged: int
-
-
-def read_slot(ring: _core.Ring, index: int) -> Slot:
-    """Return the slot of that index."""
-    return Slot(*ring.slot(index))
-
-
 def read_slots(ring: _core.Ring, state: int) -> list[Slot]:
     """Return the slots in that state."""
-    return [read_slot(ring, index) for index in ring.slots(state)]
+    return [ring.slot(index) for index in ring.slots(state)]
 
 
 class Tallies(NamedTuple):
     """The counts of all producers that a ring ever had."""
 
     freed: Totals  # of producers whose slots were freed
-    slots: list[Slot]  # attached or detached, in the state in which each was found
+    attached: list[Slot]
+    detached: list[Slot]
+
+    @property
+    def slots(self) -> list[Slot]:
+        """The slots that are not free."""
+        return [*self.attached, *self.detached]
 
     def total(self) -> Totals:
         """Return the counts of all producers together."""
@@ -94,13 +79,12 @@ def tallies(ring: _core.Ring) -> Tallies:
     """
     for _ in range(TALLY_TRIES):
         before = _control.retirement(ring)
-        freed = _control.totals(ring)
-        found = {
-            slot.index: slot._replace(state=state)
-            for state in (_core.SLOT_ATTACHED, _core.SLOT_DETACHED)
-            for slot in read_slots(ring, state)
-        }
+        freed = ring.totals()
+        attached = {slot.index: slot for slot in read_slots(ring, _core.SLOT_ATTACHED)}
+        detached = {slot.index: slot for slot in read_slots(ring, _core.SLOT_DETACHED)}
         if before == _control.retirement(ring) and not before.is_under_way:
             break
         time.sleep(TALLY_PAUSE)
-    return Tallies(freed, list(found.values()))
+    # A producer that detached during the look is in both.
+    still = [slot for index, slot in attached.items() if index not in detached]
+    return Tallies(freed, still, list(detached.values()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from disklog_mp import _core
 from disklog_mp._ring import control as _control
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import liveness as _liveness
@@ -64,8 +63,7 @@ def read(file: _ring.RingFile) -> Stats:
     total = tallies.total()
     producers = [
         ProducerStats(slot.pid, slot.logged, slot.dropped, slot.waited, slot.since)
-        for slot in tallies.slots
-        if slot.state == _core.SLOT_ATTACHED
+        for slot in tallies.attached
     ]
     first, last = ring.first_page, ring.page
     return Stats(

@@ -14,7 +14,6 @@ from disklog_mp._ring import relog as _relog
 from disklog_mp._ring.contents import records_between
 from disklog_mp._ring.file import RingFile
 from disklog_mp._ring.liveness import Witnesses, lock_as_writer, unlock_as_writer
-from disklog_mp._ring.slots import read_slot
 from disklog_mp._session.attachments import Attachment, attachments
 
 NO_LIMIT = 2**63  # records
@@ -105,7 +104,7 @@ def _move(ring: _core.Ring, witnesses: Witnesses, append: _relog.Append) -> bool
             ring.release(position, end)
             position = end
         elif stop == _core.STOP_CLAIMED:
-            if not witnesses.is_dead(read_slot(ring, following)):
+            if not witnesses.is_dead(ring.slot(following)):
                 return False
             ring.abandon(position)
         elif stop != _core.STOP_EMPTY or ring.close(position):

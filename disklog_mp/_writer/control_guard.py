@@ -13,7 +13,6 @@ from disklog_mp import _core
 from disklog_mp._os.files import OS_PAGE
 from disklog_mp._ring import liveness as _liveness
 from disklog_mp._ring.file import RingFile
-from disklog_mp._ring.slots import read_slot
 
 BOOKS = _core.TOTALS - 16  # retired_count, retiring, totals, base_records
 BOOKS_LENGTH = 72
@@ -82,7 +81,7 @@ class ControlGuard:
         """Return what all producers, attached now or before, have logged, dropped and waited."""
         counts = list(self._totals)
         for index in self._uncounted():
-            slot = read_slot(self._ring, index)
+            slot = self._ring.slot(index)
             for i, count in enumerate((slot.logged, slot.dropped, slot.waited)):
                 counts[i] += count
         return counts

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from disklog_mp import _core
-from disklog_mp._core import Record, Ring, Totals
+from disklog_mp._core import Record, Ring
 from disklog_mp._os import processes as _processes
 from disklog_mp._pages.format import POSITION_MAX
 from disklog_mp._pages.writer import PageWriter
@@ -20,7 +20,6 @@ from disklog_mp._ring.file import RingFile
 from disklog_mp._ring.liveness import Witnesses
 from disklog_mp._ring.relog import append_to
 from disklog_mp._ring.repair import Repair
-from disklog_mp._ring.slots import read_slot
 from disklog_mp._writer.control_guard import ControlGuard
 
 WORD = 2**64 - 1
@@ -164,7 +163,7 @@ class LiveRing:
     def carry_over(self, ring: Ring) -> None:
         """Put into a successor what this ring counted, as far as the writer knows it to be true."""
         kept, old = self.guard, self.ring
-        _control.store_totals(ring, Totals(count & WORD for count in kept.counts()))
+        ring.begin_totals(*(count & WORD for count in kept.counts()))
         ring.base_records, ring.base_position = kept.base_records, kept.base_position
         if (repair := _repair.read(old)) is not None:
             repair.store(ring)
@@ -242,7 +241,7 @@ def log_again(ring: Ring, frames: Sequence[Sequence[Record]], who: _processes.Id
     for records in frames:
         append(records)
     producer.unbind()
-    ring.detach(0, read_slot(ring, 0).incarnation)
+    ring.detach(0, ring.slot(0).incarnation)
 
 
 def close_at(ring: Ring, position: int) -> bool:

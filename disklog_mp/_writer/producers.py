@@ -6,8 +6,9 @@ import resource
 import time
 
 from disklog_mp import _core
+from disklog_mp._core import Slot
 from disklog_mp._pages.writer import PageWriter
-from disklog_mp._ring.slots import Slot, read_slot, read_slots
+from disklog_mp._ring.slots import read_slots
 from disklog_mp._writer.live_ring import LiveRing
 from disklog_mp._writer.troubles import Troubles
 
@@ -32,7 +33,7 @@ class Producers:
         """Retire the slots of producers that detached."""
         ring = self._live.ring
         for index in ring.slots(_core.SLOT_DETACHED):
-            self._retire(read_slot(ring, index))
+            self._retire(ring.slot(index))
 
     def count(self) -> int:
         """Retire the slots of producers that detached or died; return how many are still taken."""
@@ -61,7 +62,7 @@ class Producers:
 
     def is_dead(self, owner: int) -> bool:
         """True if the producer that holds the claim at the position is dead, in any state of its slot."""
-        slot = read_slot(self._live.ring, owner)
+        slot = self._live.ring.slot(owner)
         if self._live.witnesses.is_dead(slot):
             return True
         self._lose_patience(slot)

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from disklog_mp import _core
 from disklog_mp._ring import claims as _claims
 from disklog_mp._ring import file as _ring
-from disklog_mp._ring import slots as _slots
 from disklog_mp.cli.crashtest.notes import BEGAN, STALL, Notes, RunDelay
 
 TICK = 0.005  # seconds between two checks
@@ -107,7 +106,7 @@ def _holder(file: _ring.RingFile, position: int) -> int:
     """The process whose incomplete record is the next to be written; 0 if there is none."""
     for claim in _claims.walk(file.ring, position):
         if claim.state == _core.CLAIMED:
-            return _slots.read_slot(file.ring, claim.owner).pid
+            return file.ring.slot(claim.owner).pid
         break
     return 0
 

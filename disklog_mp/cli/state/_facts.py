@@ -10,7 +10,6 @@ from disklog_mp._os import processes as _processes
 from disklog_mp._ring import claims as _claims
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import names as _names
-from disklog_mp._ring import slots as _slots
 from disklog_mp._ring import stats as _stats
 from disklog_mp._verify import survey as _survey
 from disklog_mp.cli import _text
@@ -34,7 +33,7 @@ def _holder(ring: _core.Ring) -> int | None:
     """The process that is stopped inside log() while all records after its own wait for it."""
     for claim in _claims.walk(ring, ring.released):
         if claim.state == _core.CLAIMED:
-            pid = _slots.read_slot(ring, claim.owner).pid if claim.owner < _core.SLOTS else 0
+            pid = ring.slot(claim.owner).pid if claim.owner < _core.SLOTS else 0
             return pid if _processes.is_stopped(pid) else None
     return None
 

@@ -34,7 +34,7 @@ def describe(file: _ring.RingFile) -> list[dict[str, Any]]:
         witnesses.close()
 
 
-def _command(slot: _slots.Slot) -> str | None:
+def _command(slot: _core.Slot) -> str | None:
     import psutil  # only stat needs it
 
     if _processes.start_ticks(slot.pid) != slot.start:

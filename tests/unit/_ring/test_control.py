@@ -4,7 +4,6 @@ import pytest
 from support.memory_ring import make_ring
 
 from disklog_mp._ring import control
-from disklog_mp._ring.control import Totals
 from disklog_mp._ring.repair import Repair, read
 
 
@@ -43,11 +42,11 @@ def test_options_that_find_no_room_are_refused() -> None:
 def test_totals_go_on_in_another_ring() -> None:
     """As its predecessor counted them."""
     ring = make_ring()
-    assert control.totals(ring) == Totals(0, 0, 0)
-    control.store_totals(ring, Totals(1, 2, 3))
+    assert ring.totals() == (0, 0, 0)
+    ring.begin_totals(1, 2, 3)
 
-    assert control.totals(ring) == Totals(1, 2, 3)
-    assert control.retirement(ring).is_under_way() is False
+    assert ring.totals() == (1, 2, 3)
+    assert not control.retirement(ring).is_under_way
 
 
 def test_a_repair_is_kept_in_the_ring() -> None:

@@ -20,7 +20,7 @@ from disklog_mp.cli.bench.measure import OURS, Benchmark, Limit, Row, Setting, V
 from disklog_mp.cli.bench.work import Gate
 
 ATTACHES = 200
-SLEEPER = f"sleep({_pace.PARKS[0].look:g}) in a loop"
+SLEEPER = f"sleep({_pace.PARKS[0].check:g}) in a loop"
 TO_REST = 6.0  # seconds until a writer without producers sleeps
 ROUND = _pace.PARKS[0].seconds  # and from one round of its chores to the next
 MIB = 1 << 20
@@ -39,7 +39,7 @@ def idle_writer(setting: Setting) -> float:
 
 def sleeper(setting: Setting) -> float:
     """The same of a process that sleeps and wakes as often: what a wake-up costs on this machine."""
-    program = f"import time\nwhile True: time.sleep({_pace.PARKS[0].look})"
+    program = f"import time\nwhile True: time.sleep({_pace.PARKS[0].check})"
     with subprocess.Popen([sys.executable, "-c", program]) as process:
         try:
             return _at_rest(process.pid, setting, 0.5, ROUND / 3)

@@ -29,7 +29,7 @@ from disklog_mp._options import Options
 from disklog_mp._os import processes as _processes
 from disklog_mp._os.files import REAL, Files, RealFile, RealFiles
 from disklog_mp._pages.format import HEADER_LENGTH
-from disklog_mp._writer import writer
+from disklog_mp._writer import syncer, writer
 from disklog_mp._writer.writer import Writer
 
 Found = set[tuple[int, int, bytes]]
@@ -173,8 +173,10 @@ def test_what_the_policy_made_durable_survives_a_power_loss_at_any_step(
     clock = Clock()
     if sync == "1s":
         monkeypatch.setattr(writer, "time", clock)
+        monkeypatch.setattr(syncer, "time", clock)
     life = Life(name, path, sync, clock)
     monkeypatch.setattr(writer, "time", time)
+    monkeypatch.setattr(syncer, "time", time)
     next_boot()
     dice = Random(1)
     seen = set()
@@ -305,7 +307,7 @@ with disklog_mp.open(name, path, sync=sync, ring_bytes=1 << 16, linger=0) as log
     elif sync == "never":
         print(open(witness).read().count(".dlog"))
         log.sync()
-    while log.stats().durable < connection_of(log).end:
+    while (stats := log.stats()).durable < stats.claimed:
         time.sleep(0.002)
     print(open(witness).read())
 """

@@ -2,7 +2,7 @@
 once, are killed, frozen or failed at another step; each time the books must balance.
 
 Run by test_fault_points.py as a process of its own, which forks writers and producers from what it has
-loaded: a life takes some milliseconds.  `python tests/fault_walk.py --help`.
+loaded: a life takes some milliseconds.  `python -m deaths.faults.fault_walk --help`.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Walk:
         """All system calls from attaching to the end; all instructions of taking a slot and leaving it."""
         self._until_its_end("system call", fault_stories.at_system_call, 1, share)
         symbols = subprocess.run(["nm", "-S", core], capture_output=True, text=True, check=True).stdout
-        for function, label in (("ring_attach", "lock"), ("ring_detach", "commit:B")):
+        for function, label in (("dl_ring_attach", "lock"), ("dl_ring_detach", "commit:B")):
             span = fault_stories.span_of(function, symbols)
 
             def at(count: int, span: Any = span, label: str = label) -> Any:

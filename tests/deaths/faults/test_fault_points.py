@@ -46,7 +46,7 @@ LOST = r"producer \d+: |record \d+ after|damage|not what was logged"
 WITHOUT = {  # steps of fault_steps.py
     # What was overwritten may also lead nowhere.
     "write_before_release": Mistake("writer", ("pwrite",), LOST + "|is not written"),
-    "resume_retiring": Mistake("writer", ("retire:C",), "died before they counted"),
+    "resume_retiring": Mistake("writer", ("retire:C",), "were logged by processes that died"),
     "wait_for_claims": Mistake("reuse", ("retire:A",), "taken for the late one's"),
     "look_who_came": Mistake("leaving", ("close:A",), "no log"),
     "proof_of_death": Mistake("producers", ("claimed", "filled"), LOST),

@@ -18,7 +18,15 @@ if sys.platform != "linux":
         "open-file-description locks and pidfds"
     )
 
-from disklog_mp._core import Record
+try:
+    from disklog_mp._core import Record
+except ModuleNotFoundError as missing:
+    if missing.name != "disklog_mp._core":
+        raise
+    raise ImportError(
+        f"{__path__[0]} is the source tree of disklog-mp, and its C core is not built there: change to "
+        "another directory to use the installed package, or build in place with `pip install --editable .`"
+    ) from None
 from disklog_mp._reader.cursor import Cursor
 from disklog_mp._reader.damage import Damage
 from disklog_mp._reader.page import Page
@@ -44,8 +52,18 @@ from disklog_mp.errors import (
 )
 
 if TYPE_CHECKING:
+    from disklog_mp import aio as aio
+    from disklog_mp import celery as celery
+    from disklog_mp import gunicorn as gunicorn
+    from disklog_mp import logging as logging
+    from disklog_mp import loguru as loguru
+    from disklog_mp import otel as otel
+    from disklog_mp import pools as pools
+    from disklog_mp import structlog as structlog
     from disklog_mp._loggers.logger import Logger, configure_loggers, get_logger
     from disklog_mp._writer.serving import serve
+
+    __version__: str
 
 __all__ = [
     "ConfigMismatchError",
@@ -96,8 +114,14 @@ def freeze_support() -> None:
         sys.exit(0)
 
 
-_LOGGERS = ("Logger", "configure_loggers", "get_logger")
-_LATER = (*_LOGGERS, "serve")  # loaded with their first use: most processes only log
+# Loaded with their first use: most processes only log.
+_LATER = {
+    "Logger": "disklog_mp._loggers.logger",
+    "configure_loggers": "disklog_mp._loggers.logger",
+    "get_logger": "disklog_mp._loggers.logger",
+    "serve": "disklog_mp._writer.serving",
+}
+_MODULES = ("aio", "celery", "errors", "gunicorn", "logging", "loguru", "otel", "pools", "structlog")
 
 for _name in set(__all__).difference(_LATER):
     globals()[_name].__module__ = __name__  # reprs and tracebacks show where users find them
@@ -105,17 +129,25 @@ del _name
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LOGGERS:
-        from disklog_mp._loggers import logger
+    from importlib import import_module
 
-        module: Any = logger
-    elif name == "serve":
-        from disklog_mp._writer import serving
+    if name in _LATER:
+        value = getattr(import_module(_LATER[name]), name)
+        value.__module__ = __name__
+    elif name in _MODULES:
+        try:
+            return import_module(f"{__name__}.{name}")  # which makes it an attribute
+        except ModuleNotFoundError as missing:
+            raise AttributeError(f"{__name__}.{name} cannot be imported: {missing}") from missing
+    elif name == "__version__":
+        from importlib.metadata import version
 
-        module = serving
+        value = version("disklog-mp")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    for each in _LOGGERS if name in _LOGGERS else (name,):
-        globals()[each] = value = getattr(module, each)
-        value.__module__ = __name__
-    return globals()[name]
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_MODULES, "__version__"])

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,8 @@ MAY = {  # room: the rooms, or single modules, that it may import besides FREE a
     "_loggers": {"_session", "_ring.names"},
     "aio": {"_session", "_reader", "_ring"},
     "doors": {"_loggers"},
-    "__init__": FACE | {"_writer.serving", "_writer.process"},  # loaded when they are asked for
+    # All but FACE is loaded when it is asked for.
+    "__init__": FACE | {"aio", "doors", "_writer.serving", "_writer.process"},
     "cli": {
         "__init__",
         "_verify",
@@ -60,7 +62,8 @@ def imports_of(module: str) -> set[str]:
             parent = (node.module or "").partition(".")[2]
             for alias in node.names:
                 full = f"{parent}.{alias.name}".strip(".")
-                found.add(full if full in MODULES or full in FREE else parent or "__init__")
+                is_module = {full, f"{full}.__init__"} & {*MODULES, *FREE}
+                found.add(full if is_module else parent or "__init__")
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.split(".")[0] == "disklog_mp":
@@ -127,6 +130,59 @@ def test_what_is_public_is_what_is_exported() -> None:
     )
 
     assert sorted(disklog_mp.__all__) == disklog_mp.__all__ == public
+
+
+def run_python(code: str, *options: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a process of its own."""
+    return subprocess.run(
+        [sys.executable, *options, "-c", code], capture_output=True, text=True, check=False, cwd=cwd
+    )
+
+
+def test_one_import_is_enough() -> None:
+    """The public modules are attributes that load with their first use; __version__ likewise."""
+    code = (
+        "import sys, disklog_mp\n"
+        "assert 'disklog_mp.pools' not in sys.modules\n"
+        "print(disklog_mp.pools.start, disklog_mp.aio.open, disklog_mp.logging.DiskLogHandler)\n"
+        "print(disklog_mp.__version__)"
+    )
+    done = run_python(code)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert version("disklog-mp") in done.stdout
+
+
+def test_a_module_whose_library_is_missing_is_told_by_name() -> None:
+    """The attribute is missing, as hasattr() and getattr() understand it; the message says why."""
+    code = "import sys; sys.modules['gunicorn'] = None; import disklog_mp; disklog_mp.gunicorn"
+    done = run_python(code)
+
+    assert "AttributeError: disklog_mp.gunicorn cannot be imported: " in done.stderr
+
+
+def test_only_public_names_are_listed() -> None:
+    """What dir() shows is what users import."""
+    public = {*disklog_mp.__all__, "aio", "errors", *DOORS, "__version__"}
+
+    assert sorted(public) == dir(disklog_mp)
+
+
+def test_a_source_tree_that_is_not_built_says_so(tmp_path: Path) -> None:
+    """Python finds it before the installed package, where it is the current directory."""
+    tree = tmp_path / "disklog_mp"
+    tree.mkdir()
+    (tree / "__init__.py").write_text((PACKAGE / "__init__.py").read_text())
+    # An editable installation would find the core elsewhere.
+    code = (
+        "import sys\n"
+        "sys.meta_path[:] = [it for it in sys.meta_path if 'editable' not in repr(it).lower()]\n"
+        "import disklog_mp"
+    )
+    done = run_python(code, cwd=tmp_path)
+
+    assert f"ImportError: {tree} is the source tree of disklog-mp" in done.stderr
+    assert "pip install --editable ." in done.stderr
 
 
 def test_importing_it_pulls_in_little() -> None:

@@ -9,15 +9,13 @@ the main process and of the main thread.  The first four are always there.  A re
 it begins with `{"time":` and parses as such an object; every other is text.
 
 Any value can be logged, and the same value always becomes the same bytes: what JSON has no word for becomes
-text.  Whatever a value's own code does wrong, encoding it raises nothing.
+text.  Encoding a value raises nothing, even if the value's own code does.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import math
-import re
 import sys
 import threading
 from collections.abc import Mapping
@@ -33,10 +31,10 @@ BEGINNING = b'{"time":'
 MAIN_PROCESS = "MainProcess"
 MAIN_THREAD = "MainThread"
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "WARNING": 30, "ERROR": 40, "CRITICAL": 50, "FATAL": 50}
-DEPTH = 8  # of containers in containers; what is deeper is shown by its repr
-# Modules whose values have a text that says all.
+DEPTH = 8  # containers inside each other; deeper ones are shown by their repr
+# Modules whose values are logged as their text, which says all of them.
 AS_TEXT = frozenset({"decimal", "fractions", "ipaddress", "pathlib", "pathlib._local", "uuid"})
-# What logging itself puts into a LogRecord; the rest came with extra=.
+# What logging itself puts into a LogRecord; all other attributes came with extra=.
 STANDARD = frozenset(
     [
         "args",
@@ -204,7 +202,7 @@ def _encode(value: Any, within: tuple[int, ...]) -> str:
         return _text(_no_repr(kind, error))
 
 
-_name_of = type.__dict__["__name__"].__get__  # whatever a metaclass has under that name
+_name_of = type.__dict__["__name__"].__get__  # a metaclass may have another __name__
 
 
 def _no_repr(kind: type, error: Exception) -> str:
@@ -241,7 +239,6 @@ def _text(text: str) -> str:
 
 # -- from bytes ----------------------------------------------------------------------------------------
 
-_has_long_number = re.compile(rb"[0-9]{20}").search
 _TEXTS = ("level", "logger", "message")
 _OPTIONAL = ("process", "thread", "task", "caller", "exception", "stack")
 
@@ -251,8 +248,8 @@ def parse(data: bytes) -> Event | None:
     if not data.startswith(BEGINNING):
         return None
     try:
-        found = _loads(data)
-    except (ValueError, RecursionError):  # the second for brackets in brackets
+        found = json.loads(data.decode(), parse_constant=_no_number)
+    except (ValueError, RecursionError):  # RecursionError: many brackets, one in another
         return None
     time = found.get("time")
     fields = found.get("fields", {})
@@ -266,31 +263,11 @@ def parse(data: bytes) -> Event | None:
     return Event(**{key: value for key, value in found.items() if key in Event._fields})
 
 
-def _loads(data: bytes) -> Any:
-    """Return what the JSON says; the same with orjson, ten times as fast, as without."""
-    orjson = _orjson()
-    if orjson is not None and not _has_long_number(data):  # which it would round
-        try:
-            return orjson.loads(data)
-        except ValueError:  # it may be a lone surrogate, as others than we write them
-            pass
-    return json.loads(data.decode(), parse_constant=_no_number)
-
-
-@functools.cache
-def _orjson() -> Any:
-    try:
-        import orjson
-    except ImportError:
-        return None
-    return orjson
-
-
 def _no_number(word: str) -> None:
     raise ValueError(f"{word} is not JSON")
 
 
-# -- who logs ------------------------------------------------------------------------------------------
+# -- where a record comes from -------------------------------------------------------------------------
 
 
 def process_name() -> str | None:
@@ -298,7 +275,7 @@ def process_name() -> str | None:
     multiprocessing = sys.modules.get("multiprocessing")
     try:
         return multiprocessing.current_process().name if multiprocessing else None
-    except Exception:  # half imported, or whatever somebody put in its place
+    except Exception:  # it is half imported, or replaced by another object
         return None
 
 

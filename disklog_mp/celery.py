@@ -14,7 +14,7 @@ import os
 import sys
 from typing import Any, TextIO
 
-from celery import _state, signals
+from celery import current_task, signals
 from celery.utils.log import get_multiprocessing_logger
 
 from disklog_mp.logging import DiskLogHandler
@@ -46,8 +46,10 @@ def install(
     nothing = {} if encoding == "structured" else {"task_id": "-", "task_name": "-"}
 
     def of_task(record: logging.LogRecord) -> bool:
-        task = _state.get_current_task()
-        known = {"task_id": task.request.id, "task_name": task.name} if task and task.request.id else nothing
+        if current_task and current_task.request.id:
+            known = {"task_id": current_task.request.id, "task_name": current_task.name}
+        else:
+            known = nothing
         record.__dict__.update(known)
         return True
 
@@ -60,7 +62,7 @@ def install(
                 logger.handlers = []
         root.addHandler(handler)
         root.setLevel(loglevel)
-        pool = get_multiprocessing_logger()  # has what becomes of the pool's processes; propagates to nobody
+        pool = get_multiprocessing_logger()  # reports on the pool's processes to no other logger
         if pool is not None:
             pool.addHandler(handler)
             pool.setLevel(logging.ERROR)

@@ -4,8 +4,8 @@
 logger_class = "disklog_mp.gunicorn.Logger"
 errorlog = accesslog = "/var/log/web"  # the log's directory; its last part is the log's name
 
-One writer serves the arbiter and all workers, whatever their class.  A worker that is killed, for its timeout
-or by the kernel, leaves nothing half-written; there is nothing to reopen (USR1).
+One writer serves the arbiter and all workers, of any class.  A worker that is killed, for its timeout or by
+the kernel, leaves nothing half-written; there is nothing to reopen (USR1).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A record is formatted in the process that logs it and committed with one call; there is no thread, no lock
 and no queue that a fork, a signal or a killed process could leave in a bad state.  What becomes of it where
-the log is missing or full is decided in _delivery.py.
+the log is missing or full is decided in _loggers/delivery.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class DiskLogHandler(Delivery, logging.Handler):
     """Logs records, with their level as the tag.
 
     `name` is the log's; with `path` it is opened there, with the options of disklog_mp.open(), and its
-    writer started if there is none; without, it is attached to.  Either happens at the first record.
+    writer started if there is none.  Without `path` it attaches.  Either happens at the first record.
     That first one waits for the writer to become ready, as open() does; later ones no longer than `timeout`.
 
     encoding="text" logs what the formatter makes of a record, as UTF-8: what FileHandler would write, without
@@ -35,9 +35,9 @@ class DiskLogHandler(Delivery, logging.Handler):
     extra=, exception and stack, as one JSON object; the formatter's formatException and formatStack are used.
 
     While there is no log, records are dropped and counted, and once a second it is looked for again.
-    missing="stderr": one line there says so; "drop": none does; "raise": handleError is called for each, with
-    LogNotFoundError or what else is wrong; "wait:2s": the first record waits up to so long for the log to
-    appear, then as "stderr".
+    With missing="stderr" one line on stderr says so, with "drop" none does.  With "raise" handleError is
+    called for each record, with LogNotFoundError or what else is wrong.  With "wait:2s" the first record
+    waits up to 2 s for the log to appear; then it is as "stderr".
 
     on_full="block" waits up to `timeout` seconds for room, then drops until there is room; "drop" does not
     wait; "raise" hands RingFullError to handleError.  The log itself says how many were dropped.
@@ -111,7 +111,7 @@ class DiskLogHandler(Delivery, logging.Handler):
         is_plain = fmt is None or (type(fmt) is logging.Formatter and fmt._fmt == "%(message)s")
         is_plain = is_plain and kind.format is logging.Handler.format
         self._plain: object = fmt if is_plain else _NO_FORMATTER
-        # No step on the way is somebody else's: C may take it.
+        # No step on the way is overridden: the core may take it.
         is_ours = kind.prepare is DiskLogHandler.prepare and kind.enqueue is Delivery.enqueue
         is_text = self.encoding == "text"
         self._direct: object = fmt if is_plain and is_ours and is_text else _NO_FORMATTER

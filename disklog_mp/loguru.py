@@ -22,7 +22,7 @@ class Sink:
     """Logs loguru's messages with their level as the tag.
 
     `name`, `path` and the options are those of DiskLogHandler.  encoding="structured" keeps what is bound and
-    given as fields, exceptions, and where a message comes from, whatever `format` is; "text" logs what
+    given as fields, exceptions, and where a message comes from, with any `format`; "text" logs what
     loguru's format makes of it.
     """
 

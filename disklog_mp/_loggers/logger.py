@@ -178,7 +178,7 @@ def get_logger(
 ) -> Logger:
     """Return a logger of structured events, by any name: "app.web", __name__.
 
-    Without `log` its events go where configure_loggers() says, whichever is called first.  With `log`, a
+    Without `log` its events go where configure_loggers() says, called before or after this.  With `log`, a
     name or a session, they go to that log, as configure_loggers() describes it.  Nothing is attached to
     before the first event.
 

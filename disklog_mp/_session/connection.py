@@ -11,8 +11,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from disklog_mp import _core
 from disklog_mp._ring import file as _ring
@@ -34,21 +33,13 @@ POLICIES = ("block", "raise", "drop")
 LONGEST_ATTACH = 5.0  # seconds for a writer that is about to make the next ring, or to leave
 RING_PAUSE, SLOT_PAUSE = 0.002, 0.01  # seconds between two attempts to attach
 START_AGAIN = 0.5  # seconds between two writers started by one session
-SHORTEST_CLOSE = 0.02  # seconds that close() waits for appends of other threads, whatever the timeout
+SHORTEST_CLOSE = 0.02  # seconds that close() waits for appends of other threads, even with timeout=0
 
 
 class Starter(Protocol):
     """Starts a writer, waits `wait` seconds for its answer, raises the error in it; False: no answer."""
 
     def __call__(self, *, wait: float) -> bool: ...
-
-
-class Entry(NamedTuple):
-    """What a call wants to log: one record, or several as a group."""
-
-    attempt: Callable[[], int]  # logs it; the position, or a negative status of the core
-    length: Callable[[], int]  # in bytes, as an error tells it
-    records: int
 
 
 class Connection(_core.Producer):
@@ -208,20 +199,6 @@ class Connection(_core.Producer):
     def is_replaced(self, file: _ring.RingFile) -> bool:
         """True if the name leads to another ring."""
         return _ring.is_replaced(file, self.name, self.ring_dir)
-
-    # -- logging -----------------------------------------------------------------------------------------
-
-    def record(self, data: Any, tag: int) -> Entry:
-        """Return one record as an entry."""
-        return Entry(lambda: self.try_record(data, tag), lambda: memoryview(data).nbytes, 1)
-
-    def group(self, records: tuple[Any, ...], tag: int) -> Entry:
-        """Return several records as one entry."""
-
-        def length() -> int:
-            return 8 + sum(-(-(memoryview(record).nbytes + 24) // 8) * 8 for record in records)
-
-        return Entry(lambda: self.try_group(records, tag), length, len(records))
 
     # -- drops -------------------------------------------------------------------------------------------
 

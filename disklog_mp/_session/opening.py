@@ -46,19 +46,20 @@ def open(
 ) -> Session:
     """Open a log: create it if there is none, recover it if need be, start its writer, attach.
 
-    Many processes may open the same log at once; exactly one writer results.  An option left out (None)
-    is whatever the running log has, or else: pages of 64 MiB, a ring of 16 MiB, everything kept,
-    sync="1s", mode=0o600, a writer that lingers 10 s after its last producer.
+    Many processes may open the same log at once; exactly one writer results.  An option left out (None) is
+    the one of the running log.  If the log is not running, the defaults are: pages of 64 MiB, a ring of
+    16 MiB, everything kept, sync="1s", mode=0o600, a writer that lingers 10 s after its last producer.
 
-    page_records, page_bytes, page_age: roll when the page has that many records, bytes, seconds.
+    page_records, page_bytes, page_age: begin a new page when the page has that many records, bytes, seconds.
     keep_pages, keep_bytes, keep_age: remove the oldest pages beyond that, but never the newest.
-    max_bytes: take no more.
+    ring_bytes: size of the ring, rounded up to a power of two.
+    max_bytes: refuse records when the log has reached this size.
     sync: "always" (each write), a duration, "page" (when one is sealed), "never".
     on_full, timeout: "block" up to `timeout` seconds, "raise" or "drop" when the ring is full.
-    mode, group: who may attach and read, e.g. 0o660 and "www-data".
+    mode, group: access to the ring and the pages, e.g. 0o660 and "www-data".
     linger: how long the writer stays when its last producer has left.
-    kill_stalled: a live process that holds up all others from inside log() for so long, stopped or frozen,
-    is killed by the writer; left out, it is waited for.
+    kill_stalled: the writer kills a process that is stopped or frozen inside log() and so has held up all
+    others for this long; left out, the writer waits for it.
     ring_dir: keep the ring as a file in that directory instead of /dev/shm.
     Sizes take "64M", durations "10min".  Waits up to 20 s for the log's writer to become ready.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from disklog_mp._core import DAMAGED, ENDED, FULL, HALTED, NEEDS_ATTACH, SPACE, TOO_LARGE
 from disklog_mp._ring import control as _control
 from disklog_mp._ring.liveness import writer_alive
-from disklog_mp._session.connection import Connection, Entry
+from disklog_mp._session.connection import Connection
 from disklog_mp._session.waiting import (
     LONGEST_SLEEP,
     Bell,
@@ -23,6 +25,28 @@ from disklog_mp._session.waiting import (
 from disklog_mp.errors import LogFullError, LogNotFoundError, RecordTooLargeError, RingFullError
 
 DROPPED = -1  # what log() returns for a record that on_full="drop" dropped
+
+
+class Entry(NamedTuple):
+    """What a call wants to log: one record, or several as a group."""
+
+    attempt: Callable[[], int]  # logs it; the position, or a negative status of the core
+    length: Callable[[], int]  # in bytes, as an error tells it
+    records: int
+
+
+def record_entry(connection: Connection, data: Any, tag: int) -> Entry:
+    """Return one record as an entry."""
+    return Entry(lambda: connection.try_record(data, tag), lambda: memoryview(data).nbytes, 1)
+
+
+def group_entry(connection: Connection, records: tuple[Any, ...], tag: int) -> Entry:
+    """Return several records as one entry."""
+
+    def length() -> int:
+        return 8 + sum(-(-(memoryview(record).nbytes + 24) // 8) * 8 for record in records)
+
+    return Entry(lambda: connection.try_group(records, tag), length, len(records))
 
 
 def log_or_refuse(connection: Connection, entry: Entry, status: int | None = None) -> Steps[int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from disklog_mp import _core
 from disklog_mp._session.connection import Connection
-from disklog_mp._session.policy import log_or_refuse
+from disklog_mp._session.policy import group_entry, log_or_refuse, record_entry
 from disklog_mp._session.waiting import carry_out, read_stats, ready_ring, wait_for
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ class BlockingConnection(Connection):
     """A connection whose log() sleeps while it has to wait."""
 
     def _log_slowly(self, data: Any, tag: int, status: int) -> int:
-        return carry_out(log_or_refuse(self, self.record(data, tag), status))
+        return carry_out(log_or_refuse(self, record_entry(self, data, tag), status))
 
     def _log_many_slowly(self, records: tuple[Any, ...], tag: int, status: int) -> int:
-        return carry_out(log_or_refuse(self, self.group(records, tag), status))
+        return carry_out(log_or_refuse(self, group_entry(self, records, tag), status))
 
 
 class Session:

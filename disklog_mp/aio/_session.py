@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from disklog_mp import _core
 from disklog_mp._session import opening
-from disklog_mp._session.connection import Connection, Entry
-from disklog_mp._session.policy import log_or_refuse
+from disklog_mp._session.connection import Connection
+from disklog_mp._session.policy import Entry, group_entry, log_or_refuse, record_entry
 from disklog_mp._session.session import request_roll
 from disklog_mp._session.waiting import (
     Aside,
@@ -133,7 +133,7 @@ class Session:
             status = self._connection.log(data, tag=tag)
             if status >= 0:
                 return status
-        return await self._log_in_turn(self._connection.record(data, tag), status)
+        return await self._log_in_turn(record_entry(self._connection, data, tag), status)
 
     async def log_many(self, records: Iterable[Buffer], *, tag: int = 0) -> int:
         """Log several records as one group and return the position of the first; suspends as log() does."""
@@ -143,7 +143,7 @@ class Session:
             status = self._connection.log_many(group, tag=tag)  # TypeError for one record in place of several
             if status >= 0 or not group:
                 return status
-        return await self._log_in_turn(self._connection.group(group, tag), status)
+        return await self._log_in_turn(group_entry(self._connection, group, tag), status)
 
     async def _log_in_turn(self, entry: Entry, status: int | None) -> int:
         """Attach, wait for room, or refuse; in the order of the calls on this event loop."""

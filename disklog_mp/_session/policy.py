@@ -129,9 +129,7 @@ def _wait_for_room(connection: Connection, entry: Entry, seconds: float) -> Step
     """
     ring = yield from ready_ring(connection, seconds)
     seen = ring.want(SPACE)
-    status = (
-        entry.attempt()
-    )  # after the wish was stored: the writer rings for all that it releases from now on
+    status = entry.attempt()  # after want(): from now on the writer tells of all that it releases
     if status not in (FULL, DAMAGED):
         return status
     deadline = time.monotonic() + seconds

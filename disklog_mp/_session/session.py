@@ -130,7 +130,7 @@ class Session:
 
         Raises SessionClosedError, LogNotFoundError.
         """
-        request_roll(carry_out(ready_ring(self._connection)))
+        ask_roll(carry_out(ready_ring(self._connection)))
 
     # -- reading -----------------------------------------------------------------------------------------
 
@@ -190,7 +190,7 @@ def connection_of(session: Session) -> BlockingConnection:
     return session._connection
 
 
-def request_roll(ring: _core.Ring) -> None:
+def ask_roll(ring: _core.Ring) -> None:
     """Ask the ring's writer to seal the page being written."""
     ring.ask_roll()
     ring.wake()

@@ -38,11 +38,11 @@ CHECK_WRITER = 1.0  # seconds between two looks at the writer by calls that do n
 
 
 class Bell(NamedTuple):
-    """Sleep until a bell of the ring rings, or the time is over.  The answer: True if it rang."""
+    """Sleep until the writer has news, or the time is over.  The answer: True if it has."""
 
     ring: _core.Ring
-    word: int
-    seen: int  # what the word was when the caller decided to sleep
+    which: int  # SPACE or DONE
+    seen: int  # what ring.want(which) returned, before the caller looked for what it waits for
     seconds: float
 
 
@@ -91,8 +91,8 @@ def carry_out(steps: Steps[Result]) -> Result:
 
 def _do(step: Step) -> object:
     match step:
-        case Bell(ring, word, seen, seconds):
-            return ring.wait_for(word, seen, seconds)
+        case Bell(ring, which, seen, seconds):
+            return ring.wait_for(which, seen, seconds)
         case Pause(seconds):
             time.sleep(seconds)
             return None

@@ -19,7 +19,7 @@ from disklog_mp import _core
 from disklog_mp._session import opening
 from disklog_mp._session.connection import Connection
 from disklog_mp._session.policy import Entry, group_entry, log_or_refuse, record_entry
-from disklog_mp._session.session import request_roll
+from disklog_mp._session.session import ask_roll
 from disklog_mp._session.waiting import (
     Aside,
     Bell,
@@ -166,7 +166,7 @@ class Session:
 
     async def roll(self) -> None:
         """Ask the writer to seal the page being written; the next record begins another."""
-        request_roll(await _carry_out(ready_ring(self._connection)))
+        ask_roll(await _carry_out(ready_ring(self._connection)))
 
     # -- reading -----------------------------------------------------------------------------------------
 
@@ -262,10 +262,10 @@ async def _do(step: Step, pauses: _Pauses) -> object:
 
 
 async def _listen(bell: Bell, pauses: _Pauses) -> bool:
-    """Look at the bell's word after each pause: no event loop sleeps on a futex."""
+    """Look for news after each pause: no event loop sleeps on a futex."""
     end = time.monotonic() + bell.seconds
     while (left := end - time.monotonic()) > 0:
         await asyncio.sleep(min(pauses.next(), left))
-        if bell.ring.wait_for(bell.word, bell.seen, 0):
+        if bell.ring.wait_for(bell.which, bell.seen, 0.0):
             return True
     return False

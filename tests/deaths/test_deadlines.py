@@ -67,7 +67,7 @@ class Asked:
     def __enter__(self) -> "Asked":
         self._patch = pytest.MonkeyPatch()
         self._count(time, "sleep", lambda seconds: seconds)
-        self._count(_core.Mapping, "wait", lambda ring, offset, seen, seconds: seconds)
+        self._count(_core.Ring, "wait_for", lambda ring, which, seen, seconds: seconds)
         self._count(_core.Ring, "park", lambda ring, position, seconds, *_: seconds)
         self._count(_core.Ring, "doze", lambda ring, seconds, *_: seconds)
         self._count(_core, "wait_readable", lambda fd, seconds: seconds)

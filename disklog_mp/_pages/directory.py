@@ -18,7 +18,7 @@ PAGE_NAME = re.compile(r"page-([0-9]{10,19})\.dlog")
 ASIDE_NAME = re.compile(r"page-([0-9]{10,19})\.bad-([0-9]{1,19})")
 OUR_NAMES = re.compile(r"page-[0-9]{10,19}\.(dlog|bad-[0-9]+)|\.page-[0-9]{10,19}\.new|disklog\.lock")
 LOCK = "disklog.lock"
-UNSEEN = 64  # pages that can be made while a directory is listed
+MADE_MEANWHILE = 64  # pages that can be made while a directory is listed
 
 
 def page_name(number: int) -> str:
@@ -58,19 +58,21 @@ class Directory:
         numbers = []
         for match in filter(None, map(PAGE_NAME.fullmatch, names)):
             number = int(match[1])
-            if number > 0 and match[0] == page_name(number):  # more zeros make another file, not a page
+            if number > 0 and match[0] == page_name(number):  # a name with more zeros is no page
                 numbers.append(number)
         return self._complete(sorted(numbers))
 
     def _complete(self, numbers: list[int]) -> list[int]:
-        """Add what a listing left out: it is no picture of one moment, and a file renamed meanwhile may
-        appear under neither name, though one that got its name later does.
+        """Add the pages that a listing left out.
+
+        The kernel lists a directory piece by piece.  A file that is renamed meanwhile may appear under
+        neither name, although a file that got its name later appears.
         """
         complete: list[int] = []
         for number in numbers:
             before = complete[-1] if complete else 0
             if number > before + 1:
-                unseen = range(max(before + 1, number - UNSEEN), number)
+                unseen = range(max(before + 1, number - MADE_MEANWHILE), number)
                 complete += [other for other in unseen if os.path.lexists(self.page_path(other))]
             complete.append(number)
         return complete
@@ -78,7 +80,7 @@ class Directory:
     def set_aside(self) -> list[tuple[int, int]]:
         """Return page number and offset of the bytes kept aside; offset 0 is a whole page file."""
         with os.scandir(self.path) as entries:
-            # What is no file was not put there by a repair, and holds nothing that one could count on.
+            # Recovery puts files there.  Anything else of such a name is not from it.
             names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
         matches = map(ASIDE_NAME.fullmatch, names)
         return sorted((int(match[1]), int(match[2])) for match in matches if match)
@@ -116,7 +118,7 @@ class Directory:
         _files.make_directory(self.path, mode, gid)
         if self.is_log():
             return
-        names = set(os.listdir(self.path)) - {"lost+found"}  # the root of a file system of its own
+        names = set(os.listdir(self.path)) - {"lost+found"}  # it may be the root of a file system
         foreign = sorted(name for name in names if OUR_NAMES.fullmatch(name) is None)
         if foreign:
             shown = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
@@ -128,7 +130,7 @@ class Directory:
             )
 
     def lock(self, mode: int, gid: int) -> bool:
-        """Become the directory's writer; False if it has one.  The kernel drops the lock with the process."""
+        """Become the directory's writer; False if it has one.  The lock ends with the process."""
         path = os.path.join(self.path, LOCK)
         try:
             file = _files.REAL.create(path, mode, gid)
@@ -142,7 +144,7 @@ class Directory:
         except BaseException:
             file.close()
             raise
-        self.unlock()  # of a directory that is no longer ours
+        self.unlock()  # the directory that stood there before
         self._lock = file
         self._boot = self._words()[2]
         self.rebooted = self._boot != _processes.boot_id()
@@ -158,7 +160,7 @@ class Directory:
         return False
 
     def place(self) -> _files.Place:
-        """Return where the locked directory's lock is to be found."""
+        """Return the place of the locked directory's lock file."""
         assert self._lock is not None
         return _files.place_of(self._lock.fd, os.path.join(self.path, LOCK))
 
@@ -167,20 +169,18 @@ class Directory:
         assert self._lock is not None
         self._noted, self._rings = text.strip(), rings
         note = f"{self._noted} {self._boot} {rings}\n".encode("utf-8", "surrogateescape")
-        self._lock.write_at(note, 0)  # not cut first: a full disk has room for what it holds already
+        self._lock.write_at(note, 0)  # before the cut: on a full disk, bytes that exist can be overwritten
         self._lock.truncate(len(note))
 
     def note_recovered(self) -> None:
-        """The pages hold what they can: what is written from here on is lost by the next power loss only."""
+        """Note that the pages were recovered in this boot: until the next one no power loss can harm them."""
         if self._lock is not None:
             self._boot, self.rebooted = _processes.boot_id(), False
-            with contextlib.suppress(OSError):  # then the next writer takes more care than it must
+            with contextlib.suppress(OSError):  # then the next writer only takes more care than it must
                 self.note(self._noted, self._rings)
 
     def _words(self) -> tuple[str, str, str, str]:
-        """The pid, the log's name, the boot and the ring's directory in the lock file; empty where there is
-        none.
-        """
+        """Return pid, log name, boot and the ring's directory from the lock file, "" for what it lacks."""
         try:
             file = _files.REAL.open(os.path.join(self.path, LOCK), writable=False)
         except OSError:
@@ -215,7 +215,7 @@ class Directory:
             file.close()
 
     def unlock(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None

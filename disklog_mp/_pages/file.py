@@ -33,23 +33,24 @@ class PageFile:
     """A page file that its writer appends to."""
 
     def __init__(self, file: WritableFile, header: PageHeader, allocated: int) -> None:
-        # touched by the writer only
+        # only this process uses these
         self.file = file
         self.header = header
         self.allocated = allocated
-        self.floor = 0  # what readers may have seen before: never cut
+        self.floor = 0  # readers may have mapped the file up to here: it is never cut below
         self.data_crc = 0xFFFFFFFF
         self.opened = time.monotonic()
-        # read by others, through the mapped header
+        # readers see these, through the mapped line
         self.line = file.map(HEADER_LENGTH, writable=True)
         self.watermark = header.data_offset
         self.records = 0
 
     def offset(self, position: int) -> int:
-        return self.header.data_offset + position - self.header.first_position
+        """Return where in the file that position stands."""
+        return self.header.offset_of(position)
 
     def end(self) -> int:
-        """The offset at which the page is full."""
+        """Return the offset at which the page is full."""
         return self.header.data_offset + self.header.page_bytes
 
     def reserve(self, offset: int) -> None:
@@ -79,26 +80,27 @@ class PageFile:
         self.line.ring_bell(BELL)
 
     def resume(self, watermark: int, records: int, data_crc: int) -> None:
-        """Go on with a page of an earlier writer."""
+        """Go on in a page of an earlier writer."""
         self.floor = min(self.line.load64(WATERMARK), self.allocated)
         self.opened -= max(0.0, (time.time_ns() - self.header.created) / 1e9)
         self.watermark, self.records, self.data_crc = watermark, records, data_crc
 
     def show(self, last_time: int) -> None:
-        """Put right what the line says."""
+        """Correct the line, which a crash or a stray store may have left wrong."""
         self.line.store32(STATE, PAGE_OPEN)
         self.line.store64(LAST_TIME, last_time)
         self.publish(self.watermark, 0, 0)
 
     def ends_at(self) -> int:
-        """The position behind its last frame."""
-        return self.header.first_position + self.watermark - self.header.data_offset
+        """Return the position behind its last frame."""
+        return self.header.position_of(self.watermark)
 
     def as_sealed(self) -> SealedPage:
         """Return what has to be known to sync the page, and to check a copy of it."""
         return SealedPage(self.header, self.watermark, self.data_crc, self.file)
 
     def read_line(self) -> PageLine:
+        """Return the line as it is now."""
         return _page_format.unpack_line(memoryview(self.line))
 
     def seal(self) -> None:
@@ -120,5 +122,5 @@ class PageFile:
             if length < self.file.size():
                 self.file.truncate(length)
                 self.allocated = length
-        except OSError:  # it costs disk space and nothing else
+        except OSError:  # a failure costs disk space and nothing else
             pass

@@ -61,6 +61,14 @@ class PageHeader(NamedTuple):
     head_length: int
     name: str
 
+    def offset_of(self, position: int) -> int:
+        """Return where in the page file that position stands."""
+        return self.data_offset + position - self.first_position
+
+    def position_of(self, offset: int) -> int:
+        """Return the position that stands at that offset of the page file."""
+        return self.first_position + offset - self.data_offset
+
 
 class PageLine(NamedTuple):
     """The mutable part of a page header: what can be read now, and whether more will come."""

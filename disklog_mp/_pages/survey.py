@@ -17,7 +17,7 @@ LEAP = 1 << 40
 
 
 class Survey(NamedTuple):
-    """What stands in a page that was not sealed."""
+    """What is in a page, as far as its frames can be read."""
 
     end: int  # offset behind the last valid frame
     torn_end: int  # offset behind all that was published or is not zero: the same, if nothing was torn
@@ -57,17 +57,16 @@ class FoundPage:
         self.is_sealed = self.is_plausible and _page_format.is_sealed(data)
 
     def whole(self) -> Mapping:
+        """Return the whole file, mapped."""
         return self.file.map(self.size, writable=False)
 
-    def offset(self, position: int) -> int:
-        return self.header.data_offset + position - self.header.first_position
-
     def published(self) -> int:
-        """The watermark, if it can be one; the file may end before it."""
+        """Return the watermark, if it is possible; the file may end before it."""
         return self.line.watermark if self.is_plausible else self.header.data_offset
 
     def ends_at(self) -> int:
-        return self.header.first_position + self.published() - self.header.data_offset
+        """Return the position of the watermark."""
+        return self.header.position_of(self.published())
 
     def survey_last(self, ring_is_there: bool, released: int | None) -> Survey:
         """Survey the page in which the log goes on."""
@@ -77,15 +76,15 @@ class FoundPage:
         if self.is_sealed:
             return self.survey(published, published, published, records)
         if ring_is_there and released is not None:
-            ours = self.offset(released)
+            ours = self.header.offset_of(released)
             return self.survey(max(ours, published), ours, min(ours, published), records)
         if ring_is_there and self.is_plausible:
             return self.survey(published, published, published, records)
         return self.survey(self.size, self.size, published, records)
 
     def survey_older(self, following: PageHeader) -> Survey:
-        """Survey a page that was left unsealed though the next one was begun, which says where it ended."""
-        end = self.offset(following.first_position)
+        """Survey a page that is unsealed although the next one was begun: that says where this one ended."""
+        end = self.header.offset_of(following.first_position)
         if end - self.published() >= LEAP:
             end -= LEAP
         adjacent = following.number == self.header.number + 1
@@ -98,11 +97,10 @@ class FoundPage:
         )
 
     def survey(self, stop: int, ours: int, claimed: int, numbered: int) -> Survey:
-        """Check all frames below `stop`.
+        """Check all frames below the offset `stop`.
 
-        Below `ours` there must be frames, or something is lost; what is not right behind it is written
-        again.  `claimed`: the offset up to which the page once reached, and `numbered`: the records it had
-        then, as far as is known.
+        If frames below `ours` are bad, something is lost; bad bytes behind it are written again from the
+        ring.  The page once reached up to `claimed`, and then had `numbered` records, as far as is known.
         """
         header, whole = self.header, self.whole()
         start, position, salt = header.data_offset, header.first_position, header.salt
@@ -112,21 +110,32 @@ class FoundPage:
         records, abandoned, end, last_time = found.records, found.abandoned, found.end, found.last_time
         ranges, corrupt, crc = found.corrupt_ranges, found.corrupt_bytes, found.data_crc
         if end == first < stop:
-            more = census(whole, first, stop, position + first - start, salt, crc)
+            more = census(whole, first, stop, header.position_of(first), salt, crc)
             if more.corrupt_ranges == 0:
                 records, abandoned = records + more.records, abandoned + more.abandoned
                 end, crc, last_time = more.end, more.data_crc, more.last_time or last_time
         torn_end = max(end, claimed, _last_nonzero(whole, end, ours))
         numbered = min(numbered, (torn_end - start) // FRAME_HEADER)
         valid = records
-        if ranges:  # one record each at the least, as readers count
+        if ranges:  # each cost at least one record: readers count alike
             frames = Frames(whole, start, end, position, header.first_number, salt)
             frames.seek(2**64 - 1)
             records = frames.number - header.first_number
             if torn_end == end:
                 records = max(records, numbered)
         next_number = max(records, numbered) if ranges or torn_end > end else records
-        return Survey(end, torn_end, records, next_number, valid, abandoned, ranges, corrupt, last_time, crc)
+        return Survey(
+            end,
+            torn_end,
+            records,
+            next_number,
+            valid=valid,
+            abandoned=abandoned,
+            corrupt_ranges=ranges,
+            corrupt_bytes=corrupt,
+            last_time=last_time,
+            crc=crc,
+        )
 
 
 def _last_nonzero(whole: Mapping, start: int, end: int) -> int:

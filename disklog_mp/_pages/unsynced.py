@@ -85,8 +85,7 @@ class SealedPage(NamedTuple):
 
     def positions(self) -> tuple[int, int]:
         """Return the position at which the page begins, and the one behind its last frame."""
-        begin = self.header.first_position
-        return begin, begin + self.watermark - self.header.data_offset
+        return self.header.first_position, self.header.position_of(self.watermark)
 
 
 class Unsynced:

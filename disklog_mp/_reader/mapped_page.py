@@ -144,7 +144,7 @@ class MappedPage:
 
     def end_position(self) -> int:
         """Return the position behind all that can be read now."""
-        return self.first_position + self.end() - self._header.data_offset
+        return self._header.position_of(self.end())
 
     def end_number(self) -> int:
         """Return the number behind the last record of a sealed page, 2**64 - 1 while it is not known."""

@@ -54,7 +54,7 @@ class Page(MappedPage):
             self._mapping,
             offset,
             end,
-            self.first_position + offset - self._header.data_offset,
+            self._header.position_of(offset),
             at_number,
             self._header.salt,
             self.end_number(),
@@ -66,14 +66,14 @@ class Page(MappedPage):
 
     def extend(self, frames: Frames) -> bool:
         """Let `frames` go on to what was published since; False if nothing was."""
-        self._take_note(frames)
+        self._report_damage(frames)
         end = self.end()
         if end <= frames.end:
             return False
         frames.extend(end, self._mapping)
         return True
 
-    def _take_note(self, frames: Frames) -> None:
+    def _report_damage(self, frames: Frames) -> None:
         """Report the damage that the iterator met, and bytes that are missing behind its end."""
         open_, missing = self._mapping.load32(STATE) == PAGE_OPEN, self._missing(frames.end)
         for offset, length, crc, expected, records in frames.damage:
@@ -130,10 +130,10 @@ class Page(MappedPage):
             if counter.number == before:
                 break
             # A place to remember is between frames, not inside a group.
-            while counter.position != self.first_position + counter.offset - self._header.data_offset:
+            while counter.position != self._header.position_of(counter.offset):
                 counter.seek(counter.number + 1)
             self._checkpoints.append((counter.number, counter.offset))
-        self._take_note(counter)
+        self._report_damage(counter)
         return counter.number
 
     @overload

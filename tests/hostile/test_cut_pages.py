@@ -1,4 +1,4 @@
-"""Page files that somebody else cuts while they are read, as logrotate's copytruncate does."""
+"""Page files that another process cuts while they are read, as logrotate's copytruncate does."""
 
 import os
 import signal
@@ -63,7 +63,7 @@ def test_a_reader_passes_over_what_was_cut_under_it(path: Path, page_path: str, 
 
 
 def test_a_record_that_was_cut_is_zeros(page_path: str) -> None:
-    """Who holds one has its place, and no longer its bytes: no signal where they are looked at."""
+    """A record that is held keeps its place, and no longer its bytes: no signal where they are read."""
 
     def hold() -> None:
         with disklog_mp.Reader(os.path.dirname(page_path)).get_page(1) as page:
@@ -104,7 +104,7 @@ ELSEWHERE = "m = mmap.mmap(os.open(sys.argv[2], os.O_RDWR), 8192); os.truncate(s
 
 @pytest.mark.parametrize("meet", [SENT, ELSEWHERE])
 def test_other_bus_errors_are_not_ours(page_path: str, tmp_path: Path, meet: str) -> None:
-    """A signal that somebody sends, or another mapping meets, ends the process as ever."""
+    """A signal that a process sends, or that another mapping causes, ends the process as ever."""
     program = "import disklog_mp, mmap, os, sys\npage = disklog_mp.Page(sys.argv[1])\n" + meet
     (tmp_path / "other").write_bytes(b"x" * 8192)
     command = [sys.executable, "-c", program, page_path, str(tmp_path / "other")]

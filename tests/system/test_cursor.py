@@ -309,7 +309,7 @@ class TestOldCursors:
                 read(cursor)
 
     def test_a_cursor_behind_a_repair_missed_nothing(self, path: Path) -> None:
-        """Positions that were left out are nobody's: if no number is missing nothing is."""
+        """Positions that were left out belong to no record: if no number is missing, nothing is."""
         write_page(path, [frame(0, b"0"), frame(32, b"1")], number=1)
         write_page(path, [frame(2**40, b"2")], number=2, first_position=2**40, first_number=2)
         cursor = Reader(path).read(None, 2)[1]
@@ -355,7 +355,7 @@ class TestOldCursors:
         assert [(4, b"4"), (5, b"5")] == [(record.number, record.data) for record in found]
 
     def test_a_cursor_ahead_of_the_log_waits_at_its_end(self, path: Path) -> None:
-        """Nobody could have got one; what comes next is not left out."""
+        """No reader can have got one; what comes next is not left out."""
         write_log(path, numbered(3))
         reader = Reader(path)
         stream = reader.stream(Cursor(LOG_ID.hex(), 2**40, 10))

@@ -199,7 +199,7 @@ class TestPages:
             assert [Damage(2, 0, 0, 6, 0, 0, False)] == damage
 
     def test_another_version_is_an_error(self, path: Path) -> None:
-        """It may hold records this program cannot read: nobody should think there are none."""
+        """It may hold records this program cannot read: an empty answer would be wrong."""
         write_log(path, numbered(6), page_records=3)
         page = bytearray(page_path(path, 2).read_bytes())
         page[8] = 2
@@ -480,7 +480,7 @@ class TestFollow:
         assert numbered(50) == found
 
     def test_followers_and_a_writer_at_full_speed(self, path: Path, live: "Live") -> None:
-        """A new page for every three records, and nobody waits for the other: none left out, none doubled."""
+        """Writer and reader at full speed, a new page every three records: none left out, none doubled."""
         count = 3000
         results: list[bool] = []
 
@@ -506,7 +506,7 @@ class TestFollow:
         assert [True, True] == results
 
     def test_a_sealed_page_is_waited_at_until_the_next_is_begun(self, path: Path, live: "Live") -> None:
-        """The bell of the old page rings for the new one: nobody has to look again and again."""
+        """The bell of the old page rings for the new one: no reader has to poll."""
         live.log(3)
         stream = Reader(path).stream()
         assert 3 == len(list(stream))
@@ -718,7 +718,7 @@ class TestFollow:
             live.log(1)
         page = stream._page
         assert page is not None
-        stream._bell = page.bell()  # as if nobody had rung
+        stream._bell = page.bell()  # as if the bell had not rung
         began = time.monotonic()
         stream.wait(0.05 if what == "nothing" else 3600)
 

@@ -114,7 +114,7 @@ class Life:
                     return
 
     def _live(self) -> None:
-        """Pages of four are filled and rolled; now and then somebody asks for a sync."""
+        """Pages of four are filled and rolled; now and then a session asks for a sync."""
         for i in range(3):
             self.log.log(b"%d" % i * 100)
             self.log.log_many([b"%d, first of two" % i, b"%d, second" % i])
@@ -245,7 +245,7 @@ class SlowFile(RealFile):
 
 
 def test_a_page_sealed_while_a_sync_is_under_way_is_synced_next(name: str, path: Path) -> None:
-    """With sync="page" nobody else would ask again, and the last page of a log that falls silent would wait
+    """With sync="page" nothing else would ask again, and the last page of a log that falls silent would wait
     for ever.
     """
     files, stop = SlowFiles(), threading.Event()

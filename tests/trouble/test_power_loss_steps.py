@@ -1,5 +1,5 @@
 """Power is lost after any step of a small story, and after any step of the recoveries that follow: whichever
-of the bytes that nobody had synced the disk kept, what was durable is there and nothing is mixed up.
+of the unsynced bytes the disk kept, what was durable is there and nothing is mixed up.
 """
 
 import os
@@ -105,7 +105,7 @@ class Story:
         self._pages.retire()
 
     def _repair(self) -> None:
-        """Something was written behind the last frame, by nobody we know."""
+        """An unknown process wrote behind the last frame."""
         self._pages.close()
         path = page_path(self.path, Directory(self.path).pages()[-1])
         with open(path, "r+b") as file:
@@ -176,7 +176,7 @@ def check(path: Path, moment: Moment, records: Found) -> None:
     numbers = range(pages.number - len(NEW), pages.number)
     assert found(path) == left | set(zip(positions, numbers, NEW, strict=True))
     if pages.log_id == LOG_ID:  # or nothing of the log is left
-        assert positions[0] >= moment.written, "a position that somebody saw is given again"
+        assert positions[0] >= moment.written, "a position that a reader saw is given again"
     directory = Directory(path, FaultyFiles())
     pages = PageWriter(directory, "log", options(page_bytes=8192, page_records=4))
     report = pages.recover(RingHints(LOG_ID, SALT))
@@ -209,7 +209,7 @@ def test_after_any_step_whatever_the_disk_kept(story: Story) -> None:
 @pytest.mark.parametrize("sync", ["1s", "never"])
 def test_again_after_any_step_of_what_comes_next_and_of_what_comes_then(story: Story, sync: str) -> None:
     """A recovery that power interrupts, or the logging behind it, and a second one: nothing more is lost,
-    and what somebody read in between has no position that comes again.
+    and what a reader saw in between has no position that comes again.
     """
     dice, seen = Random(2), Seen()
     moment = story.moments[len(story.moments) * 2 // 3]

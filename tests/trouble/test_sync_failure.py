@@ -26,7 +26,7 @@ def test_a_sync_that_failed_is_told_and_made_good(name: str, path: Path, refusal
                 log.log(b"%d" % i)
             log.flush()
             with pytest.raises(OSError, match="could not be synced") as caught:
-                while True:  # the writer may have met it, and made it good, before anybody waited
+                while True:  # the writer may have met it, and made it good, before this session waited
                     RefusingFile.refusals = refusals
                     log.log(b"more")
                     log.sync(30)

@@ -96,7 +96,7 @@ class TestPack:
         )
     )
     def test_any_header_survives_the_way_to_bytes_and_back(self, header: PageHeader) -> None:
-        """Whatever a log may be called and wherever it stands."""
+        """Any name a log may have, and any place."""
         assert header == _page_format.unpack(_page_format.pack(header))
 
     def test_a_page_head_moves_the_first_frame(self) -> None:
@@ -154,7 +154,7 @@ class TestUnpack:
 
     @given(st.binary(min_size=252, max_size=252))
     def test_any_fixed_part_with_its_checksum_is_read_or_refused(self, fixed: bytes) -> None:
-        """Whoever can make the checksum fit makes nothing but a HeaderError or sums that fit 64 bits."""
+        """A forged checksum leads to nothing but a HeaderError, or to sums that fit into 64 bits."""
         try:
             header = _page_format.unpack(with_crc(GOLDEN[:16] + fixed[16:]))
         except HeaderError:
@@ -196,7 +196,7 @@ class TestLine:
     def test_a_sealed_line_that_was_changed_is_not_sealed(
         self, what: str, change: Callable[[PageLine], PageLine], sealed: bool
     ) -> None:
-        """Whatever was changed; the bell may ring on."""
+        """Any change is noticed; only the bell may change."""
         line = self.LINE._replace(state=2)
         line = line._replace(seal_crc=_page_format.seal_crc(self.page(line)))
 

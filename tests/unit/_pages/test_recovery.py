@@ -75,7 +75,7 @@ def recover(
 
 
 def append(pages: PageWriter, records: list[bytes]) -> list[int]:
-    """Log these records behind whatever is there; return their positions."""
+    """Log these records behind what is there; return their positions."""
     source = Source(base=pages.position, salt=pages.salt, log_id=pages.log_id)
     positions = [source.log(data) for data in records]
     source.move(pages)
@@ -302,7 +302,7 @@ class TestDamages:
             assert len(page) == lost + len(list(page))
 
     def test_with_the_ring_at_hand_only_what_it_gave_back_is_lost(self, case: Case, path: Path) -> None:
-        """The last three records still in the ring are written again, whatever stands in their place."""
+        """The last three records, still in the ring, are written again over any bytes in their place."""
         source = Source()
         for data in RECORDS:
             source.log(data)
@@ -840,7 +840,7 @@ class TestReboot:
 
     @pytest.mark.parametrize("note", ["", "123", "123 log", "123 log \xff\xfe", "a b c d e f"])
     def test_a_note_that_says_nothing_is_one_of_another_boot(self, path: Path, note: str) -> None:
-        """Nobody knows, so care is taken."""
+        """The boot is unknown, so it is taken for another one."""
         make_log(path)
         (path / "disklog.lock").write_text(note, encoding="latin-1")
         pages, report = self.reopen(path, note=None)
@@ -970,7 +970,7 @@ class TestDirectory:
         assert path.read_text() == "mine"
 
     def test_the_root_of_a_file_system_will_do(self, path: Path) -> None:
-        """lost+found is nobody's file."""
+        """lost+found belongs to the file system."""
         (path / "lost+found").mkdir(parents=True)
         Directory(path).create(0o600, -1)
 

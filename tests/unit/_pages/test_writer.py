@@ -60,7 +60,7 @@ def data_crc(page: bytes, watermark: int) -> int:
 
 class TestCreation:
     def test_no_page_is_begun_before_there_is_a_record(self, path: Path) -> None:
-        """An open log that nobody logs to is an empty directory."""
+        """An open log without a record is an empty directory."""
         pages = page_writer(path)
         pages.close()
 
@@ -114,7 +114,7 @@ class TestCreation:
         assert read_page(path) == ([b"x"], [])
 
     def test_files_have_the_mode_they_are_given(self, path: Path) -> None:
-        """Whatever the umask is."""
+        """With any umask."""
         former = os.umask(0o077)
         try:
             write_log(path, [b"x"], mode=0o640)
@@ -339,13 +339,13 @@ class TestAppend:
 
         assert refused == (18 if operation == "write_at" else 5)
         for name in os.listdir(path / "smooth"):
-            ours, theirs = (path / who / name for who in ("troubled", "smooth"))
+            ours, theirs = (path / run / name for run in ("troubled", "smooth"))
             # All but the time at which it was made, its checksum, and how often the bell rang.
             assert ours.read_bytes()[4096:] == theirs.read_bytes()[4096:]
             assert ours.read_bytes()[256:284] == theirs.read_bytes()[256:284]
 
     def test_an_append_that_fills_its_page_cannot_fail_any_more(self, path: Path) -> None:
-        """Once the bytes are written the page is sealed, whatever becomes of the file's rest."""
+        """Once the bytes are written the page is sealed, even if the file cannot be trimmed."""
         pages = page_writer(path, files := FaultyFiles(), page_records=2)
         source = Source()
         source.log(b"a")
@@ -543,7 +543,7 @@ class TestRetention:
         pages.close()
 
     def test_a_page_that_cannot_be_read_is_not_old(self, path: Path) -> None:
-        """Without a header nobody knows when it ended: it stays as long as one of today."""
+        """Without a header its end is unknown: it stays as long as a page of today."""
         write_log(path, [b"%d" % i for i in range(3)], page_records=1)
         page_path(path, 1).write_bytes(b"no page at all")
         pages = page_writer(path, keep_age=3600.0)
@@ -749,7 +749,7 @@ class TestRescue:
         source.log(b"10")
         source.move(pages)
         assert [b"%d" % i for i in range(11)] == [record.data for record in Reader(path)]
-        # Who has the old files mapped sees them complete, and finds the next page.
+        # A reader that has the old files mapped sees them complete, and finds the next page.
         assert [b"%d" % i for i in range(10)] == [r.data for page in readers for r in page]
         assert readers[-1].sealed
         for page in readers:
@@ -767,7 +767,7 @@ class TestRescue:
         pages.close()
 
     def test_a_rescue_that_fails_is_made_again(self, path: Path) -> None:
-        """Whatever fails on the way: in the end all is there, and nothing else."""
+        """After any failure on the way all is there in the end, and nothing else."""
         for operation in ("open", "create", "allocate", "write_at", "sync", "rename"):
             for nth in (1, 2):
                 place = path / f"{operation}-{nth}"

@@ -1,4 +1,4 @@
-"""One page, read: while it is written, after it was sealed, after somebody damaged it."""
+"""One page, read: while it is written, after it was sealed, after it was damaged."""
 
 import gc
 import logging
@@ -238,7 +238,7 @@ class TestReading:
             assert [] == page.damage
 
     def test_an_index_is_a_whole_number(self, path: Path) -> None:
-        """Whatever says that it is one; nothing else."""
+        """Any object with __index__; nothing else."""
         write_page(path, [frame(0, b"a")])
         with open_page(path) as page:
             assert b"a" == page[False].data
@@ -250,7 +250,7 @@ class TestReading:
                     _ = page[far]
 
     def test_places_between_groups_are_remembered(self, path: Path) -> None:
-        """Indexing does not walk from the page's begin each time, whatever it consists of."""
+        """Indexing does not walk from the page's begin each time, for any mix of frames."""
         frames, position = [], 0
         for i in range(300):
             frames.append(group(position, [b"%d" % i] * 7))
@@ -773,7 +773,7 @@ def use(path: Path) -> None:
 
 
 class TestHostile:
-    """Whatever the bytes are: records, damage or a DiskLogError, and an end to it."""
+    """Any bytes give records, damage or a DiskLogError, and come to an end."""
 
     BASE = (
         frame(0, b"a"),

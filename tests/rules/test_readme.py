@@ -14,6 +14,7 @@ from disklog_mp.cli import COMMANDS, commands
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+FOREIGN = "celery|gunicorn|loguru|opentelemetry|structlog"  # not installed everywhere
 
 
 def blocks(language: str) -> list[str]:
@@ -40,6 +41,16 @@ def test_the_python_of_the_readme_runs(name: str, path: Path) -> None:
     assert done.returncode == 0
     assert "b'a record'" in done.stdout
     assert "the level is in the record's tag" in done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"disklog_mp(?:\.[A-Za-z_]+)+", README))))
+def test_the_names_of_the_readme_need_one_import(name: str) -> None:
+    """After `import disklog_mp` alone each is there; a door needs only the program that it is a door to."""
+    code = f"import disklog_mp; {name}"
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False)
+    last = (done.stderr.splitlines() or [""])[-1]
+
+    assert done.returncode == 0 or re.fullmatch(rf"ModuleNotFoundError: No module named '({FOREIGN})'", last)
 
 
 def test_the_commands_of_the_readme_work(name: str, path: Path) -> None:

@@ -1,6 +1,9 @@
 /* spawn(): a program started as no child of ours, with a pipe to hear its answer.  What is started, and
  * what its answer means, Python says.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* pipe2(); Python.h defines it, what stands in for it does not */
+#endif
 #include "spawning.h"
 
 #include <errno.h>

@@ -15,7 +15,7 @@ import pytest
 import disklog_mp
 
 PACKAGE = Path(disklog_mp.__file__).parent
-CSRC = PACKAGE / "csrc"
+CSRC = Path(__file__).parents[2] / "disklog_mp" / "csrc"  # an installed package has no C sources
 HEADER = CSRC / "python" / "stable_abi.h"
 TESTS = Path(__file__).parents[1]
 CC = shutil.which("gcc") or shutil.which("cc")

@@ -20,6 +20,10 @@
 #error "disklog-mp needs 64-bit Linux; to compile it elsewhere, install Python's headers (python3-dev)"
 #endif
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* as Python.h does: system headers included later declare pipe2 and the like */
+#endif
+
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>

@@ -11,11 +11,20 @@ from disklog_mp._core import CAPACITY_MAX, CAPACITY_MIN
 SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
 PAGE_MIN = 4096
-DURATION_UNITS = {"ms": 1e-3, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+DURATION_UNITS = {  # also in the plural
+    **dict.fromkeys(("ms", "msec", "millisecond"), 1e-3),
+    **dict.fromkeys(("", "s", "sec", "second"), 1.0),
+    **dict.fromkeys(("m", "min", "minute"), 60.0),
+    **dict.fromkeys(("h", "hr", "hour"), 3600.0),
+    **dict.fromkeys(("d", "day"), 86400.0),
+    **dict.fromkeys(("w", "week"), 604800.0),
+}
+DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+NO_LIMIT = ("none", "never", "off", "")  # how an option that may be None is set to it in text
 
 
 def parse_size(value: int | str, what: str = "size") -> int:
-    """Return a number of bytes: 4096, "64M", "64 MiB" (powers of 1024).
+    """Return a number of bytes: 4096, "64M", "64MB", "1.5 GiB" (powers of 1024 all of them).
 
     Raises ValueError for anything else, TypeError for other types.
     """
@@ -24,30 +33,46 @@ def parse_size(value: int | str, what: str = "size") -> int:
     if isinstance(value, int):
         size = value
     else:
-        match = re.fullmatch(r"\s*(\d+)\s*([kmgt]?)(?:i?b)?\s*", value, re.IGNORECASE)
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b|bytes?)?\s*", value, re.I)
         if match is None:
             raise ValueError(f"{what}={value!r} is not a size: write 4096, 64k, 16M or 1GiB")
-        size = int(match[1]) * SIZE_UNITS[match[2].lower()]
+        unit = SIZE_UNITS[match[2].lower()]
+        size = int(float(match[1]) * unit) if "." in match[1] else int(match[1]) * unit
     if size < 0:
         raise ValueError(f"{what}={value!r} is negative")
     return size
 
 
 def parse_duration(value: float | str, what: str = "duration") -> float:
-    """Return seconds: 1.5, "1.5s", "200ms", "10min", "2h", "7d".
+    """Return seconds: 1.5, "1.5s", "200ms", "10min", "2 h", "7 days", "1h 30m".
 
     Raises ValueError for anything else, TypeError for other types.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise TypeError(f"{what} is a duration in seconds, not {value!r}")
     if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|)\s*", value)
-        if match is None:
+        seconds = _seconds(value)
+        if seconds is None:
             raise ValueError(f"{what}={value!r} is not a duration: write 1.5s, 200ms, 10min, 2h or 7d")
-        return float(match[1]) * DURATION_UNITS[match[2]]
+        return seconds
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"{what}={value!r} is not a duration")
     return float(value)
+
+
+def _seconds(text: str) -> float | None:
+    """Return the sum of all numbers with their units; None if the text is anything else."""
+    parts = DURATION.findall(text)
+    if not parts or DURATION.sub("", text) or (len(parts) > 1 and any(not unit for _, unit in parts)):
+        return None
+    seconds = 0.0
+    for number, unit in parts:
+        word = unit.lower() if len(unit) > 1 else unit  # "64M" is a size, not 64 minutes
+        each = DURATION_UNITS.get(word, DURATION_UNITS.get(word.removesuffix("s")))
+        if each is None:
+            return None
+        seconds += float(number) * each
+    return seconds
 
 
 def size_text(number: float) -> str:
@@ -94,6 +119,8 @@ class Options(NamedTuple):
 
 
 def _count(value: Any, what: str) -> int:
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
+        value = int(value)  # as it is in text
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{what} is a whole number, not {value!r}")
     if value < 1:
@@ -127,11 +154,19 @@ def _sync(value: Any, what: str) -> str:
 
 
 def _mode(value: Any, what: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise TypeError(f"{what} is a file mode such as 0o660, not {value!r}")
-    if value & ~0o666 or value & 0o600 != 0o600:
-        raise ValueError(f"{what}={value:#o} must let the owner read and write, and no user execute")
-    return value
+    mode = _octal(value, what) if isinstance(value, str) else value
+    if mode & ~0o666 or mode & 0o600 != 0o600:
+        raise ValueError(f"{what}={mode:#o} must let the owner read and write, and no user execute")
+    return mode
+
+
+def _octal(text: str, what: str) -> int:
+    match = re.fullmatch(r"\s*(?:0o)?([0-7]{1,6})\s*", text)
+    if match is None:
+        raise ValueError(f"{what}={text!r} is not a file mode: write 0600 or 0660")
+    return int(match[1], 8)
 
 
 def _group(value: Any, what: str) -> int:
@@ -175,6 +210,36 @@ def check(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: CHECKS[name](value, name) for name, value in given.items() if value is not None}
 
 
+MAY_BE_NONE = frozenset(
+    {
+        "page_records",
+        "page_age",
+        "keep_pages",
+        "keep_bytes",
+        "keep_age",
+        "max_bytes",
+        "linger",
+        "kill_stalled",
+    }
+)
+
+
+def check_changes(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options that are to change, each checked and in its plain unit; None, "none": without a limit.
+
+    Raises what check() raises.
+    """
+    check_names(given)
+    changes: dict[str, Any] = {}
+    for name, value in given.items():
+        is_none = value is None or (isinstance(value, str) and value.strip().lower() in NO_LIMIT)
+        if is_none and name in MAY_BE_NONE:
+            changes[name] = None
+        else:
+            changes[name] = CHECKS[name](value, name)
+    return changes
+
+
 def check_names(given: Iterable[str]) -> None:
     """Raise TypeError for names that are no options, with those that were probably meant."""
     unknown = set(given) - set(CHECKS)
@@ -198,6 +263,8 @@ def group_id(group: str | int | None) -> int:
         return -1
     if isinstance(group, int):
         return group
+    if group.isascii() and group.isdigit():
+        return int(group)
     import grp
 
     try:

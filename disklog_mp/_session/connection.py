@@ -14,6 +14,7 @@ import time
 from typing import Any, Protocol
 
 from disklog_mp import _core
+from disklog_mp._options import parse_duration
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import names as _names
 from disklog_mp._ring.liveness import writer_alive
@@ -54,7 +55,7 @@ class Connection(_core.Producer):
         *,
         ring_dir: str | None = None,
         on_full: str = "block",
-        timeout: float = 5.0,
+        timeout: float | str = 5.0,
         starter: Starter | None = None,
     ) -> None:
         """Does not attach.  Raises ValueError, TypeError."""
@@ -64,6 +65,8 @@ class Connection(_core.Producer):
         self.name = _names.check_name(name)
         if on_full not in POLICIES:
             raise ValueError(f"on_full={on_full!r} is not one of {', '.join(POLICIES)}")
+        if isinstance(timeout, str):
+            timeout = parse_duration(timeout, "timeout")
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
             raise ValueError(f"timeout={timeout!r} is not a number of seconds")
         self.on_full = on_full

@@ -37,8 +37,8 @@ def open(
     max_bytes: int | str | None = None,
     sync: float | str | None = None,
     on_full: str = "block",
-    timeout: float = 5.0,
-    mode: int | None = None,
+    timeout: float | str = 5.0,
+    mode: int | str | None = None,
     group: str | int | None = None,
     linger: float | str | None = None,
     kill_stalled: float | str | None = None,
@@ -93,7 +93,7 @@ def open(
 
 
 def attach(
-    name: str, *, on_full: str = "block", timeout: float = 5.0, ring_dir: str | None = None
+    name: str, *, on_full: str = "block", timeout: float | str = 5.0, ring_dir: str | None = None
 ) -> Session:
     """Attach to a log that another process has opened, by its name alone; never starts a writer.
 
@@ -113,7 +113,7 @@ def connect(
     path: str | os.PathLike[str] | None = None,
     *,
     on_full: str = "block",
-    timeout: float = 5.0,
+    timeout: float | str = 5.0,
     ring_dir: str | None = None,
     patience: float = 0.0,
     accept_ring: bool = False,

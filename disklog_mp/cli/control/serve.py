@@ -14,15 +14,6 @@ from disklog_mp._os.background import Stderr
 from disklog_mp.cli import _text
 from disklog_mp.cli._find import ring_dir_option
 
-
-def to_mode(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """Take a file mode in octal digits from the command line; a callback for click."""
-    try:
-        return None if value is None else int(value, 8)
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is not a file mode: write 0600 or 0660") from None
-
-
 WRITER_OPTIONS = (
     click.option("--page-records", type=int, metavar="N", help="Roll when a page has N records."),
     click.option("--page-bytes", metavar="SIZE", help="Roll when a page has SIZE bytes.  [64M]"),
@@ -33,9 +24,7 @@ WRITER_OPTIONS = (
     click.option("--keep-age", metavar="TIME", help="Remove pages whose last record is older than TIME."),
     click.option("--max-bytes", metavar="SIZE", help="Refuse records when the log has reached this size."),
     click.option("--sync", metavar="WHEN", help="always, a time between syncs, page, or never.  [1s]"),
-    click.option(
-        "--mode", metavar="OCTAL", callback=to_mode, help="File mode of ring and pages, such as 0660.  [0600]"
-    ),
+    click.option("--mode", metavar="OCTAL", help="File mode of ring and pages, such as 0660.  [0600]"),
     click.option("--group", metavar="GROUP", help="Group of the ring and the page files."),
     click.option(
         "--linger", metavar="TIME", help="Exit this long after the last producer detached.  [never]"
@@ -64,8 +53,6 @@ def serve(name: str, directory: str, ring_dir: str | None, **options: Any) -> in
 
     Sizes are 64k, 16M, 1G; times 200ms, 10s, 2h, 7d.
     """
-    group = options["group"]
-    options["group"] = int(group) if group and group.isdigit() else group
     stderr = Stderr()  # printing never blocks: the reader of stderr may have stopped
 
     def say(text: str) -> None:

@@ -471,6 +471,20 @@ class Producer:
     def count(self, dropped: int, waited: int, /) -> None:
         """Add to the counts in the slot."""
 
+@disjoint_base
+class Handle:
+    """Holds a producer, and has its log() and log_many(): what a user sees of it."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def _hold(self, producer: Producer, /) -> None:
+        """Set the producer, once."""
+
+    def log(self, data: Buffer, /, *, tag: int = 0) -> int:
+        """See Producer.log."""
+
+    def log_many(self, records: Iterable[Buffer], /, *, tag: int = 0) -> int:
+        """See Producer.log_many."""
+
 @final
 class Record:
     """One record as read back from a page.  Immutable; equal by value; pickles."""

@@ -6,7 +6,7 @@ Where a call has to wait, what it waits for is decided in policy.py and waiting.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from disklog_mp import _core
 from disklog_mp._session.connection import Connection
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from disklog_mp._ring.stats import Stats
 
 
+Kind = TypeVar("Kind", bound=_core.Handle)
+
+
 @_core.with_own_methods
 class BlockingConnection(Connection):
     """A connection whose log() sleeps while it has to wait."""
@@ -32,7 +35,14 @@ class BlockingConnection(Connection):
         return carry_out(log_or_refuse(self, group_entry(self, records, tag), status))
 
 
-class Session:
+def _in_core(kind: type[Kind]) -> type[Kind]:
+    """Put the core's log and log_many in place of those written out: one C call, no Python frame."""
+    del kind.log, kind.log_many
+    return _core.with_own_methods(kind)
+
+
+@_in_core
+class Session(_core.Handle):
     """A handle on a log, for all threads of a process and, after a fork, for the child as well.
 
     Get one from disklog_mp.open() or disklog_mp.attach().  Pickles to a session of the other process.  `with`
@@ -41,10 +51,7 @@ class Session:
 
     def __init__(self, connection: BlockingConnection) -> None:
         self._connection = connection
-        # The core's methods take the place of those below: one C call, without a Python frame.
-        for name in ("log", "log_many"):
-            if getattr(type(self), name) is getattr(Session, name):
-                setattr(self, name, getattr(connection, name))
+        self._hold(connection)
 
     @property
     def name(self) -> str:

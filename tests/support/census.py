@@ -11,7 +11,7 @@ from multiprocessing import forkserver, resource_tracker
 
 import pytest
 
-from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
 from support.machine import RUN, descriptors, processes_of, shared_memory_of, wait_until
 
 
@@ -23,8 +23,10 @@ def multiprocessing_helpers() -> None:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_behind(multiprocessing_helpers: None) -> Iterator[None]:
+def nothing_left_behind(request: pytest.FixtureRequest, multiprocessing_helpers: None) -> Iterator[None]:
     """Fail a test that leaves shared memory, a process or a descriptor behind."""
+    if "tmp_path" in request.fixturenames:
+        request.getfixturevalue("tmp_path")  # made first, it goes last: a writer still needs its directory
     gc.collect()
     before = descriptors()
     yield
@@ -36,7 +38,7 @@ def nothing_left_behind(multiprocessing_helpers: None) -> Iterator[None]:
         for pid in left[1]:
             os.kill(pid, signal.SIGKILL)
         for entry in left[0]:
-            os.unlink(os.path.join(_ring.SHM, entry))
+            os.unlink(os.path.join(_names.SHM, entry))
         pytest.fail(f"left behind: shared memory {left[0]}, processes {left[1]}")
     after = descriptors()
     more = {fd: target for fd, target in after.items() if fd not in before}

@@ -23,6 +23,7 @@ from disklog_mp._options import Options
 from disklog_mp._pages.directory import Directory
 from disklog_mp._ring import names as _names
 from disklog_mp._verify.log import verify
+from disklog_mp._writer.attendance import Attendance
 from disklog_mp._writer.writer import Writer
 
 OpenLog = Callable[..., disklog_mp.Session]
@@ -48,15 +49,15 @@ class TestOneWriter:
         The writer looks again before it leaves, sees the producer and stays: flush() returns.
         """
         sessions: list[disklog_mp.Session] = []
-        is_unused = Writer._is_unused
+        is_unused = Attendance.is_unused
 
-        def attach_after_the_first_look(writer: Writer) -> bool:
-            unused = is_unused(writer)
+        def attach_after_the_first_look(attendance: Attendance) -> bool:
+            unused = is_unused(attendance)
             if unused and not sessions:
                 sessions.append(disklog_mp.attach(name, timeout=1.0))
             return unused
 
-        monkeypatch.setattr(Writer, "_is_unused", attach_after_the_first_look)
+        monkeypatch.setattr(Attendance, "is_unused", attach_after_the_first_look)
         writer = Writer(name, path, Options(ring_bytes=1 << 14, linger=0.0, sync="never"))
         thread = threading.Thread(target=writer.run)
         thread.start()

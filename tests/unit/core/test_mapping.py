@@ -18,7 +18,7 @@ from disklog_mp._core import (
     Mapping,
     Producer,
 )
-from disklog_mp._session.session import BlockingConnection
+from disklog_mp._session.session import BlockingConnection, Session
 
 
 def test_a_subclass_can_have_methods_of_its_own() -> None:
@@ -35,7 +35,8 @@ def test_a_subclass_can_have_methods_of_its_own() -> None:
     assert Last.__dict__["log"].__objclass__ is Last
     assert Last.__dict__["log_many"].__doc__ == Producer.log_many.__doc__
     assert "_count" not in Last.__dict__
-    assert BlockingConnection.__dict__["log"].__objclass__ is BlockingConnection
+    for kind in (BlockingConnection, Session):
+        assert kind.__dict__["log"].__objclass__ is kind
     assert Last().try_record(b"x", 0) == NEEDS_ATTACH
     with pytest.raises(TypeError, match=r"descriptor 'log' for 'Last' objects doesn't apply"):
         Last.log(Producer(), b"x")

@@ -237,7 +237,7 @@ class TestFull:
                 pass
             assert log.stats().dropped == 10
 
-    @pytest.mark.parametrize("option", [{"on_full": "explode"}, {"timeout": -1}, {"timeout": "5"}])
+    @pytest.mark.parametrize("option", [{"on_full": "explode"}, {"timeout": -1}, {"timeout": "5 parsecs"}])
     def test_a_policy_that_is_none_is_refused(self, log: disklog_mp.Session, option: dict[str, str]) -> None:
         """Unknown policies and times that are none are a ValueError."""
         with pytest.raises(ValueError, match=next(iter(option))):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.machine import stopped_writer, wait_until
+from support.machine import stop_writer, stopped_writer, wait_until
 from support.sessions import ring_of
 
 import disklog_mp
@@ -236,6 +236,20 @@ class TestFull:
             while log.log_many([b"x" * 1000] * 10) >= 0:
                 pass
             assert log.stats().dropped == 10
+
+    def test_a_dead_writer_is_named(self, name: str, path: Path) -> None:
+        """Where this process may not start another: the error says which process is dead."""
+        with disklog_mp.open(name, path, ring_bytes=1 << 14, linger=0.1) as owner:
+            with disklog_mp.attach(name, on_full="raise") as log:
+                pid = log.stats().writer_pid
+                stop_writer(name, signal.SIGKILL)
+                with pytest.raises(disklog_mp.RingFullError, match=rf"\(process {pid}\) is dead") as caught:
+                    while True:
+                        log.log(b"x" * 1000)
+            owner.log(b"starts another writer")
+            owner.flush(60)
+
+        assert caught.value.dead_writer == pid
 
     @pytest.mark.parametrize("option", [{"on_full": "explode"}, {"timeout": -1}, {"timeout": "5 parsecs"}])
     def test_a_policy_that_is_none_is_refused(self, log: disklog_mp.Session, option: dict[str, str]) -> None:

@@ -168,6 +168,48 @@ class RealFiles:
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 REAL = RealFiles()
+SMALL = 1 << 20  # bytes: what a small file has at most
+
+
+def write_small(path: str, data: bytes, mode: int, gid: int) -> None:
+    """Give a small file this content, durably: whatever dies, the file has the old content or the new one.
+
+    One process at a time may call this for one path.  Raises OSError, and then the old content is there.
+    """
+    new = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
+    try:
+        file = REAL.create(new, mode, gid)
+    except FileExistsError:  # left by a process that died
+        os.unlink(new)
+        file = REAL.create(new, mode, gid)
+    try:
+        file.write_at(data, 0)
+        os.fsync(file.fd)
+        os.rename(new, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(new)
+        raise
+    finally:
+        file.close()
+    REAL.sync_directory(os.path.dirname(path))
+
+
+def read_small(path: str) -> bytes:
+    """Return the content of a small file, its first SMALL bytes.  Raises OSError."""
+    file = REAL.open(path, writable=False)
+    try:
+        return file.read(SMALL)
+    finally:
+        file.close()
+
+
+def is_same(path: str, other: str) -> bool:
+    """True if both paths lead to one file or directory, however they are spelled; False if one is missing."""
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False
 
 
 def list_directory(path: str) -> list[str]:

@@ -16,7 +16,9 @@ from disklog_mp._os.files import REAL, Files, RealFile
 
 PAGE_NAME = re.compile(r"page-([0-9]{10,19})\.dlog")
 ASIDE_NAME = re.compile(r"page-([0-9]{10,19})\.bad-([0-9]{1,19})")
-OUR_NAMES = re.compile(r"page-[0-9]{10,19}\.(dlog|bad-[0-9]+)|\.page-[0-9]{10,19}\.new|disklog\.lock")
+OUR_NAMES = re.compile(
+    r"page-[0-9]{10,19}\.(dlog|bad-[0-9]+)|\.page-[0-9]{10,19}\.new|disklog\.(lock|json|sock|labels)"
+)
 LOCK = "disklog.lock"
 MADE_MEANWHILE = 64  # pages that can be made while a directory is listed
 
@@ -149,6 +151,10 @@ class Directory:
         self._boot = self._words()[2]
         self.rebooted = self._boot != _processes.boot_id()
         return True
+
+    def is_ours(self) -> bool:
+        """True while this process holds the lock."""
+        return self._lock is not None
 
     def is_held(self) -> bool:
         """True if the directory that stands there now is the one that was locked.  Raises OSError if there

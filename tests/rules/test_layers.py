@@ -22,10 +22,11 @@ MAY = {  # room: the rooms, or single modules, that it may import besides FREE a
     "_os": set(),
     "_ring": {"_os"},
     "_pages": {"_os"},  # the two things do not know each other
-    "_reader": {"_os", "_pages.format", "_pages.directory"},
+    "_reader": {"_os", "_pages.format", "_pages.directory", "_pages.identity"},
     "_writer": {"_os", "_ring", "_pages"},  # the only room where ring and pages meet to be changed
-    "_session": {"_os", "_ring", "_reader", "_pages.directory"},  # not _writer: a producer does not load it
-    "_verify": {"_os", "_ring", "_reader", "_pages.format", "_pages.directory"},
+    # Not _writer: a producer does not load it.
+    "_session": {"_os", "_ring", "_reader", "_pages.directory", "_pages.identity"},
+    "_verify": {"_os", "_ring", "_reader", "_pages.format", "_pages.directory", "_pages.identity"},
     "_loggers": {"_session", "_ring.names"},
     "aio": {"_session", "_reader", "_ring"},
     "doors": {"_loggers"},

@@ -1,0 +1,138 @@
+"""The log's own file, disklog.json: its id, its owner, where its ring is, the options in force.
+
+It stands in the log's directory, so only a user who may write there can change it.  A ring can be written by
+all who attach, and is never believed for any of this.  The writer, which holds the directory's lock, is the
+only process that writes the file: whole, durably, under its name at once (see write_small).
+
+    format      1
+    log_id      32 hexadecimal digits
+    former_ids  of pages that were copied from another log together with the directory
+    name        the log's name
+    owner       user id of the log's owner: the user that the log's first writer ran as
+    directory   where the directory was when the file was written, absolute
+    ring_dir    the directory of the ring
+    options     all options in force, as in Options
+    sources     where the options came from that are not defaults: "open, process 4711", "set, process 12"
+    served      true while a supervisor runs the writer: no session starts another
+    stopped     {"pid", "uid", "time_ns"} of the request that stopped the log, or null
+    socket      the abstract name of the writer's socket, "" if the socket stands in the directory
+    done        the last requests that changed something: {"id", "answer"} of each, the oldest first
+
+A file that is empty, torn or not of this form is as good as none: the writer makes another from the pages.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, NamedTuple
+
+from disklog_mp._os import files as _files
+from disklog_mp._pages.directory import Directory
+from disklog_mp.errors import FormatVersionError
+
+FILE = "disklog.json"
+FORMAT = 1
+DONE = 32  # requests that are remembered
+LOG_ID = 16  # bytes
+
+
+class LogIdentity(NamedTuple):
+    """What the log's file says; see above for each field."""
+
+    log_id: bytes
+    name: str
+    owner: int
+    directory: str
+    ring_dir: str
+    options: dict[str, Any]
+    sources: dict[str, str]
+    served: bool = False
+    stopped: dict[str, int] | None = None
+    socket: str = ""
+    done: tuple[dict[str, Any], ...] = ()
+    former_ids: tuple[bytes, ...] = ()
+
+    def to_json(self) -> bytes:
+        """Return the content of the file."""
+        told = {"format": FORMAT, **self._asdict()}
+        told["log_id"] = self.log_id.hex()
+        told["former_ids"] = [former.hex() for former in self.former_ids]
+        told["done"] = self.done[-DONE:]
+        return json.dumps(told, indent=1).encode() + b"\n"
+
+    def with_done(self, request: str, answer: dict[str, Any]) -> LogIdentity:
+        """Return it with one more request that was done."""
+        return self._replace(done=(*self.done, {"id": request, "answer": answer})[-DONE:])
+
+    def answer_to(self, request: str) -> dict[str, Any] | None:
+        """Return the answer to a request that was done, None if it was not."""
+        for done in self.done:
+            if done.get("id") == request:
+                answer: dict[str, Any] | None = done.get("answer")
+                return answer
+        return None
+
+
+def path_of(directory: str) -> str:
+    """Return the path of the log's file."""
+    return os.path.join(directory, FILE)
+
+
+def read_identity(directory: str) -> LogIdentity | None:
+    """Return what the log's file says; None if there is none, or it cannot be understood.
+
+    Raises FormatVersionError for a file of a later format, OSError if it cannot be read.
+    """
+    try:
+        data = _files.read_small(path_of(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return _parse(data, path_of(directory))
+    except (ValueError, KeyError, TypeError, RecursionError):  # RecursionError: many brackets
+        return None
+
+
+def _parse(data: bytes, path: str) -> LogIdentity:
+    told = json.loads(data)
+    if isinstance(told["format"], int) and told["format"] > FORMAT:
+        raise FormatVersionError(path, f"a log's file of format {told['format']}", FORMAT)
+    stopped = told.get("stopped")
+    return LogIdentity(
+        log_id=_id(told["log_id"]),
+        name=_of(str, told["name"]),
+        owner=_of(int, told["owner"]),
+        directory=_of(str, told["directory"]),
+        ring_dir=_of(str, told["ring_dir"]),
+        options=_of(dict, told["options"]),
+        sources=_of(dict, told["sources"]),
+        served=_of(bool, told.get("served", False)),
+        stopped=None if stopped is None else _of(dict, stopped),
+        socket=_of(str, told.get("socket", "")),
+        done=tuple(_of(dict, done) for done in _of(list, told.get("done", []))),
+        former_ids=tuple(_id(former) for former in _of(list, told.get("former_ids", []))),
+    )
+
+
+def _id(text: Any) -> bytes:
+    found = bytes.fromhex(_of(str, text))
+    if len(found) != LOG_ID:
+        raise ValueError(text)
+    return found
+
+
+def _of(kind: type, value: Any) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(value)
+    return value
+
+
+def write_identity(directory: Directory, identity: LogIdentity, mode: int, gid: int) -> None:
+    """Write the log's file.  This process holds the directory's lock.  Raises OSError.
+
+    Its group may read what `mode` lets it read; the file is replaced, never written to, so only a user who
+    may write the directory can change it.
+    """
+    assert directory.is_ours()
+    _files.write_small(path_of(directory.path), identity.to_json(), mode & ~0o022, gid)

@@ -5,6 +5,7 @@ It knows nothing of what the jobs do.
 
 import os
 import queue
+import stat
 import sys
 import threading
 from collections.abc import Callable
@@ -97,19 +98,43 @@ class Stderr:
     """
 
     def __init__(self) -> None:
-        self._background: Background[bytes] = Background("disklog-stderr", _print, STDERR_LINES)
+        self._background: Background[bytes | None] = Background("disklog-stderr", _print, STDERR_LINES)
 
     def say(self, text: str) -> None:
         """Print a line; not if stderr is closed, too many lines wait already, or no thread can be started."""
         if sys.stderr is not None:
             self._background.give(f"disklog-mp: {text}\n".encode("utf-8", "backslashreplace"))
 
+    def let_go_of_pipe(self) -> None:
+        """Turn a stderr that is a pipe or socket into /dev/null when the lines said so far are printed."""
+        if not (self._background.is_started() and self._background.give(None)):
+            _let_go()
+
     def close(self) -> None:
         """Leave the lines that still wait a moment to be read."""
         self._background.close(STDERR_PARTING)
 
 
-def _print(line: bytes) -> None:
+def _print(line: bytes | None) -> None:
     # Not through sys.stderr: a thread that waits inside it would hold up the interpreter's exit, too.
     with suppress(OSError):
-        os.write(2, line)
+        if line is None:
+            _let_go()
+        else:
+            os.write(2, line)
+
+
+def _let_go() -> None:
+    """See Stderr.let_go_of_pipe(): the reader of a pipe waits for the end of each process that has it."""
+    with suppress(OSError):
+        mode = os.fstat(2).st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+            to_nowhere(2)
+
+
+def to_nowhere(fd: int) -> None:
+    """Make a descriptor lead to /dev/null."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    if null != fd:
+        os.dup2(null, fd)
+        os.close(null)

@@ -12,7 +12,7 @@ table with the code: the last column names what the function uses of anything bu
 | sync    | _writer/syncer.py: perform            | a job's files | `job.run` `Result`                    |
 | deaths  | _ring/death_watch.py: DeathWatch._run | bell          | `epoll.poll` `self._end` `self._tell` |
 | close   | _os/background.py: _close             | files given   | `file.close`                          |
-| stderr  | _os/background.py: _print             | descriptor 2  | `suppress` `os.write`                 |
+| stderr  | _os/background.py: _print             | descriptor 2  | `suppress` `os.write` `_let_go`       |
 | signals | _writer/signals.py: StopSignals.ask   | flag, bell    | `self.asked` `self.ring_bell`         |
 
 Every store that the writer makes into a ring stands in live_ring.py; the same test sees to that, too.

@@ -23,19 +23,24 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import sys
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 from disklog_mp import errors
 from disklog_mp._options import Options
+from disklog_mp._os.background import Stderr, to_nowhere
+
+if TYPE_CHECKING:
+    from disklog_mp._writer.writer import Writer
+
+LONGEST_STDERR = 1.0  # seconds that a stderr which is a pipe is kept after the writer is ready
 
 
 def main(order: str) -> None:
     """Be the writer: answer on stdout, drain until the end."""
     if sys.stderr is None:  # or a page file would get its number, and the lines that libraries print
-        _to_nowhere(2)
-    from disklog_mp._os.background import Stderr
+        to_nowhere(2)
     from disklog_mp._writer.producers import raise_descriptor_limit
     from disklog_mp._writer.signals import stop_on_signals
     from disklog_mp._writer.writer import Writer
@@ -49,9 +54,7 @@ def main(order: str) -> None:
             work = Writer(told["name"], told["path"], Options(**told["options"]), ring_dir=told["ring_dir"])
             _answer({"kind": "ready"})
             ready = True
-            if _is_pipe(2):  # or its reader would wait for the end of the log, not of the program
-                _to_nowhere(2)
-            work.run(stopping)
+            work.run(stopping, _Parting(work))
     except errors.WriterActiveError as error:  # another process was faster: no news
         _answer({"kind": type(error).__name__, "values": error.args})
     except (errors.DiskLogError, OSError, TypeError, ValueError) as error:
@@ -76,17 +79,25 @@ def _answer(told: dict[str, Any]) -> bool:
         os.write(1, json.dumps(told, default=str).encode() + b"\n")
     except OSError:
         heard = False
-    _to_nowhere(1)
+    to_nowhere(1)
     return heard
 
 
-def _is_pipe(fd: int) -> bool:
-    mode = os.fstat(fd).st_mode
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+class _Parting:
+    """Lets go of a stderr that is a pipe, once: its reader would wait for the end of the log.
 
+    Not before what the writer inherited is in pages: what it says until then is for those that started it.
+    """
 
-def _to_nowhere(fd: int) -> None:
-    null = os.open(os.devnull, os.O_WRONLY)
-    if null != fd:
-        os.dup2(null, fd)
-        os.close(null)
+    def __init__(self, work: Writer) -> None:
+        self._work = work
+        self._latest = time.monotonic() + LONGEST_STDERR
+        self._is_over = False
+        self()
+
+    def __call__(self) -> None:
+        """Look whether it is time; called with each round of housekeeping."""
+        if self._is_over or (self._work.repairs.is_going_on and time.monotonic() < self._latest):
+            return
+        self._is_over = True
+        self._work.troubles.let_go_of_pipe()

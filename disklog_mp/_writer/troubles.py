@@ -53,6 +53,10 @@ class Troubles:
         """Print it on stderr."""
         self._stderr.say(f"{self._name}: {text}")
 
+    def let_go_of_pipe(self) -> None:
+        """See Stderr: what is said from now on is shown in the ring alone, if stderr is a pipe."""
+        self._stderr.let_go_of_pipe()
+
     def _show(self) -> None:
         if self._ring is None:
             return

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from disklog_mp import _core
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._ring.file import RingFile
-from disklog_mp._ring.liveness import Witnesses
+from disklog_mp._ring.liveness import Witnesses, locked_slots
 from disklog_mp._ring.slots import read_slots
 from disklog_mp._writer import intervals
 from disklog_mp._writer import live_ring as _live
@@ -172,7 +172,9 @@ class Succession:
         attached = 0
         for old in list(self._old_rings):
             slots = read_slots(old.file.ring, _core.SLOT_ATTACHED)
-            left = sum(not old.witnesses.is_dead(slot) for slot in slots)
+            alive = {slot.index for slot in slots if not old.witnesses.is_dead(slot)}
+            # The kernel's lock says it where another process scribbled over a slot.
+            left = len(alive | locked_slots(old.file))
             attached += left
             if left:
                 _live.empty_for_good(old.file.ring, old.end)

@@ -9,7 +9,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -145,63 +145,90 @@ class TestSalvage:
         assert list(range(601)) == numbers
 
 
-class TestHealing:
-    def test_scribbled_constants_are_put_right(self, log: disklog_mp.Session) -> None:
+@pytest.fixture
+def was_replaced(log: disklog_mp.Session) -> Iterator[Callable[[], bool]]:
+    """Tells whether the log's name leads to another ring than at the beginning."""
+    file = _ring.attach(log.name, None)
+    yield lambda: _ring.is_replaced(file, log.name, None)
+    os.close(file.fd)
+
+
+class TestReplacing:
+    def test_a_ring_with_scribbled_constants_is_replaced(
+        self, log: disklog_mp.Session, was_replaced: Callable[[], bool]
+    ) -> None:
         """Others can attach again after a second, and the state says what happened."""
         ring = ring_of(log)
         assert ring is not None
-        memory = memoryview(ring)
-        kept = bytes(memory[:4096])
-        memory[0:64] = os.urandom(64)
+        memoryview(ring)[0:64] = os.urandom(64)
         with pytest.raises(disklog_mp.FormatVersionError):
             _ring.attach(log.name, None)
-        wait_until(lambda: bytes(memory[:4096]) == kept)
+        wait_until(was_replaced)
 
         with disklog_mp.attach(log.name) as other:
             other.log(b"x")
-            other.flush()
+            other.flush(10)
+        log.log(b"y")
+        log.flush(10)
         assert "control block" in str(log.stats().error)
 
     @pytest.mark.parametrize(
         "field", ["halted", "durable", "written", "sync_wanted", "released", "writer_pid"]
     )
-    def test_what_is_the_writers_own_is_put_right(self, log: disklog_mp.Session, field: str) -> None:
-        """A lie in the control block does not last."""
+    def test_a_lie_in_the_control_block_does_not_last(
+        self, log: disklog_mp.Session, was_replaced: Callable[[], bool], field: str
+    ) -> None:
+        """The writer stores the word anew, or replaces the ring."""
         ring = ring_of(log)
         assert ring is not None
         log.log(b"x")
         log.sync(5)
         honest = getattr(ring, field)
         setattr(ring, field, 1 if field == "halted" else 2**31 - 32)
-        wait_until(
-            lambda: getattr(ring, field) == honest or (field == "sync_wanted" and not ring.sync_wanted)
-        )
+        wait_until(lambda: getattr(ring, field) == honest or was_replaced())
 
         log.log(b"y")
         log.sync(5)
 
     @pytest.mark.parametrize("word", [0, 2, 2**64 - 1])
     def test_a_producer_stays_attached_whatever_its_slot_says(self, open_log: OpenLog, word: int) -> None:
-        """The kernel knows that it lives: the writer does not leave it alone, and its slot is its own."""
+        """The kernel knows that it lives: the writer does not leave it alone."""
         log = open_log(linger=0.1)
         ring, attachment = ring_of(log), connection_of(log).attachment
         assert ring is not None
         assert attachment is not None
+        first = ring.generation
         ring.store64(_core.SLOTS_OFFSET + 64 * attachment.slot, word)
-        wait_until(lambda: [os.getpid()] == [producer.pid for producer in log.stats().producers])
 
+        def generation() -> int:
+            file = _ring.attach(log.name, None)
+            os.close(file.fd)
+            return file.ring.generation
+
+        wait_until(lambda: generation() > first)
+        time.sleep(1)  # longer than the writer lingers
+
+        assert generation() > first
         log.log(b"x")
         log.flush(10)
-        assert ring is ring_of(log)
+        assert [os.getpid()] == [producer.pid for producer in log.stats().producers]
 
-    def test_a_slot_whose_word_says_nothing_is_free_again(self, log: disklog_mp.Session) -> None:
-        """Or scribbling over all of them would lock everybody out."""
+    def test_slots_whose_words_say_nothing_are_free_again(
+        self, log: disklog_mp.Session, was_replaced: Callable[[], bool]
+    ) -> None:
+        """Or scribbling over all of them would lock all others out."""
         ring = ring_of(log)
         assert ring is not None
         for index in range(1, 4096):
             ring.store64(_core.SLOTS_OFFSET + 64 * index, 7)
-        wait_until(lambda: len(ring.slots(_core.SLOT_FREE)) == 4095)
-        wait_until(lambda: "control block" in str(log.stats().error))
+        wait_until(was_replaced)
+        log.log(b"x")
+        log.flush(10)
+
+        another = ring_of(log)
+        assert another is not None
+        assert len(another.slots(_core.SLOT_FREE)) == 4095
+        assert "control block" in str(log.stats().error)
 
     def test_a_ring_that_seems_to_be_replaced_makes_nobody_wait_for_ever(
         self, log: disklog_mp.Session
@@ -373,4 +400,4 @@ def test_scribbling_hurts_nobody_for_long(
     assert "Traceback" not in told
     assert "Fatal" not in told
     if where in ("constants", "map"):
-        assert "somebody" in told or "damaged" in told
+        assert "overwritten" in told or "damaged" in told

@@ -44,20 +44,30 @@ def writer_of(file: _ring.RingFile) -> int:
 
 def stop_writer(name: str, number: int = signal.SIGTERM, ring_dir: str | None = None) -> None:
     """Signal the writer of a log, if it has one, and wait until the kernel says it is gone."""
-    try:
-        file = _ring.attach(name, ring_dir)
-    except disklog_mp.LogNotFoundError:
-        return
-    try:
-        wait_until(lambda: writer_of(file) or not _liveness.writer_alive(file))
-        pid = writer_of(file)
-        if not pid:
+    while True:
+        try:
+            file = _ring.attach(name, ring_dir)
+        except disklog_mp.LogNotFoundError:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-        wait_until(lambda: not _liveness.writer_alive(file), 20)
-    finally:
-        os.close(file.fd)
+        try:
+
+            def is_replaced(file: _ring.RingFile = file) -> bool:  # by its writer: it was scribbled over
+                return not _ring.is_current(file, name, ring_dir)
+
+            def is_known(file: _ring.RingFile = file) -> object:
+                return writer_of(file) or is_replaced() or not _liveness.writer_alive(file)
+
+            wait_until(is_known)
+            pid = writer_of(file)
+            if not pid and is_replaced():
+                continue
+            if pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+                wait_until(lambda file=file: not _liveness.writer_alive(file), 20)
+            return
+        finally:
+            os.close(file.fd)
 
 
 @contextlib.contextmanager

@@ -96,6 +96,26 @@ def shown(option: str, value: object) -> str:
     return f"{value:g} s" if CHECKS.get(option) is parse_duration else repr(value)
 
 
+def contradiction(current: Mapping[str, object], given: Mapping[str, object]) -> str:
+    """Return what is in force and what was given instead: keep_bytes=2 GiB, not 10 MiB; ..."""
+    return "; ".join(f"{name}={shown(name, current[name])}, not {shown(name, given[name])}" for name in given)
+
+
+def assignments(given: Mapping[str, object]) -> str:
+    """Return options as `disklog-mp set` takes them: keep_bytes=10MiB sync=page."""
+    return " ".join(f"{name}={_as_text(name, value)}" for name, value in given.items())
+
+
+def _as_text(option: str, value: object) -> str:
+    if value is None:
+        return "none"
+    if not isinstance(value, (int, float)):
+        return str(value)
+    text = shown(option, value).replace(" ", "")
+    is_exact = option in CHECKS and CHECKS[option](text, option) == value
+    return text if is_exact else str(value)
+
+
 class Options(NamedTuple):
     """The options of a writer.  Sizes are in bytes, times in seconds; None means no limit."""
 

@@ -4,15 +4,21 @@ It knows neither pages nor rings.  The page writer reaches the disk through a `F
 hand in one that fails, or that forgets what was not synced.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os
 import stat
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from disklog_mp._core import Mapping
 
+if TYPE_CHECKING:
+    from _socket import socket  # a socket of the standard library is one of these
+
 OS_PAGE = 4096
+_O_PATH = getattr(os, "O_PATH", 0)
 
 
 class WritableFile(Protocol):
@@ -204,6 +210,56 @@ def read_small(path: str) -> bytes:
         file.close()
 
 
+def bind_socket(listening: socket, path: str, mode: int, gid: int, backlog: int) -> None:
+    """Have a socket listen under this path, in place of what stood there.  Raises OSError.
+
+    It gets the name when it listens, and with its access rights.  The path may be longer than an address of
+    a socket is allowed to be.
+    """
+    place, name = os.path.split(path)
+    new = f".{name}.new"
+    directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(FileNotFoundError):  # left by a process that died
+            os.unlink(new, dir_fd=directory)
+        listening.bind(f"/proc/self/fd/{directory}/{new}")
+        try:
+            if gid >= 0:
+                os.chown(new, -1, gid, dir_fd=directory, follow_symlinks=False)
+            os.chmod(new, mode, dir_fd=directory)
+            listening.listen(backlog)
+            os.rename(new, name, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            os.unlink(new, dir_fd=directory)
+            raise
+    finally:
+        os.close(directory)
+
+
+def connect_socket(client: socket, path: str) -> None:
+    """Connect to a socket that listens under this path.  Raises OSError."""
+    place, name = os.path.split(path)
+    directory = os.open(place, _O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        client.connect(f"/proc/self/fd/{directory}/{name}")
+    finally:
+        os.close(directory)
+
+
+def set_access_at(path: str, mode: int, gid: int) -> None:
+    """Give what stands at a path another mode and group (-1: leave it); symbolic links are not followed."""
+    fd = os.open(path, _O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        there = f"/proc/self/fd/{fd}"
+        if os.stat(there).st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:
+            return
+        if gid >= 0:
+            os.chown(there, -1, gid)
+        os.chmod(there, mode)
+    finally:
+        os.close(fd)
+
+
 def is_same(path: str, other: str) -> bool:
     """True if both paths lead to one file or directory, however they are spelled; False if one is missing."""
     try:
@@ -311,6 +367,11 @@ def make_directory(path: str, mode: int, gid: int) -> None:
     _make_one(path, 0o700, mode, gid)
 
 
+def of_directory(mode: int) -> int:
+    """Return the rights on a directory that go with this mode of the files in it."""
+    return mode | (mode & 0o444) >> 2
+
+
 def _make_one(path: str, at_first: int, mode: int, gid: int) -> None:
     """Create a directory as the umask says, and add the rights that files of that mode in it need."""
     try:
@@ -321,7 +382,7 @@ def _make_one(path: str, at_first: int, mode: int, gid: int) -> None:
         fd = os.open(path, _DIRECTORY)
         try:
             made = stat.S_IMODE(os.fstat(fd).st_mode)
-            set_access(fd, made | mode | (mode & 0o444) >> 2, gid)
+            set_access(fd, made | of_directory(mode), gid)
         finally:
             os.close(fd)
     except BaseException:

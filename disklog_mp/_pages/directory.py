@@ -20,6 +20,7 @@ OUR_NAMES = re.compile(
     r"page-[0-9]{10,19}\.(dlog|bad-[0-9]+)|\.page-[0-9]{10,19}\.new|disklog\.(lock|json|sock|labels)"
 )
 LOCK = "disklog.lock"
+SOCKET = "disklog.sock"  # where the writer takes requests
 MADE_MEANWHILE = 64  # pages that can be made while a directory is listed
 
 
@@ -151,6 +152,19 @@ class Directory:
         self._boot = self._words()[2]
         self.rebooted = self._boot != _processes.boot_id()
         return True
+
+    def renew_access(self, before: int, mode: int, gid: int) -> None:
+        """Give the directory and the lock file another mode and group, if this user may.  Raises OSError.
+
+        `before`: the mode that the log had; rights that the directory has beside that mode stay.
+        """
+        assert self._lock is not None
+        self._lock.renew_access(mode, gid)
+        status = os.stat(self.path)
+        if os.geteuid() in (0, status.st_uid):
+            now = stat.S_IMODE(status.st_mode)
+            given, wanted = _files.of_directory(before), _files.of_directory(mode)
+            _files.set_access_at(self.path, now & ~(given & ~wanted) | wanted, gid)
 
     def is_ours(self) -> bool:
         """True while this process holds the lock."""

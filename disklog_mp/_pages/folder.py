@@ -6,6 +6,8 @@ It counts the names that changed, because a name is on disk only once the direct
 
 import contextlib
 import errno
+import os
+import stat
 import time
 from typing import NamedTuple
 
@@ -41,9 +43,13 @@ class PageFolder:
         self.directory = directory
         self.names = 0  # names made, changed or removed so far
         self._names_synced = 0
-        self._name = name
+        self.name = name
         self._options = options
         self._gid = gid
+
+    def configure(self, options: Options, gid: int) -> None:
+        """Make files as these options say from now on."""
+        self._options, self._gid = options, gid
 
     @property
     def files(self) -> Files:
@@ -106,7 +112,7 @@ class PageFolder:
             page_age=min(int((options.page_age or 0) * 1e9), NO_LIMIT),
             data_offset=HEADER_LENGTH,
             head_length=0,
-            name=self._name,
+            name=self.name,
         )
         new_path = self.directory.new_path(header.number)
         file = self._create(new_path)
@@ -131,6 +137,26 @@ class PageFolder:
         except FileExistsError:  # left by an attempt of ours that failed
             self.files.unlink(path)
             return self.files.create(path, self._options.mode, self._gid)
+
+    def has_access(self, number: int) -> bool:
+        """False if that page has not the mode and group of the log, and this user may change them."""
+        try:
+            status = os.stat(self.directory.page_path(number))
+        except OSError:
+            return True
+        is_right = stat.S_IMODE(status.st_mode) == self._options.mode and self._gid in (-1, status.st_gid)
+        return is_right or os.geteuid() not in (0, status.st_uid)
+
+    def renew_access_of(self, number: int) -> None:
+        """Give a page the mode and group that the log has now.  Raises OSError."""
+        try:
+            file = self.files.open(self.directory.page_path(number), writable=False)
+        except FileNotFoundError:
+            return
+        try:
+            self.renew_access(file)
+        finally:
+            file.close()
 
     def renew_access(self, file: WritableFile) -> None:
         """Give an existing file the mode and group that the log has now."""

@@ -54,6 +54,12 @@ class PageWriter:
         self._close = close
         self._line_before: Mapping | None = None  # line of the page before: readers at its end sleep on it
 
+    def configure(self, options: Options, gid: int) -> None:
+        """Go on with other options.  The page being written keeps its own limits: the caller may seal it."""
+        self.options = options
+        self.folder.configure(options, gid)
+        self.retention.configure(options)
+
     def recover(self, hints: RingHints) -> Recovered:
         """Recover the directory, as recovery.py describes it, and go on where that says."""
         found = recover(self.folder, hints)
@@ -117,10 +123,8 @@ class PageWriter:
         return 0.0 if self.page is None or self.is_empty() else time.monotonic() - self.page.opened
 
     def append(self, data: memoryview, end: int, records: int, last_time: int) -> None:
-        """Write frames that stand at `self.position` and end at position `end`; publish them.
-
-        `data` may stop at the header of padding that ends the run.  Raises OSError, and then nothing has
-        changed: the same call can be made again.
+        """Write and publish frames from `self.position` to position `end`; `data` may stop at the header of
+        padding that ends the run.  Raises OSError, and then nothing has changed: it can be called again.
         """
         page = self.page or self.open_page(end - self.position)
         path = self.folder.directory.page_path(page.header.number)
@@ -254,9 +258,9 @@ class PageWriter:
 
     def rescue(self, job: SyncJob) -> list[tuple[int, int]]:
         """After a job that failed: copy the pages it failed on to another place of the disk, and sync those.
+        The kernel may have dropped what it could not write, and reports that only once.
 
-        The kernel may have dropped what it could not write, and reports that only once.  Returns the position
-        ranges of pages that no longer hold what was written.  Raises OSError if a copy fails: call it again.
+        Returns the positions of pages that lost some.  Raises OSError if a copy fails: call it again.
         """
         self.unsynced.done(job)
         if self.page is not None and self.page.file in job.failed:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from disklog_mp import _options
 from disklog_mp._pages.directory import Directory
-from disklog_mp._ring import control as _control
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import names as _names
 from disklog_mp._ring.liveness import writer_alive
+from disklog_mp._session import joining, requests, start_writer
 from disklog_mp._session.connection import Connection
 from disklog_mp._session.session import BlockingConnection, Session
 from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiveError
@@ -43,12 +44,18 @@ def open(
     linger: float | str | None = None,
     kill_stalled: float | str | None = None,
     ring_dir: str | None = None,
+    strict: bool = False,
 ) -> Session:
     """Open a log: create it if there is none, recover it if need be, start its writer, attach.
 
     Many processes may open the same log at once; exactly one writer results.  An option left out (None) is
     the one of the running log.  If the log is not running, the defaults are: pages of 64 MiB, a ring of
     16 MiB, everything kept, sync="1s", mode=0o600, a writer that lingers 10 s after its last producer.
+    Options that were set with configure() or `disklog-mp set` stay until they are given another value.
+
+    Options that differ from the running log's apply at once if no other process is attached and the log is
+    not served.  If they cannot apply, the log is joined as it is, with a warning that names both values and
+    the command that changes them; with `strict`, ConfigMismatchError is raised instead.
 
     page_records, page_bytes, page_age: begin a new page when the page has that many records, bytes, seconds.
     keep_pages, keep_bytes, keep_age: remove the oldest pages beyond that, but never the newest.
@@ -63,9 +70,8 @@ def open(
     ring_dir: keep the ring as a file in that directory instead of /dev/shm.
     Sizes take "64M", durations "10min".  Waits up to 20 s for the log's writer to become ready.
 
-    Raises ConfigMismatchError if an option contradicts the running log, WriterActiveError if the
-    directory or the name belongs to another log, OSError (TimeoutError: the writer is not ready),
-    ValueError, TypeError.
+    Raises ConfigMismatchError, WriterActiveError if the directory or the name belongs to another log,
+    OSError (TimeoutError: the writer is not ready), ValueError, TypeError.
     """
     connection = connect(
         BlockingConnection,
@@ -75,6 +81,7 @@ def open(
         timeout=timeout,
         ring_dir=ring_dir,
         patience=PATIENCE,
+        strict=strict,
         page_records=page_records,
         page_bytes=page_bytes,
         page_age=page_age,
@@ -117,12 +124,15 @@ def connect(
     ring_dir: str | None = None,
     patience: float = 0.0,
     accept_ring: bool = False,
+    strict: bool = False,
+    on_kept: Callable[[str], object] | None = None,
     **options: Any,
 ) -> Kind:
     """Return an attached connection of that kind: as open() does with `path`, as attach() does without.
 
     `patience`: seconds for the writer to become ready.  With `accept_ring` a ring without a writer will do,
-    where no writer can be started from here.
+    where no writer can be started from here.  `on_kept` is called with a text if options do not apply; None:
+    that is a warning.  With `strict` it is an error.
     """
     ring_dir = None if ring_dir is None else os.path.abspath(ring_dir)
     if path is None:
@@ -133,10 +143,11 @@ def connect(
     opening = _Opening(
         name, os.path.abspath(os.fsdecode(path)), _options.check(options), ring_dir, accept_ring
     )
-    connection = kind(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout, starter=opening.start)
+    connection = kind(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout, starter=opening.go_on)
     deadline = time.monotonic() + patience
     while True:
         if opening.ensure_writer(deadline):
+            joining.join(opening.log(), opening.given, strict=strict, on_kept=on_kept or joining.warn)
             try:
                 connection.attach(max(0.0, deadline - time.monotonic()))
                 return connection
@@ -157,7 +168,7 @@ class _Opening(NamedTuple):
 
     def ensure_writer(self, deadline: float) -> bool:
         """Start a writer if none is alive, and wait until it is ready; False: look again in a moment."""
-        if self.is_running(self.ring_dir, self.given):
+        if self.is_running(self.ring_dir):
             return True
         try:
             if not self.start(wait=max(0.0, deadline - time.monotonic())):
@@ -173,7 +184,7 @@ class _Opening(NamedTuple):
                 raise
             # The directory's note may be a dead writer's: the ring there says whether it is this one's.
             current, wanted = Directory(self.path).rings(), self.ring_dir or _names.SHM
-            if current not in ("", wanted) and self.is_running(current, {}):
+            if current not in ("", wanted) and self.is_running(current):
                 raise ConfigMismatchError("ring_dir", current, wanted) from None
             return False
         except OSError:
@@ -183,11 +194,15 @@ class _Opening(NamedTuple):
 
     def start(self, *, wait: float) -> bool:
         """Start a writer and wait `wait` seconds for its answer: see start_writer.start()."""
-        from disklog_mp._session import start_writer
+        return start_writer.start(self.name, self.path, self.given, self.ring_dir, wait=wait)
 
-        options = _options.Options(**self.given)
-        _options.group_id(options.group)
-        return start_writer.start(self.name, self.path, options._asdict(), self.ring_dir, wait=wait)
+    def go_on(self, *, wait: float) -> bool:
+        """Start a writer in place of one that died."""
+        return start_writer.start(self.name, self.path, self.given, self.ring_dir, wait=wait, goes_on=True)
+
+    def log(self) -> requests.Log:
+        """Return the log as one to ask."""
+        return requests.Log(self.name, self.path, lambda seconds: self.go_on(wait=seconds))
 
     def has_ring(self) -> bool:
         """True if the log's ring is there, for the next writer: it takes records until it is full."""
@@ -200,8 +215,8 @@ class _Opening(NamedTuple):
         finally:
             os.close(file.fd)
 
-    def is_running(self, ring_dir: str | None, given: dict[str, Any]) -> bool:
-        """True if the log has a live writer; WriterActiveError, ConfigMismatchError if it is another."""
+    def is_running(self, ring_dir: str | None) -> bool:
+        """True if the log has a live writer; WriterActiveError if it is another's."""
         try:
             file = _ring.attach(self.name, ring_dir)
         except LogNotFoundError:
@@ -211,10 +226,6 @@ class _Opening(NamedTuple):
                 return False
             if file.ring.path != self.path:
                 raise WriterActiveError(self.name, file.ring.path, file.ring.writer_pid)
-            current = _control.options(file.ring)
-            for option, value in given.items():
-                if option in current and current[option] != value:
-                    raise ConfigMismatchError(option, current[option], value)
             return True
         finally:
             os.close(file.fd)

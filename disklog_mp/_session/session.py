@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from disklog_mp import _core
+from disklog_mp._options import check_changes
+from disklog_mp._session import requests
 from disklog_mp._session.connection import Connection
 from disklog_mp._session.policy import group_entry, log_or_refuse, record_entry
 from disklog_mp._session.waiting import carry_out, read_stats, ready_ring, wait_for
@@ -139,6 +141,17 @@ class Session(_core.Handle):
         """
         ask_roll(carry_out(ready_ring(self._connection)))
 
+    def configure(self, **options: Any) -> None:
+        """Change options of the log while it runs: those of open(), for all processes.
+
+        None takes a limit back: keep_bytes=None keeps everything.  Returns when the options are in force and
+        outlive this writer; a ring of another size takes the old one's place a moment later.
+
+        Raises PermissionError for a user that may not write the log's directory, OSError (TimeoutError: the
+        writer does not answer), ValueError, TypeError, SessionClosedError, LogNotFoundError.
+        """
+        configure(self._connection, options)
+
     # -- reading -----------------------------------------------------------------------------------------
 
     def reader(self) -> Reader:
@@ -190,6 +203,19 @@ def _unpickle(name: str, ring_dir: str | None, on_full: str, timeout: float) -> 
     connection = BlockingConnection(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout)
     connection.attach()
     return Session(connection)
+
+
+def configure(connection: Connection, options: dict[str, Any]) -> None:
+    """Have the log's writer change options, and wait for its answer."""
+    changes = check_changes(options)
+    ring = carry_out(ready_ring(connection))
+    starter = connection.starter
+
+    def start(seconds: float) -> object:
+        return starter(wait=seconds) if starter is not None else None
+
+    log = requests.Log(connection.name, ring.path, start if starter is not None else None, ring.wake)
+    requests.ask(log, "configure", options=changes)
 
 
 def connection_of(session: Session) -> BlockingConnection:

@@ -35,8 +35,19 @@ def may_start() -> bool:
     return not os.environ.get(interpreter.MARK)
 
 
-def start(name: str, path: str, options: dict[str, Any], ring_dir: str | None, *, wait: float = 0.0) -> bool:
+def start(
+    name: str,
+    path: str,
+    given: dict[str, Any],
+    ring_dir: str | None,
+    *,
+    wait: float = 0.0,
+    goes_on: bool = False,
+) -> bool:
     """Start a writer process for the log and wait that many seconds until it is ready.
+
+    `given`: the options that were given, checked.  `goes_on`: it takes the place of a writer that died, and
+    nothing is to change: see _writer/terms.py.
 
     Returns True if it is, False if the time was over first: then the writer is left to itself.  Raises what
     the writer met at its start (WriterActiveError if there is one already, OSError, ...), and OSError
@@ -48,7 +59,9 @@ def start(name: str, path: str, options: dict[str, Any], ring_dir: str | None, *
     order = {
         "name": name,
         "path": path,
-        "options": options,
+        "given": given,
+        "source": f"open, process {os.getpid()}",
+        "goes_on": goes_on,
         "ring_dir": ring_dir,
         "waiting": wait > 0,
         "sys_path": [entry for entry in sys.path if isinstance(entry, str) and os.path.isabs(entry)],
@@ -63,7 +76,11 @@ def start(name: str, path: str, options: dict[str, Any], ring_dir: str | None, *
         os.close(answers)
     if answer is None:
         return False
-    _raise_if_failed(answer, name)
+    try:
+        told = json.loads(answer)
+    except ValueError:
+        raise errors.WriterDiedError(name, 0) from None
+    raise_told(told)
     return True
 
 
@@ -104,12 +121,9 @@ def _read_answer(fd: int, deadline: float) -> bytes | None:
     return answer
 
 
-def _raise_if_failed(answer: bytes, name: str) -> None:
-    try:
-        told = json.loads(answer)
-    except ValueError:
-        raise errors.WriterDiedError(name, 0) from None
-    if told["kind"] == "ready":
+def raise_told(told: dict[str, Any] | None) -> None:
+    """Raise an error that a writer told of; not if it told of none."""
+    if told is None or told["kind"] == "ready":
         return
     if told["kind"] == "OSError":
         raise OSError(*told["values"])

@@ -10,7 +10,8 @@ table with the code: the last column names what the function uses of anything bu
 | sync    | _writer/syncer.py: Syncer._run        | results, bell | `perform` `self._post`                |
 | sync    | _writer/syncer.py: Syncer._post       | results, bell | `self.results.put` `self._ring_bell`  |
 | sync    | _writer/syncer.py: perform            | a job's files | `job.run` `Result`                    |
-| deaths  | _ring/death_watch.py: DeathWatch._run | bell          | `epoll.poll` `self._end` `self._tell` |
+| deaths  | _ring/death_watch.py: DeathWatch._run | flag, bell    | `epoll.poll` `self._end` `self._news` |
+| deaths  | _ring/death_watch.py: DeathWatch._news | flag, bell   | `self.has_news` `self._tell`          |
 | close   | _os/background.py: _close             | files given   | `file.close`                          |
 | stderr  | _os/background.py: _print             | descriptor 2  | `suppress` `os.write` `_let_go`       |
 | signals | _writer/signals.py: StopSignals.ask   | flag, bell    | `self.asked` `self.ring_bell`         |

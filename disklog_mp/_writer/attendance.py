@@ -27,11 +27,14 @@ class Attendance:
     ) -> None:
         self._live = live
         self._pages = pages
-        self._linger = pages.options.linger
         self._producers = producers
         self._succession = succession
         self.attached = 0  # at the last count
         self.last_used = time.monotonic() + intervals.STARTER_GRACE
+
+    def _linger(self) -> float | None:
+        """Seconds to stay without a producer; None: for ever."""
+        return self._pages.options.linger
 
     def check_interval(self) -> float:
         """Return seconds between two counts."""
@@ -50,13 +53,20 @@ class Attendance:
     def _count(self) -> int:
         return self._producers.count() + self._succession.count_attached()
 
+    def others(self, pid: int) -> int:
+        """Return how many processes but that one are attached."""
+        found = {(slot.pid, slot.namespace) for slot in self._producers.living()}
+        found.update((slot.pid, slot.namespace) for slot in self._succession.living())
+        return len(found - {(pid, self._producers.namespace)})
+
     def is_wanted(self) -> bool:
         """False if this writer was started for producers that are all gone."""
-        return bool(self.attached) or self._linger is None
+        return bool(self.attached) or self._linger() is None
 
     def is_over(self, now: float) -> bool:
         """True if no process has needed this writer for as long as it was to linger."""
-        return self._linger is not None and now - self.last_used > self._linger and self.is_unused()
+        linger = self._linger()
+        return linger is not None and now - self.last_used > linger and self.is_unused()
 
     def is_unused(self) -> bool:
         """True if no producer is attached and the ring is empty."""

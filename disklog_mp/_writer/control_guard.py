@@ -46,6 +46,10 @@ class ControlGuard:
     def _read_identity(self) -> list[int]:
         return [getattr(self._ring, field) for field in IDENTITY]
 
+    def options_changed(self) -> None:
+        """The writer has just stored other options."""
+        self._keep(_core.OPTIONS, _core.OPTIONS_LENGTH)
+
     def retired(self, index: int) -> None:
         """The writer has just made this slot free, and counted what it counted."""
         self._freed[index] = self._slot_word(index)

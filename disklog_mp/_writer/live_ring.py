@@ -71,6 +71,21 @@ class LiveRing:
         self.guard = ControlGuard(file)
         self.is_given_up = False
 
+    def check_options(self, options: bytes) -> None:
+        """Raise ValueError if these are too long for a ring."""
+        _control.check_length(options)
+
+    def show_options(self, options: bytes) -> None:
+        """Show other options, as JSON, here and in the rings that follow."""
+        self._options = options
+        _control.store_options(self.ring, options)
+        self.guard.options_changed()
+
+    @property
+    def namespace(self) -> int:
+        """The pid namespace of this process."""
+        return self._this_process.namespace
+
     # -- what was written --------------------------------------------------------------------------------
 
     def written(self, end: int, number: int) -> None:

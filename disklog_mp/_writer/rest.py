@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from disklog_mp._os.files import Place
@@ -34,7 +35,6 @@ class Rest:
     ) -> None:
         self._live = live
         self._pages = pages
-        self._options = pages.options
         self._maker = maker
         self._attendance = attendance
         self._syncer = syncer
@@ -42,6 +42,7 @@ class Rest:
         self._back_off = back_off
         self._pace = pace
         self.sign_of_life = math.inf  # seconds between two that a supervisor expects
+        self.is_stopping: Callable[[], bool] = lambda: False  # set by the writer
 
     def sleep(self, bell: int) -> None:
         """Sleep until there may be something to do; `bell` is what the bell showed before all checks."""
@@ -62,9 +63,9 @@ class Rest:
         pages = self._pages
         return schedule.Facts(
             sign_of_life=self.sign_of_life,
-            page_age=self._options.page_age,
+            page_age=pages.options.page_age,
             age=None if pages.is_empty() else pages.age(),
-            keep_age=self._options.keep_age,
+            keep_age=pages.options.keep_age,
             oldest_since=pages.retention.oldest_since(),
             now=time.time(),
             all_watched=self._attendance.all_watched(),
@@ -82,4 +83,5 @@ class Rest:
         """True if a sync is to come, or another attempt at what failed, or room for more, or the end."""
         again = self._syncer.has_failed() or self._troubles.are_there()
         is_refusing = bool(self._live.ring.halted)
-        return self._syncer.is_behind() or again or is_refusing or not self._attendance.is_wanted()
+        is_leaving = self.is_stopping() or not self._attendance.is_wanted()
+        return self._syncer.is_behind() or again or is_refusing or is_leaving

@@ -24,6 +24,11 @@ class RingMaker:
         self._pages = pages
         self._reserved: _ring.Reserved | None = None
 
+    def configure(self, mode: int, gid: int) -> None:
+        """Make rings with this access from now on."""
+        self.drop()
+        self._mode, self._gid = mode, gid
+
     def reserve(self) -> None:
         """Take the memory for the next ring now, so that making it cannot fail for lack of it.
 

@@ -10,6 +10,7 @@ from disklog_mp import _options
 from disklog_mp._os import systemd as _systemd
 from disklog_mp._writer.producers import raise_descriptor_limit
 from disklog_mp._writer.signals import stop_on_signals
+from disklog_mp._writer.terms import Terms
 from disklog_mp._writer.writer import Writer
 
 
@@ -32,7 +33,8 @@ def serve(
     raise_descriptor_limit()
     with stop_on_signals() as stopping:
         chosen = _options.Options(**{"linger": None, **given})
-        work = Writer(name, path, chosen, ring_dir=ring_dir)
+        terms = Terms({"linger": None, **given}, "serve", is_served=True)
+        work = Writer(name, path, chosen, ring_dir=ring_dir, terms=terms)
         notifier = _systemd.Notifier()
         notifier.notify(f"READY=1\nSTATUS=writing {name} to {work.path}")
         if started is not None:

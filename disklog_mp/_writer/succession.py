@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from disklog_mp import _core
+from disklog_mp._core import Slot
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._ring.file import RingFile
 from disklog_mp._ring.liveness import Witnesses, locked_slots
@@ -162,6 +163,15 @@ class Succession:
         self._salvage_end = None
 
     # -- old rings ---------------------------------------------------------------------------------------
+
+    def living(self) -> list[Slot]:
+        """Return the slots of producers that are attached to old rings and not certainly dead."""
+        return [
+            slot
+            for old in self._old_rings
+            for slot in read_slots(old.file.ring, _core.SLOT_ATTACHED)
+            if not old.witnesses.is_dead(slot)
+        ]
 
     def count_attached(self) -> int:
         """Return how many producers are still attached to old rings, and close those that have none.

@@ -29,7 +29,7 @@ from disklog_mp._writer import live_ring as _live
 from disklog_mp._writer.ring_maker import RingMaker
 from disklog_mp._writer.salvage import save, whole_runs
 from disklog_mp._writer.troubles import Troubles
-from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiveError
+from disklog_mp.errors import ConfigMismatchError, DiskLogError, LogNotFoundError, WriterActiveError
 
 
 class Context(NamedTuple):
@@ -72,6 +72,19 @@ def take_over(context: Context) -> Taken:
         _live.send_over(found.ring)
         os.close(found.fd)
     return taken
+
+
+def is_attached_to(name: str, ring_dir: str | None, path: str) -> bool:
+    """True if processes are attached to the ring of the log in this directory."""
+    try:
+        file = _ring.attach(name, ring_dir)
+    except (DiskLogError, OSError):  # taking over says what is wrong with it
+        return False
+    try:
+        is_ours = file.ring.path == path and _ring.is_of_this_boot(file.ring)
+        return is_ours and bool(_liveness.living_producers(file))
+    finally:
+        os.close(file.fd)
 
 
 def _find_ring(maker: RingMaker) -> RingFile | None:

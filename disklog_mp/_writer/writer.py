@@ -17,14 +17,17 @@ from disklog_mp._os import processes as _processes
 from disklog_mp._os.background import Closer
 from disklog_mp._os.files import REAL, Files
 from disklog_mp._pages.directory import Directory
+from disklog_mp._pages.identity import read_identity
 from disklog_mp._pages.writer import NO_LIMIT, PageWriter
 from disklog_mp._ring.death_watch import DeathWatch
 from disklog_mp._ring.file import RingFile
 from disklog_mp._ring.names import SHM, check_name
 from disklog_mp._writer import intervals
 from disklog_mp._writer.attendance import Attendance
+from disklog_mp._writer.desk import Desk
 from disklog_mp._writer.housekeeping import Housekeeping, Task
-from disklog_mp._writer.live_ring import LiveRing, close_at
+from disklog_mp._writer.live_ring import LiveRing
+from disklog_mp._writer.log_file import LogFile
 from disklog_mp._writer.pace import Pace
 from disklog_mp._writer.page_keeper import PageKeeper
 from disklog_mp._writer.producers import Producers
@@ -34,7 +37,8 @@ from disklog_mp._writer.ring_maker import RingMaker
 from disklog_mp._writer.signals import StopSignals
 from disklog_mp._writer.succession import Succession
 from disklog_mp._writer.syncer import Syncer
-from disklog_mp._writer.takeover import Context, take_over
+from disklog_mp._writer.takeover import Context, is_attached_to, take_over
+from disklog_mp._writer.terms import Terms, identity_to_write
 from disklog_mp._writer.troubles import BackOff, Troubles
 from disklog_mp.errors import WriterActiveError
 
@@ -55,22 +59,27 @@ class Writer:
         *,
         ring_dir: str | None = None,
         files: Files = REAL,
+        terms: Terms | None = None,
     ) -> None:
+        """`terms`: what of the options was given, and by which process; None: all of them, by this one."""
         self.name = check_name(name)
-        self.options = options
-        gid = group_id(options.group)
         who = _processes.identity()
+        terms = terms or Terms(options._asdict(), f"open, process {who.pid}")
         self._deaths = DeathWatch(self.ring_bell)
-        self.live = LiveRing(options.to_json(), who, self._deaths.add)
         self._directory = Directory(path, files)
-        self._directory.create(options.mode, gid)
-        if not self._directory.lock(options.mode, gid):
+        self._directory.create(options.mode, group_id(options.group))
+        if not self._directory.lock(options.mode, group_id(options.group)):
             pid, other = self._directory.read_note()
             raise WriterActiveError(other or self.name, self._directory.path, pid)
         self.troubles = Troubles(self.name)
         self._closer = Closer()
         try:
-            self.pages = PageWriter(self._directory, name, options, gid, self._closer)
+            found = read_identity(self._directory.path)
+            is_attended = found is not None and is_attached_to(self.name, ring_dir, self._directory.path)
+            chosen = terms.choose(found, is_attended=is_attended)
+            gid = group_id(chosen.options.group)
+            self.live = LiveRing(chosen.options.to_json(), who, self._deaths.add)
+            self.pages = PageWriter(self._directory, name, chosen.options, gid, self._closer)
             self._directory.note(f"{who.pid} {name}", ring_dir or SHM)
             self._maker = RingMaker(self.name, ring_dir, gid, self._directory.path, self.pages)
             taken = take_over(Context(self._maker, self.pages, self.troubles, who))
@@ -80,6 +89,8 @@ class Writer:
             self.troubles.close()
             raise
         self.recovered = taken.recovered
+        told = identity_to_write(found, terms, chosen, self.pages, ring_dir or SHM)
+        self.log_file = LogFile(self._directory, found, told)
         self._compose()
         self.troubles.show_in(self.live.ring)
         self.keeper.publish()
@@ -106,7 +117,29 @@ class Writer:
             back_off=self.back_off,
             pace=self.pace,
         )
+        self.desk = Desk(
+            live,
+            pages,
+            self._maker,
+            self.log_file,
+            directory=self._directory,
+            deaths=self._deaths,
+            attendance=self.attendance,
+            succession=self.succession,
+            syncer=self.syncer,
+            keeper=self.keeper,
+            back_off=self.back_off,
+            troubles=troubles,
+            abandon_if_dead=self._abandon_if_dead,
+        )
+        self.leaving = self.desk.leaving
+        self.rest.is_stopping = self.leaving.is_stopping
         self.housekeeping = _housekeeping_of(self)
+
+    @property
+    def options(self) -> Options:
+        """The options in force."""
+        return self.pages.options
 
     @property
     def path(self) -> str:
@@ -162,10 +195,13 @@ class Writer:
                 alive()
             if moved:
                 continue
+            if self._deaths.has_news:
+                self.desk.requests.answer()
             is_gathering = self.syncer.start_if_wanted(self.attendance.attached)
-            asked = stopping()
+            asked = stopping() or self.leaving.is_due(now)
             if asked or self.attendance.is_over(now):
-                if self._leave(now, asked):
+                if self.leaving.leave(now, asked):
+                    self.close()
                     return
             elif not is_gathering:
                 self.rest.sleep(bell)
@@ -245,44 +281,10 @@ class Writer:
         else:
             self.troubles.over("chores", "doing all of its work again")
 
-    # -- leaving -----------------------------------------------------------------------------------------
-
-    def _leave(self, now: float, asked: bool) -> bool:
-        """End in good order: all that is committed is written and synced.  False if this writer has to stay.
-
-        A ring without producers is removed.  A writer that was asked to end leaves a ring with producers to
-        them and to the next writer.  One that was not asked stays if a producer has just attached: that
-        producer may have no right to start another writer.
-        """
-        ring, position = self.live.ring, self.pages.position
-        if self.back_off.seconds:
-            self.troubles.say("leaving with records in the ring: the next writer takes them")
-        else:
-            rest = ring.drain(position, SEGMENT, NO_LIMIT)
-            if rest.end != position or (rest.stop == _core.STOP_CLAIMED and self._abandon_if_dead(rest.next)):
-                return False
-        ends = self.attendance.is_unused() and close_at(ring, position)
-        if ends:
-            if self.attendance.has_come():
-                self.succession.replace()
-                self.attendance.last_used = now
-                return False
-            try:
-                self._maker.unlink()
-            except OSError as error:  # another user's, in a directory where only the owner may
-                self.troubles.say(f"the ring stays, closed, for the next writer: {error}")
-        elif not asked:
-            self.attendance.last_used = now
-            return False
-        if self.options.sync != "never":
-            self.syncer.is_leaving = ends
-            self.syncer.run_now()
-        self.close()
-        return True
-
     def close(self) -> None:
         """Let go of ring, pages and locks as they are."""
         self.syncer.close()
+        self.desk.requests.close()
         self.live.leave()
         self.pages.close()
         self._closer.close()
@@ -311,6 +313,8 @@ def _housekeeping_of(writer: Writer) -> Housekeeping:
     return Housekeeping(
         Task(each_round, writer.live.show_sign_of_life),
         Task(each_round, writer.syncer.start_what_is_due),
+        Task(each_round, writer.desk.requests.answer),
+        Task(attendance.inspection_interval, writer.desk.post.inspect),
         Task(each_round, keeper.retire_when_due),
         Task(lambda: intervals.PRODUCERS_CHECK, writer.producers.free_left),
         Task(attendance.check_interval, attendance.count),

@@ -132,7 +132,7 @@ class Image:
         with open(answer) as file:
             self.slot, self.positions = json.load(file)
         self.ring_file = Path(_names.ring_path(self.name, str(self.rings)))
-        shutil.copytree(self.path, self.kept / "log")
+        shutil.copytree(self.path, self.kept / "log", ignore=shutil.ignore_patterns("*.sock"))
         shutil.copytree(self.rings, self.kept / "rings")
 
     def log_and_die(self, ask: int) -> None:

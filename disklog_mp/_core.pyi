@@ -49,27 +49,18 @@ GRANULE: Final = 32
 FRAME_HEADER: Final = 24
 SLOTS: Final = 4096
 HUGE_PAGE: Final[int]  # bytes
-SLOTS_OFFSET: Final[int]
 WRITER_LOCK: Final = 4096  # the byte the writer locks; a producer locks the one of its slot's index
 RING_VERSION: Final = 1
 PAGE_VERSION: Final = 1
 CAPACITY_MIN: Final = 4096
 CAPACITY_MAX: Final = 1099511627776
 
-# Offsets in a ring, for load, store, wait and slices.
-HINT: Final[int]
-SPACE_WANTED: Final[int]
+# What a process may wait for: see Ring.want().
 SPACE: Final[int]
-DONE_WANTED: Final[int]
 DONE: Final[int]
-SYNC_WANTED: Final[int]
-ROLL_WANTED: Final[int]
-TOTALS: Final[int]
-REPAIR: Final[int]
-WRITER_COUNT: Final[int]
-ERROR_TEXT: Final[int]
+
+# Bytes.
 ERROR_TEXT_LENGTH: Final[int]
-OPTIONS: Final[int]
 OPTIONS_LENGTH: Final[int]
 
 @disjoint_base
@@ -354,6 +345,12 @@ class Ring(Mapping):
     def offset_of(self, position: int, /) -> int:
         """Return where the byte of that position is in the ring object."""
 
+    def fixed_copy(self) -> bytes:
+        """Return the bytes that no process changes while a writer serves: the constants, then the options."""
+
+    def books_copy(self) -> bytes:
+        """Return the bytes that only a retirement changes: the totals, and where they began."""
+
     def claim_at(self, position: int, /) -> Claim | None:
         """Return the claim that begins at a position, None if there is none."""
 
@@ -418,6 +415,9 @@ class Ring(Mapping):
         """Wake the processes that wait for `written` or `durable`."""
 
     def slot(self, index: int, /) -> Slot: ...
+    def slot_word(self, index: int, /) -> int:
+        """Return the state and the incarnation of a slot as one number."""
+
     def odd_slots(self) -> list[int]:
         """Indexes of the slots whose state is none that can be."""
 

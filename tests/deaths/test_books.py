@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.layout import LOGGED, slot_offset
 from support.sessions import connection_of, ring_of
 from support.workers import claim_and, log_five_and_wait
 
@@ -21,7 +22,6 @@ from disklog_mp._verify.log import Verification, verify
 from disklog_mp._writer.writer import Writer
 
 OPTIONS = Options(ring_bytes=1 << 14, linger=None)
-SLOT, LOGGED = 8192, 40  # the producer table, and the count in a slot
 RECORD = b"x" * 1000
 spawn = multiprocessing.get_context("spawn")
 
@@ -187,7 +187,7 @@ def test_each_attached_producer_has_books_of_its_own(
         file = _ring.attach(name, None)
         slots = _slots.read_slots(file.ring, _core.SLOT_ATTACHED)
         for slot, logged in zip(sorted(slots, key=lambda slot: slot.pid == other.pid), (3, 6), strict=True):
-            file.ring.store64(SLOT + 64 * slot.index + LOGGED, logged)
+            file.ring.store64(slot_offset(slot.index) + LOGGED, logged)
         os.close(file.fd)
         assert texts(name, path) == [f"damage: process {other.pid} logged 6 records, 5 are there"]
     stop.wait(60)

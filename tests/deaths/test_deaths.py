@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 from support.command import call
+from support.layout import slot_offset, word_offset
 from support.machine import stop_writer, wait_until
 from support.sessions import connection_of, ring_of
-from support.workers import MAP_OFFSET, claim_and, die_after_logging, log_for_ever, log_numbers
+from support.workers import claim_and, die_after_logging, log_for_ever, log_numbers
 
 import disklog_mp
 from disklog_mp import _core
@@ -308,7 +309,7 @@ class TestWriter:
             assert ring is not None
             position = ring.frontier(ring.released)
             word = (position // ring.capacity + 1) << 36 | 7 << 33 | 1
-            ring.store64(MAP_OFFSET + position % ring.capacity // 32 * 8, word)
+            ring.store64(word_offset(ring, position), word)
             ring.wake()
             wait_until(lambda: ring.halted)
             for i in range(1, 100):
@@ -484,7 +485,7 @@ class TestWorkers:
                 slot.index for slot in _slots.read_slots(ring, _core.SLOT_ATTACHED) if slot.pid == victim.pid
             )
             start = _processes.start_ticks(innocent.pid)
-            memory = memoryview(ring)[8192 + 64 * index :]
+            memory = memoryview(ring)[slot_offset(index) :]
             memory[8:12] = innocent.pid.to_bytes(4, "little")
             memory[16:24] = start.to_bytes(8, "little")  # type: ignore[union-attr]
             time.sleep(0.3)

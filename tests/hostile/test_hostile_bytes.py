@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from support.chance import SEED, TIMES
 from support.command import in_process, look
+from support.layout import CONTROL, MAP_OFFSET, SLOTS_OFFSET, slot_offset, word_offset
 from support.machine import stop_writer, wait_until
 from support.sessions import connection_of, ring_of
-from support.workers import MAP_OFFSET
 
 import disklog_mp
 from disklog_mp import _core
@@ -36,9 +36,9 @@ REGIONS = ("constants", "control", "slots", "map", "data", "all")
 def region(ring: _core.Ring, name: str) -> tuple[int, int]:
     """Offset and end of a part of the shared memory."""
     return {
-        "constants": (0, 4096),
-        "control": (4096, 8192),
-        "slots": (8192, 8192 + 64 * 64),  # those that are in use, and some more
+        "constants": (0, CONTROL),
+        "control": (CONTROL, SLOTS_OFFSET),
+        "slots": (SLOTS_OFFSET, slot_offset(64)),  # those that are in use, and some more
         "map": (MAP_OFFSET, MAP_OFFSET + ring.capacity // _core.GRANULE * 8),
         "data": (ring.data_offset, ring.data_offset + ring.capacity),
         "all": (0, ring.data_offset + ring.capacity),
@@ -48,7 +48,7 @@ def region(ring: _core.Ring, name: str) -> tuple[int, int]:
 def damaged_word(ring: _core.Ring, position: int) -> tuple[int, int]:
     """Where the claim word of a position stands, and a word of its lap that cannot be."""
     word = (position // ring.capacity + 1) % 2**28 << 36 | 7 << 33 | 1
-    return MAP_OFFSET + position % ring.capacity // _core.GRANULE * 8, word
+    return word_offset(ring, position), word
 
 
 class TestSalvage:
@@ -198,7 +198,7 @@ class TestReplacing:
         assert ring is not None
         assert attachment is not None
         first = ring.generation
-        ring.store64(_core.SLOTS_OFFSET + 64 * attachment.slot, word)
+        ring.store64(slot_offset(attachment.slot), word)
 
         def generation() -> int:
             file = _ring.attach(log.name, None)
@@ -220,7 +220,7 @@ class TestReplacing:
         ring = ring_of(log)
         assert ring is not None
         for index in range(1, 4096):
-            ring.store64(_core.SLOTS_OFFSET + 64 * index, 7)
+            ring.store64(slot_offset(index), 7)
         wait_until(was_replaced)
         log.log(b"x")
         log.flush(10)
@@ -264,7 +264,7 @@ class TestReplacing:
         os.close(pause)
         wait_until(lambda: len(ring.slots(_core.SLOT_ATTACHED)) == 2)
         slot = max(ring.slots(_core.SLOT_ATTACHED))
-        where = MAP_OFFSET + position % ring.capacity // _core.GRANULE * 8
+        where = word_offset(ring, position)
         ring.store64(where, 1 << 36 | 1 << 33 | slot << 20 | 1)
         os.kill(ring.writer_pid, signal.SIGCONT)
         with pytest.raises(disklog_mp.WaitTimeoutError):

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import pytest
 from support.command import in_process, look
+from support.layout import MAP_OFFSET
 from support.machine import RUN, stop_writer, wait_until
 from support.sessions import connection_of, ring_of
-from support.workers import MAP_OFFSET
 
 import disklog_mp
 from disklog_mp import _core

@@ -214,7 +214,7 @@ print(census(ring, start, start + length, 2**32, 7)[:5], attempt(lambda: census(
 print(ring.frontier(2**32), ring.release(2**32, end), ring.released, ring.close(end))
 print(producer.log(b"late")[1], ring.is_closed(), ring.park(end, 1.0), ring.wake(), ring.announce())
 print(ring.detach(1, 0), ring.retire(1), ring.retire_resume(), ring.totals())
-print(ring.maximize64(4096, 5), ring.add64(SYNC_WANTED, 3), ring.sync_wanted)
+print(ring.maximize64(4096, 5), ring.add64(4096, 3), ring.hint, ring.slot_word(1), ring.books_copy())
 print(ring.wait(SPACE, 5, 1.0), ring.ring_bell(SPACE), ring.load32(SPACE))
 print(all_zero(bytes(100)), all_zero(b"1"), hex(crc32c(b"123456789")), crc32c_update(b"1", 5))
 print(producer.unbind(), producer.log(b"")[1], producer.count(1, 1))

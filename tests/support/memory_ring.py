@@ -6,15 +6,14 @@ from typing import Any
 
 from disklog_mp import _core
 from disklog_mp._core import (
-    GRANULE,
     SLOT_FREE,
-    SLOTS,
     STOP_DAMAGED,
     Frames,
     Mapping,
     Producer,
     Ring,
 )
+from support.layout import word_offset
 
 SMALL = 4096
 
@@ -25,17 +24,10 @@ SALT = 0x1234_5678_9ABC_DEF0
 ALL = 2**63  # no limit
 
 
-MAP_OFFSET = 8192 + SLOTS * 64
-
-
 LAPS = 2**28  # until tags wrap
 
 
 BASES = [0, 2**32 - 128, 2**63 - 4096 + 64, SMALL * (LAPS - 3), SMALL * (LAPS // 2 - 2) + 96]
-
-
-CONTROL = 4096  # the control block's offset
-HINT, RELEASED = CONTROL, CONTROL + 128
 
 
 class Raw(Producer):
@@ -86,10 +78,6 @@ def make_producer(ring: Ring, slot: int = 1, pid: int = 1001) -> Raw:
         ring.attach(slot, pid, 5, 6, 7)
     producer.bind(ring, slot, pid)
     return producer
-
-
-def word_offset(ring: Ring, position: int) -> int:
-    return MAP_OFFSET + position % ring.capacity // GRANULE * 8
 
 
 def word(tag: int, state: int, owner: int, granules: int) -> int:

@@ -7,7 +7,6 @@ import time
 from multiprocessing.synchronize import Barrier
 
 import disklog_mp
-from disklog_mp import _core
 from disklog_mp._options import Options
 from disklog_mp._os import processes as _processes
 from disklog_mp._ring import file as _ring
@@ -15,9 +14,8 @@ from disklog_mp._ring import slots as _slots
 from disklog_mp._writer import pace as _pace
 from disklog_mp._writer.signals import stop_on_signals
 from disklog_mp._writer.writer import Writer
+from support.layout import word_offset
 from support.sessions import ring_of
-
-MAP_OFFSET = 8192 + 4096 * 64
 
 
 def log_numbers(name: str, worker: int, count: int) -> None:
@@ -51,7 +49,7 @@ def claim_and(name: str, number: int, length: int = 3) -> None:
     position = ring.frontier(ring.released)
     tag = (position // ring.capacity + 1) % 2**28
     word = tag << 36 | 1 << 33 | slot << 20 | length
-    ring.store64(MAP_OFFSET + position % ring.capacity // _core.GRANULE * 8, word)
+    ring.store64(word_offset(ring, position), word)
     os.kill(os.getpid(), number)
     time.sleep(600)
 

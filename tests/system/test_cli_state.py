@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.command import call, kill_writer, lines, objects
+from support.layout import LOGGED, slot_offset
 from support.machine import stop_writer, wait_until
 
 import disklog_mp
@@ -25,7 +26,6 @@ from disklog_mp.cli.state.verify import counters_line
 OpenLog = Callable[..., disklog_mp.Session]
 __all__ = ["kill_writer"]  # a fixture
 HEADER = 4096
-SLOTS_OFFSET, LOGGED = 8192, 40  # of the producer table, and of the count in a slot
 
 
 @pytest.fixture
@@ -257,7 +257,7 @@ class TestVerify:
         log.flush()
         file = _ring.attach(name, None)
         (slot,) = _slots.read_slots(file.ring, _core.SLOT_ATTACHED)
-        file.ring.store64(SLOTS_OFFSET + 64 * slot.index + LOGGED, counted)
+        file.ring.store64(slot_offset(slot.index) + LOGGED, counted)
         os.close(file.fd)
         done = call("verify", name)
 

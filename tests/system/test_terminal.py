@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.command import call, run
+from support.layout import ERROR_TEXT, OPTIONS
 from support.pages import LOG_ID, SALT, frame, page_path, write_page
 from support.sessions import ring_of
 from support.users import make_ring
@@ -90,9 +91,9 @@ class TestTerminal:
         options = (
             '{"mode": "' + NASTY.encode("unicode_escape").decode().replace("\\", "\\\\") + '"}'
         ).encode()
-        view[_core.OPTIONS : _core.OPTIONS + len(options)] = options
+        view[OPTIONS : OPTIONS + len(options)] = options
         trouble = NASTY_BYTES[: _core.ERROR_TEXT_LENGTH]
-        view[_core.ERROR_TEXT : _core.ERROR_TEXT + len(trouble)] = trouble
+        view[ERROR_TEXT : ERROR_TEXT + len(trouble)] = trouble
         ring = _ring.attach(name, rings)
         ring.ring.error_time = 1
         os.close(ring.fd)
@@ -119,13 +120,13 @@ class TestTerminal:
         ring = ring_of(log)
         assert ring is not None
         memory = memoryview(ring)
-        kept = bytes(memory[_core.OPTIONS : _core.OPTIONS + _core.OPTIONS_LENGTH])
-        memory[_core.OPTIONS : _core.OPTIONS + len(options)] = options
+        kept = bytes(memory[OPTIONS : OPTIONS + _core.OPTIONS_LENGTH])
+        memory[OPTIONS : OPTIONS + len(options)] = options
         with contextlib.suppress(disklog_mp.ConfigMismatchError):
             open_log(mode=0o600)
         done = run("append", name, stdin=b"x\n")
         assert_safe(done.stderr)
-        memory[_core.OPTIONS : _core.OPTIONS + _core.OPTIONS_LENGTH] = kept
+        memory[OPTIONS : OPTIONS + _core.OPTIONS_LENGTH] = kept
 
         assert done.returncode == 0
 

@@ -133,6 +133,26 @@ static int ring_set_repair(PyObject *self, PyObject *value, void *closure)
     return 0;
 }
 
+/* fixed_copy(): the bytes that no process changes while a writer serves: the constants, then the options. */
+static PyObject *ring_fixed_copy(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    struct dl_ring *ring = ring_of(self);
+    char fixed[sizeof *ring->constants + sizeof ring->control->options];
+    memcpy(fixed, ring->constants, sizeof *ring->constants);
+    memcpy(fixed + sizeof *ring->constants, ring->control->options, sizeof ring->control->options);
+    return PyBytes_FromStringAndSize(fixed, sizeof fixed);
+}
+
+/* books_copy(): the bytes that only a retirement changes, from retired_count to base_records. */
+static PyObject *ring_books_copy(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    const size_t start = offsetof(struct dl_control, retired_count);
+    const size_t end = offsetof(struct dl_control, base_position);
+    return PyBytes_FromStringAndSize((char *)ring_of(self)->control + start, (Py_ssize_t)(end - start));
+}
+
 enum constant { CAPACITY, BASE, GENERATION, SALT, RECORD_LIMIT, DATA_OFFSET, BOOT_ID, LOG_ID, NAME, PATH };
 
 static PyObject *ring_get_constant(PyObject *self, void *closure)
@@ -296,6 +316,8 @@ static PyMethodDef ring_methods[] = {
     {"drain", ring_drain, METH_VARARGS, NULL},
     {"claim_at", ring_claim_at, METH_VARARGS, NULL},
     {"offset_of", ring_offset_of, METH_VARARGS, NULL},
+    {"fixed_copy", ring_fixed_copy, METH_NOARGS, NULL},
+    {"books_copy", ring_books_copy, METH_NOARGS, NULL},
     {"want", dl_ring_want, METH_VARARGS, NULL},
     {"wait_for", dl_ring_wait_for, METH_VARARGS, NULL},
     {"wake_all", dl_ring_wake_all, METH_NOARGS, NULL},
@@ -314,6 +336,7 @@ static PyMethodDef ring_methods[] = {
     {"wake", dl_ring_wake, METH_NOARGS, NULL},
     {"announce", dl_ring_announce, METH_NOARGS, NULL},
     {"slot", dl_ring_slot, METH_VARARGS, NULL},
+    {"slot_word", dl_ring_slot_word, METH_VARARGS, NULL},
     {"slots", dl_ring_slots, METH_VARARGS, NULL},
     {"odd_slots", dl_ring_odd_slots, METH_NOARGS, NULL},
     {"attach", dl_ring_attach, METH_VARARGS, NULL},

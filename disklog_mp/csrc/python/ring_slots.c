@@ -48,6 +48,18 @@ PyObject *dl_ring_slot(PyObject *self, PyObject *args)
     return dl_make_result(slot_type, values, 11);
 }
 
+/* The state and the incarnation of a slot as one number. */
+PyObject *dl_ring_slot_word(PyObject *self, PyObject *args)
+{
+    unsigned int index;
+    if (!PyArg_ParseTuple(args, "I", &index))
+        return NULL;
+    struct dl_slot *slot = dl_slot_at(self, index);
+    if (slot == NULL)
+        return NULL;
+    return PyLong_FromUnsignedLongLong(DL_LABEL(slot:A, atomic_load(&slot->word)));
+}
+
 /* Indexes of the slots in a state between two, so many at the most. */
 static PyObject *slots_between(PyObject *self, uint32_t lowest, uint32_t highest, unsigned int most)
 {

@@ -10,6 +10,7 @@ struct dl_slot *dl_slot_at(PyObject *ring, unsigned int index);
 
 /* Methods of Ring. */
 PyObject *dl_ring_slot(PyObject *self, PyObject *args);
+PyObject *dl_ring_slot_word(PyObject *self, PyObject *args);
 PyObject *dl_ring_slots(PyObject *self, PyObject *args);
 PyObject *dl_ring_odd_slots(PyObject *self, PyObject *unused);
 PyObject *dl_ring_attach(PyObject *self, PyObject *args);

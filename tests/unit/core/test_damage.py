@@ -5,6 +5,7 @@ import os
 import struct
 
 import pytest
+from support.layout import word_offset
 from support.memory_ring import (
     BASES,
     LAPS,
@@ -18,7 +19,6 @@ from support.memory_ring import (
     memory,
     tag_of,
     word,
-    word_offset,
 )
 from support.ring_model import (
     GROUP,

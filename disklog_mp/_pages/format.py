@@ -37,12 +37,14 @@ BELL = 284
 DATA_CRC = 288
 SEAL_CRC = 292
 LINE_LENGTH = 40
+LINE_END = LINE + LINE_LENGTH  # zero from here to HEADER_LENGTH
 
 _FIXED = struct.Struct("<8sII16sQQQQQQQQII128s20x")
 _CRC = struct.Struct("<I")
 _LINE = struct.Struct("<QQQIIII")
 assert _FIXED.size == HEADER_CRC
-assert _LINE.size == LINE_LENGTH == SEAL_CRC + 4 - LINE
+assert _LINE.size == LINE_LENGTH
+assert LINE_END == SEAL_CRC + _CRC.size
 
 
 class PageHeader(NamedTuple):

@@ -39,7 +39,7 @@ class ControlGuard:
 
     def options_changed(self) -> None:
         """The writer has just stored other options."""
-        self._keep(_core.OPTIONS, _core.OPTIONS_LENGTH)
+        self._fixed = self._ring.fixed_copy()
 
     def retired(self, index: int) -> None:
         """The writer has just made this slot free, and counted what it counted."""

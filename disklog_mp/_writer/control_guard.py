@@ -38,8 +38,9 @@ class ControlGuard:
         return [getattr(self._ring, field) for field in IDENTITY]
 
     def options_changed(self) -> None:
-        """The writer has just stored other options."""
-        self._fixed = self._ring.fixed_copy()
+        """The writer has just stored other options; the constants stay those that were kept."""
+        options = self._ring.fixed_copy()[-_core.OPTIONS_LENGTH :]
+        self._fixed = self._fixed[: -_core.OPTIONS_LENGTH] + options
 
     def retired(self, index: int) -> None:
         """The writer has just made this slot free, and counted what it counted."""

@@ -1,7 +1,7 @@
 /* The bytes, in shared memory and on disk.  Everything here is little-endian; every offset, length and
  * bit of the ring, the frame and the page header is described in this file once, and the asserts below
  * hold the tables to the structs.  It knows no algorithm: ring.h argues the order of accesses, frames.h
- * says what makes a frame valid, _page_format.py builds page headers with literal offsets a test
+ * says what makes a frame valid, _pages/format.py builds page headers with literal offsets a test
  * compares with these.
  *
  * Position: a 64-bit count of bytes since the log began; never wraps, never repeats, always a multiple
@@ -258,7 +258,7 @@ struct dl_control {
     _Atomic uint64_t base_records; /* the number at which the counts of this ring (and totals) began */
     _Atomic uint64_t base_position; /* the position at which they began */
     _Atomic uint64_t abandoning; /* position of the last abandoned claim, plus the count before it mod 32 */
-    _Atomic uint64_t repair[9]; /* the last repair, see _repair.py; the first is when, 0: none */
+    _Atomic uint64_t repair[9]; /* the last repair, see _ring/repair.py; the first is when, 0: none */
     uint8_t pad7[176];
     _Atomic uint64_t error_time; /* 0: none */
     _Atomic uint32_t error_number; /* errno */

@@ -1,7 +1,7 @@
 /* Python's values as JSON text, and where an event comes from.
  *
  * The usual values are encoded here: text, numbers, true, false and null.  Every other value is encoded by
- * Python functions, which are handed in at start (use_encoders); this file imports nothing of ours. /
+ * Python functions, which are handed in at start (use_encoders); this file imports nothing of ours.
  */
 #include "json_values.h"
 

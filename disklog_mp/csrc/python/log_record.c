@@ -1,6 +1,5 @@
 /* DiskLogHandler's short cut: LogRecords of Python's logging, logged without a Python frame.  The form of
  * a structured record is described in _loggers/structured.py; the bytes are the same as those made there.
- * /
  */
 #include "log_record.h"
 

@@ -1,5 +1,5 @@
 /* Mapping: shared memory as a Python object, with atomic words and bells to sleep on.  What the words mean
- * it must not know: page files and test programs use it, and a Ring is one. /
+ * it must not know: page files and test programs use it, and a Ring is one.
  */
 #include "mapping.h"
 

@@ -1,5 +1,5 @@
 /* The Python objects that several files work on: Mapping, Ring, Producer, Outlet; and what a producer's
- * call answers besides a status of ring.h. /
+ * call answers besides a status of ring.h.
  */
 #ifndef DL_OBJECTS_H
 #define DL_OBJECTS_H
@@ -35,7 +35,7 @@ typedef struct {
     uint64_t windows; /* that may still have to be mapped */
     uint64_t here; /* bytes logged since it came there */
     int watch; /* look at the writer's heartbeat */
-    int attention; /* session.py wants to be asked first: drops to report */
+    int attention; /* the session wants to be asked first: drops to report */
     _Atomic int inside; /* appends under way without the GIL: detach waits for them */
     PyObject *former; /* free-threaded: rings another thread may still be in */
 } Producer;

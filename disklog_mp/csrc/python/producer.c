@@ -1,5 +1,5 @@
 /* Producer: one process's way into a ring.  What a status means for a caller (wait, drop, raise, attach
- * again) is decided in Python, which log() calls only off the fast path. /
+ * again) is decided in Python, which log() calls only off the fast path.
  */
 #include "producer.h"
 
@@ -73,7 +73,7 @@ static PyObject *producer_bind(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* From here on log() asks session.py; returns how many appends are still on their way. */
+/* From here on log() asks the session; returns how many appends are still on their way. */
 static PyObject *producer_unbind(PyObject *self, PyObject *unused)
 {
     (void)unused;
@@ -170,7 +170,7 @@ static int append(Producer *producer, const void *bytes, size_t length, const st
     return status;
 }
 
-/* One record, unless something stands in the way: DL_OK and its position, or a status for session.py. */
+/* One record, unless something stands in the way: DL_OK and its position, or a status for the session. */
 static int log_record(Producer *producer, const void *bytes, size_t length, uint64_t now, uint16_t tag,
                       uint64_t *position)
 {
@@ -183,7 +183,7 @@ static int log_record(Producer *producer, const void *bytes, size_t length, uint
     return append(producer, bytes, length, &header, position);
 }
 
-/* After a record of this time: if the writer has been silent, session.py looks at it, once a while. */
+/* After a record of this time: if the writer has been silent, the session looks at it, once in a while. */
 static void watch_writer(Producer *producer, uint64_t now)
 {
     if (!producer->watch || producer->ring == NULL)
@@ -234,7 +234,7 @@ bool dl_is_session(PyObject *object)
     return Py_TYPE(object) == producer_type || PyType_IsSubtype(Py_TYPE(object), producer_type);
 }
 
-/* One attempt, for session.py: the position, or the negative status.  A record that is logged again keeps
+/* One attempt, for the session: the position, or the negative status.  A record that is logged again keeps
  * its time and pid (0: now, and our own).
  */
 static PyObject *producer_try(PyObject *self, PyObject *args)

@@ -1,6 +1,6 @@
 /* What makes many producers fast together: they back off from one another, and have the kernel map the
  * ring ahead of them.  The numbers are measured; the benchmark's rows `throughput` and `call` show what
- * they buy. /
+ * they buy.
  */
 #include "producer_tuning.h"
 

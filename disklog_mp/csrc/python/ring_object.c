@@ -1,6 +1,6 @@
 /* Ring: the constants and control words of a ring by name, and the writer's steps, as methods.  How
  * processes wait is in ring_wait.c, the producer table in ring_slots.c.  It must not know policy: what to
- * do with an answer is Python's. /
+ * do with an answer is Python's.
  */
 #include "ring_object.h"
 

@@ -1,6 +1,6 @@
 /* A ring's producer table, as methods of Ring: read a slot, take one, give it back, and the totals of
  * those that are free again.  Which slot may be taken, and whose owner is dead, is decided in Python, by
- * the kernel's locks. /
+ * the kernel's locks.
  */
 #include "ring_slots.h"
 

@@ -2,7 +2,7 @@
  * work.
  *
  * Each of these waits has two halves, the sleeper's and the waker's, and both stand here.  What is waited
- * for, and how long, the callers decide. /
+ * for, and how long, the callers decide.
  */
 #include "ring_wait.h"
 

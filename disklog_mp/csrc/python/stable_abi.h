@@ -11,7 +11,7 @@
  * number and prototype with the real headers', where they are installed, and runs the core built both ways.
  *
  * Limits: 64-bit Linux, the default ABI.  A free-threaded build of Python has no stable ABI and needs its
- * own headers. /
+ * own headers.
  */
 #ifndef DL_STABLE_ABI_H
 #define DL_STABLE_ABI_H

@@ -3,12 +3,14 @@ the files in csrc say how it is done.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from threading import RLock
 from typing import Any, Final, Self, TypeVar, final
 
 from _typeshed import structseq
 from typing_extensions import Buffer, disjoint_base
 
 _Type = TypeVar("_Type", bound=type)
+_Result = TypeVar("_Result")
 
 # Answers of Producer.try_record and try_group: a position, or one of these.
 FULL: Final = -1  # no room now
@@ -440,6 +442,40 @@ class Ring(Mapping):
 
     def retirement(self) -> tuple[int, bool]:
         """Return how many slots were freed, and whether one is being freed."""
+
+def in_turn(lock: RLock, seconds: float, action: Callable[[], _Result], /) -> _Result:
+    """Call an action with a lock held, or without it when another thread keeps it for so long."""
+
+@final
+class Seat:
+    """The descriptor of a ring's file, and the slot that its lock guards; the last reference gives both back.
+
+    A forked child has the object without the descriptor.
+    """
+
+    def __new__(cls, path: bytes, /) -> Self: ...
+    @property
+    def fd(self) -> int:
+        """-1 when it is closed."""
+
+    @property
+    def slot(self) -> int:
+        """-1 without a slot."""
+
+    def reopen(self) -> None:
+        """Open the same file once more, and close the first descriptor."""
+
+    def attach(self, ring: Ring, arguments: tuple[int, int, int, int, int], /) -> bool:
+        """Take a free slot as Ring.attach() does with these arguments; the seat gives it back."""
+
+    def mend(self, path: bytes, /) -> bool:
+        """Open the ring's file again if a daemon closed the descriptor; True if its lock is held now."""
+
+    def close(self) -> None:
+        """Give the slot back and close the descriptor.  Twice is fine."""
+
+    def give_up(self) -> int:
+        """Return the descriptor, which the caller closes from now on."""
 
 @disjoint_base
 class Producer:

@@ -177,41 +177,50 @@ def _no_room(error: OSError, size: int, mount: str) -> OSError:
 
 
 def attach(name: str, ring_dir: str | None) -> RingFile:
-    """Map an existing ring.
+    """Map an existing ring.  Raises what hold() raises."""
+    held = hold(name, ring_dir)
+    return RingFile(held.ring, held.seat.give_up())
+
+
+class Held(NamedTuple):
+    """An attached ring, and what owns its descriptor: the last reference to it closes that."""
+
+    ring: _core.Ring
+    seat: _core.Seat
+
+
+def hold(name: str, ring_dir: str | None) -> Held:
+    """Map an existing ring; no exception at any line leaves a descriptor open.
 
     Raises LogNotFoundError if there is none, FormatVersionError if the file is not a ring of this version,
     PermissionError if another user's process could have planted it.
     """
     path = ring_path(name, ring_dir)
     try:
-        fd = open_object(name, ring_dir)
+        seat = _core.Seat(os.fsencode(path))
     except FileNotFoundError:
         raise LogNotFoundError(name) from None
     except PermissionError:
         raise _denied(name, path) from None
     except OSError as problem:
         if problem.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-            raise
+            raise OSError(problem.errno, problem.strerror, path) from None
         raise _refusal(path, "has the name of the ring: remove it") from None
+    status = os.fstat(seat.fd)
+    _check_owner(status, path)
+    if status.st_size < 4096:
+        raise FormatVersionError(path, f"{status.st_size} bytes, no ring", _core.RING_VERSION)
     try:
-        status = os.fstat(fd)
-        _check_owner(status, path)
-        if status.st_size < 4096:
-            raise FormatVersionError(path, f"{status.st_size} bytes, no ring", _core.RING_VERSION)
-        try:
-            ring = _core.Ring(fd, status.st_size, writable=True)
-        except ValueError as problem:
-            found = str(problem)
-            if found == "version":
-                found = f"a ring of version {int.from_bytes(os.pread(fd, 4, 8), 'little')}"
-            raise FormatVersionError(
-                path, f"{found}; `disklog-mp rm --force {name}` removes it", _core.RING_VERSION
-            ) from None
-        fd = _reopen(fd)
-    except BaseException:
-        os.close(fd)
-        raise
-    return RingFile(ring, fd)
+        ring = _core.Ring(seat.fd, status.st_size, writable=True)
+    except ValueError as problem:
+        found = str(problem)
+        if found == "version":
+            found = f"a ring of version {int.from_bytes(os.pread(seat.fd, 4, 8), 'little')}"
+        raise FormatVersionError(
+            path, f"{found}; `disklog-mp rm --force {name}` removes it", _core.RING_VERSION
+        ) from None
+    seat.reopen()
+    return Held(ring, seat)
 
 
 def open_object(name: str, ring_dir: str | None) -> int:

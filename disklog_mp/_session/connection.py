@@ -98,7 +98,7 @@ class Connection(_core.Producer):
         while True:
             pause = RING_PAUSE
             try:
-                self._attach_now(former)
+                attachments.in_turn(lambda: self._attach_in_turn(former))
                 self.rescue()
                 return
             except SlotsReturnedError as full:
@@ -115,29 +115,27 @@ class Connection(_core.Producer):
                 raise problem
             time.sleep(min(pause, left))
 
-    def _attach_now(self, seen: Attachment | None) -> None:
-        with attachments.lock:
-            if self.is_closed:
-                raise SessionClosedError(self.name)
-            former, has_ended = self.attachment, self.is_bound
-            if has_ended and former is not seen:
-                return  # another thread was faster
-            if former is not None and not former.is_own():
-                former, self.drops, self.needs_attention = None, Drops(), False
-                self.orphans.forget()
-            attachment = attachments.take(self.name, self.ring_dir, former if has_ended else None)
-            # A signal handler that logged meanwhile may have attached, too.
-            former, self.attachment = self.attachment, attachment
-            # A writer that replaces a ring has drained it first; otherwise records of ours are still in it.
-            is_orphaned = has_ended and former is not None and former.file.ring.released < self.end
-            self.bind(attachment.file.ring, attachment.slot, attachment.owner.pid)
-            self.watches_writer = True
-            if former is not None and is_orphaned:
-                self.orphans.add(former)
-                self.needs_attention = True
-                self.end = 0
-            elif former is not None:
-                attachments.give_back(former)
+    def _attach_in_turn(self, seen: Attachment | None) -> None:
+        """Attach; an exception at any line leaves what was there, or what the next call goes on from."""
+        if self.is_closed:
+            raise SessionClosedError(self.name)
+        former, has_ended = self.attachment, self.is_bound
+        if has_ended and former is not seen:
+            return  # another thread was faster
+        if former is not None and not former.is_own():
+            self.drops, self.needs_attention = Drops(), False
+            self.orphans.forget()
+            former = None
+        attachment = attachments.take(self.name, self.ring_dir, former if has_ended else None)
+        former = self.attachment  # a signal handler that logged meanwhile may have attached, too
+        # A writer that replaces a ring has drained it first; otherwise records of ours are still in it.
+        if has_ended and former is not None and former.file.ring.released < self.end:
+            self.orphans.add(former)  # before it is let go of
+            self.needs_attention = True
+            self.end = 0
+        self.attachment = attachment
+        self.bind(attachment.file.ring, attachment.slot, attachment.owner.pid)
+        self.watches_writer = True
 
     def _is_coming(self, missing: LogNotFoundError, former: Attachment | None) -> bool:
         """True if a live writer is about to make the ring that is missing."""
@@ -146,7 +144,7 @@ class Connection(_core.Producer):
         return (
             former is not None
             and former.is_own()
-            and attachments.mend(former, self.ring_path)
+            and former.mend(self.ring_path)
             and writer_alive(former.file)
         )
 
@@ -156,7 +154,7 @@ class Connection(_core.Producer):
         None: a daemon closed the descriptor, and the name does not lead to this ring any more.
         """
         attachment = self.attachment
-        if attachment is not None and attachments.mend(attachment, self.ring_path):
+        if attachment is not None and attachment.mend(self.ring_path):
             return attachment
         return None
 
@@ -244,20 +242,22 @@ class Connection(_core.Producer):
         Waits for appends of other threads no longer than the timeout.  The slot is then given back when they
         have ended and this process opens or closes a session.
         """
-        if self.is_closed:
+        if self.is_closed and self.attachment is None:
             return
-        self._finish_before_close()
-        attachment = self.attachment
-        self.is_closed = True
-        self.attachment = None
-        deadline = time.monotonic() + max(self.timeout, SHORTEST_CLOSE)
-        while self.unbind():  # appends of other threads that are under way without the GIL
-            if attachment is not None and time.monotonic() >= deadline:
-                attachments.give_back_later(attachment, self.unbind)
-                return
-            time.sleep(0.0001)
-        if attachment is not None:
-            attachments.give_back(attachment)
+        try:
+            if not self.is_closed:
+                self._finish_before_close()
+        finally:  # an interrupted call closes, too
+            self.is_closed = True
+            attachments.leave(self, max(self.timeout, SHORTEST_CLOSE))
+
+    def let_go(self) -> bool:
+        """Give the attachment of a closed connection up; False while an append of another thread needs it."""
+        if self.is_closed:
+            if self.unbind():  # an append that is under way without the GIL
+                return False
+            self.attachment = None
+        return True
 
     def _finish_before_close(self) -> None:
         """Report drops, and see to it that no record of ours needs this process to reach a page."""

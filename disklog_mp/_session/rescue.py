@@ -8,6 +8,8 @@ under way a second time.
 
 from __future__ import annotations
 
+import contextlib
+
 from disklog_mp import _core
 from disklog_mp._os.processes import identity
 from disklog_mp._ring import relog as _relog
@@ -29,8 +31,9 @@ class Orphans:
         return bool(self._rings)
 
     def add(self, attachment: Attachment) -> None:
-        """Take over an attachment: it is given back when the ring is empty."""
-        self._rings.append(attachment)
+        """Keep an attachment until its ring is empty.  Twice is fine."""
+        if attachment not in self._rings:
+            self._rings.append(attachment)
 
     def forget(self) -> None:
         """In a forked child: the parent saves the records."""
@@ -39,30 +42,19 @@ class Orphans:
     def rescue(self, producer: _core.Producer) -> bool:
         """Log again what is in the rings, with `producer`; True if nothing is left in them."""
         for attachment in list(self._rings):
-            with attachments.lock:
-                if attachment.is_being_rescued:
-                    return False
-                attachment.is_being_rescued = True
-            try:
-                if not rescue(attachment.file, _relog.append_to(producer)):
-                    return False
-            finally:
-                attachment.is_being_rescued = False
-            with attachments.lock:
-                if attachment not in self._rings:
-                    continue
-                self._rings.remove(attachment)
+            turn = attachments.in_turn(attachment.begin_rescue)
+            if turn is None or not rescue(attachment.file, _relog.append_to(producer)):
+                return False
             ring = producer.ring
             assert ring is not None
             # Another process may have saved our records: they are before the frontier, too.
             producer.end = max(producer.end, ring.frontier(ring.released))
-            attachments.give_back(attachment)
+            with contextlib.suppress(ValueError):
+                self._rings.remove(attachment)
         return True
 
     def leave(self) -> None:
         """Give all attachments back, saved or not."""
-        for attachment in self._rings:
-            attachments.give_back(attachment)
         self._rings.clear()
 
 
@@ -75,10 +67,10 @@ def rescue(file: RingFile, append: _relog.Append) -> bool:
     ring = file.ring
     if _is_done(ring):
         return True
-    if not lock_as_writer(file):
-        return False
     witnesses = Witnesses(file, identity())
     try:
+        if not lock_as_writer(file):
+            return False
         ring.halted = _core.REPLACED  # no producer begins another record in it
         return _move(ring, witnesses, append)
     finally:

@@ -168,8 +168,8 @@ class Image:
         position = ring.frontier(ring.released)
         pid = os.fork()
         if pid == 0:
-            file = _ring.attach(self.name, str(self.rings))
-            slot = _slots.take_slot(file, _processes.identity(), time.time_ns())
+            held = _ring.hold(self.name, str(self.rings))
+            slot = _slots.take_slot(held, _processes.identity(), time.time_ns())
             word = (position // CAPACITY + 1) % 2**28 << 36 | 1 << 33 | slot << 20 | 3
             ring.store64(MAP_OFFSET + position % CAPACITY // _core.GRANULE * 8, word)
             os._exit(0)

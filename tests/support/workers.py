@@ -43,9 +43,9 @@ def log_for_ever(name: str, worker: int, acknowledged: memoryview) -> None:
 
 def claim_and(name: str, number: int, length: int = 3) -> None:
     """Claim granules at the frontier as log() does, then get that signal before committing."""
-    file = _ring.attach(name, None)
-    ring = file.ring
-    slot = _slots.take_slot(file, _processes.identity(), time.time_ns())
+    held = _ring.hold(name, None)
+    ring = held.ring
+    slot = _slots.take_slot(held, _processes.identity(), time.time_ns())
     position = ring.frontier(ring.released)
     tag = (position // ring.capacity + 1) % 2**28
     word = tag << 36 | 1 << 33 | slot << 20 | length

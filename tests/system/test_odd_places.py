@@ -532,12 +532,9 @@ class TestCrowds:
 
 def _ring_attach_another(name: str) -> None:
     """Take and give back a slot beside the one this process has."""
-    file = _ring.attach(name, None)
-    try:
-        slot = _slots.take_slot(file, _processes.identity(), time.time_ns())
-        file.ring.detach(slot, file.ring.slot(slot)[2])
-    finally:
-        os.close(file.fd)
+    held = _ring.hold(name, None)
+    _slots.take_slot(held, _processes.identity(), time.time_ns())
+    held.seat.close()
 
 
 class TestStops:

@@ -11,6 +11,7 @@
 #include "outlet.h"
 #include "producer.h"
 #include "records.h"
+#include "seat.h"
 #include "ring_object.h"
 #include "spawning.h"
 
@@ -156,7 +157,7 @@ static int core_exec(PyObject *module)
     if (dl_add_mapping_type(module) != 0 || dl_add_ring_type(module) != 0
         || dl_add_record_types(module) != 0 || dl_add_producer_type(module) != 0
         || dl_add_encoders(module) != 0 || dl_add_outlet_type(module) != 0
-        || dl_add_spawning(module) != 0)
+        || dl_add_spawning(module) != 0 || dl_add_seat_type(module) != 0)
         return -1;
     return dl_add_event_logger_type(module);
 }

@@ -15,6 +15,7 @@
 #include "producer_tuning.h"
 #include "ring_slots.h"
 #include "ring_wait.h"
+#include "seat.h"
 
 #define RELEASE_GIL_ABOVE 16384u /* bytes: below it the copy is shorter than giving the GIL back */
 #define WRITER_SILENCE 1000000000ull /* ns without a heartbeat before a producer looks closer */
@@ -22,6 +23,7 @@
 static PyObject *core_forked(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
+    dl_leave_seats_to_parent();
     dl_forked();
     Py_RETURN_NONE;
 }

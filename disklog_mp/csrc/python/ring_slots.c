@@ -122,19 +122,23 @@ PyObject *dl_ring_attach(PyObject *self, PyObject *args)
         DL_LABEL(slot:B, atomic_compare_exchange_strong(&slot->word, &word, word | DL_SLOT_ATTACHED)));
 }
 
-/* The owner has no claim open and will make no other. */
+uint32_t dl_slot_incarnation(struct dl_slot *slot) { return DL_LABEL(slot:A, atomic_load(&slot->word)) >> 32; }
+
+bool dl_leave_slot(struct dl_slot *slot, uint32_t incarnation)
+{
+    uint64_t word = (uint64_t)incarnation << 32 | DL_SLOT_ATTACHED;
+    DL_POINT("detaching");
+    uint64_t after = (word & ~1ull) | DL_SLOT_DETACHED;
+    return DL_LABEL(slot:C, atomic_compare_exchange_strong(&slot->word, &word, after));
+}
+
 PyObject *dl_ring_detach(PyObject *self, PyObject *args)
 {
     unsigned int index, incarnation;
     if (!PyArg_ParseTuple(args, "II", &index, &incarnation))
         return NULL;
     struct dl_slot *slot = dl_slot_at(self, index);
-    if (slot == NULL)
-        return NULL;
-    uint64_t word = (uint64_t)incarnation << 32 | DL_SLOT_ATTACHED;
-    DL_POINT("detaching");
-    uint64_t after = (word & ~1ull) | DL_SLOT_DETACHED;
-    return PyBool_FromLong(DL_LABEL(slot:C, atomic_compare_exchange_strong(&slot->word, &word, after)));
+    return slot == NULL ? NULL : PyBool_FromLong(dl_leave_slot(slot, incarnation));
 }
 
 PyObject *dl_ring_retire(PyObject *self, PyObject *args)

@@ -291,6 +291,8 @@ PyObject *PyErr_NoMemory(void);
 PyObject *PyErr_Occurred(void);
 int PyErr_ExceptionMatches(PyObject *type);
 void PyErr_Clear(void);
+void PyErr_Fetch(PyObject **type, PyObject **value, PyObject **traceback);
+void PyErr_Restore(PyObject *type, PyObject *value, PyObject *traceback);
 int PyErr_CheckSignals(void);
 
 PyThreadState *PyEval_SaveThread(void);

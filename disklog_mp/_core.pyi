@@ -570,7 +570,7 @@ class Record:
         """True if it stands for records that were dropped; data is then JSON with how many and since."""
 
 @final
-class Frames(Iterator[Any]):
+class RecordIterator(Iterator[Any]):
     """Iterator over the records between two offsets of a page: Record, or bytes with `payloads`.
 
     What cannot be read is noted in `damage` and passed over.

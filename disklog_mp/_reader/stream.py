@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 
-from disklog_mp._core import Frames, Record
+from disklog_mp._core import Record, RecordIterator
 from disklog_mp._reader.cursor import Cursor
 from disklog_mp._reader.page import Page
 from disklog_mp._reader.page_run import PageRun
@@ -28,7 +28,7 @@ class Stream:
         if self._wanted is not None:
             self._wanted.checked()
         self._page: Page | None = None
-        self._frames: Frames | None = None
+        self._frames: RecordIterator | None = None
         self._given_back: Record | None = None
         self._bell = self._watermark = 0
         self._look = LOOK

@@ -10,7 +10,16 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from disklog_mp._core import ABANDONED, CLAIMED, COMMITTED, COMMITTED_GROUP, Claim, Frames, Record, Ring
+from disklog_mp._core import (
+    ABANDONED,
+    CLAIMED,
+    COMMITTED,
+    COMMITTED_GROUP,
+    Claim,
+    Record,
+    RecordIterator,
+    Ring,
+)
 
 
 def walk(ring: Ring, position: int) -> Iterator[Claim]:
@@ -55,6 +64,8 @@ def records(ring: Ring, position: int, number: int) -> Iterator[Record]:
     """
     for claim in walk(ring, position):
         if claim.state in (COMMITTED, COMMITTED_GROUP):
-            frames = Frames(ring, claim.offset, claim.offset + claim.span, claim.position, number, ring.salt)
+            frames = RecordIterator(
+                ring, claim.offset, claim.offset + claim.span, claim.position, number, ring.salt
+            )
             yield from frames
             number = frames.number

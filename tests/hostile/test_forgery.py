@@ -95,7 +95,7 @@ class TestForgery:
         """So that the tests above and below test something."""
         data = planted(GRANULE, genuine)
         granules = memory_of(data[8:])
-        found = list(_core.Frames(granules, 0, len(granules), 2 * GRANULE, 0, SALT, payloads=True))
+        found = list(_core.RecordIterator(granules, 0, len(granules), 2 * GRANULE, 0, SALT, payloads=True))
 
         assert set(found) == {FORGED}
         assert len(found) == LENGTH // GRANULE

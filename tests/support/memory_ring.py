@@ -8,9 +8,9 @@ from disklog_mp import _core
 from disklog_mp._core import (
     SLOT_FREE,
     STOP_DAMAGED,
-    Frames,
     Mapping,
     Producer,
+    RecordIterator,
     Ring,
 )
 from support.layout import word_offset
@@ -126,7 +126,7 @@ def drain_all(ring: Ring, position: int) -> tuple[list[bytes], int]:
         if end == position:
             return records, position
         start = ring.data_offset + position % ring.capacity
-        found = list(Frames(ring, start, start + length, position, 0, SALT, payloads=True))
+        found = list(RecordIterator(ring, start, start + length, position, 0, SALT, payloads=True))
         assert count == len(found)
         records += found
         ring.release(position, end)

@@ -1,4 +1,4 @@
-/* Record and Frames: pages as Python objects, each record made when it is asked for. */
+/* Record and RecordIterator: pages as Python objects, each record made when it is asked for. */
 #include "records.h"
 
 #include <stdlib.h>
@@ -212,7 +212,7 @@ static PyStructSequence_Field census_fields[] = {
 static PyStructSequence_Desc census_description = {"disklog_mp._core.Census", NULL, census_fields, 8};
 static PyTypeObject *range_type, *census_type; /* set once, when the module is imported */
 
-/* ---- Frames ----------------------------------------------------------------------------------------- */
+/* ---- RecordIterator --------------------------------------------------------------------------------- */
 
 /* An iterator over the records of a page, from an offset to an end that may be moved on.  What it cannot
  * read it notes in `damage` and goes on at the next valid frame. */
@@ -231,7 +231,7 @@ typedef struct {
     uint64_t group_offset, group_length; /* next inner frame; 0 length: not inside */
     const uint8_t *group;
     uint64_t group_position;
-} Frames;
+} RecordIterator;
 
 static PyObject *frames_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -248,7 +248,7 @@ static PyObject *frames_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
                      offset, end, ((Mapping *)mapping)->size);
         return NULL;
     }
-    Frames *frames = (Frames *)dl_new_object(type);
+    RecordIterator *frames = (RecordIterator *)dl_new_object(type);
     if (frames == NULL)
         return NULL;
     Py_IncRef(mapping);
@@ -270,15 +270,15 @@ static PyObject *frames_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 
 static void frames_dealloc(PyObject *self)
 {
-    Py_DecRef(((Frames *)self)->mapping);
-    Py_DecRef(((Frames *)self)->damage);
+    Py_DecRef(((RecordIterator *)self)->mapping);
+    Py_DecRef(((RecordIterator *)self)->damage);
     dl_free_object(self);
 }
 
 /* How many records stood in a damaged range: exact if the page is sealed and the rest of it is whole, or
  * if the damaged frame's header still leads to the next valid one; else 1 at the least.  What is behind
  * the range is read up to the next damage only, or many damages would cost their square. */
-static uint64_t records_lost(const Frames *frames, const uint8_t *at, const struct dl_frame *frame,
+static uint64_t records_lost(const RecordIterator *frames, const uint8_t *at, const struct dl_frame *frame,
                              uint64_t distance)
 {
     if (frames->records != ~0ull) {
@@ -303,7 +303,7 @@ static uint64_t records_lost(const Frames *frames, const uint8_t *at, const stru
 }
 
 /* The next valid frame at or behind the offset.  1 found, 0 the end, -1 an exception. */
-static int next_frame(Frames *frames, struct dl_frame *frame)
+static int next_frame(RecordIterator *frames, struct dl_frame *frame)
 {
     const Mapping *mapping = (Mapping *)frames->mapping;
     while (frames->offset < frames->end && frames->end <= mapping->size) {
@@ -329,7 +329,7 @@ static int next_frame(Frames *frames, struct dl_frame *frame)
     return 0;
 }
 
-static PyObject *give(Frames *frames, const struct dl_frame *frame, uint64_t position)
+static PyObject *give(RecordIterator *frames, const struct dl_frame *frame, uint64_t position)
 {
     uint64_t number = frames->number++;
     if (frames->payloads)
@@ -340,7 +340,7 @@ static PyObject *give(Frames *frames, const struct dl_frame *frame, uint64_t pos
 
 static PyObject *frames_next(PyObject *self)
 {
-    Frames *frames = (Frames *)self;
+    RecordIterator *frames = (RecordIterator *)self;
     struct dl_frame frame;
     for (;;) {
         if (frames->group_length != 0) {
@@ -374,7 +374,7 @@ static PyObject *frames_self(PyObject *self)
  * a group are passed over too. */
 static PyObject *frames_seek(PyObject *self, PyObject *args)
 {
-    Frames *frames = (Frames *)self;
+    RecordIterator *frames = (RecordIterator *)self;
     unsigned long long number, position = 0;
     struct dl_frame frame;
     if (!PyArg_ParseTuple(args, "K|K", &number, &position))
@@ -418,7 +418,7 @@ static PyObject *frames_seek(PyObject *self, PyObject *args)
 /* Go on to a later end (of the same mapping, or of a longer one of the same page). */
 static PyObject *frames_extend(PyObject *self, PyObject *args)
 {
-    Frames *frames = (Frames *)self;
+    RecordIterator *frames = (RecordIterator *)self;
     unsigned long long end;
     PyObject *mapping = NULL;
     if (!PyArg_ParseTuple(args, "K|O!", &end, dl_mapping_type, &mapping))
@@ -447,7 +447,7 @@ enum frames_field { AT_OFFSET, AT_END, AT_NUMBER, AT_POSITION, AT_DAMAGE, AT_INS
 
 static PyObject *frames_get(PyObject *self, void *closure)
 {
-    Frames *frames = (Frames *)self;
+    RecordIterator *frames = (RecordIterator *)self;
     switch ((enum frames_field)(uintptr_t)closure) {
     case AT_OFFSET:
         return PyLong_FromUnsignedLongLong(frames->offset);
@@ -489,8 +489,8 @@ static PyType_Slot frames_slots[] = {{Py_tp_new, frames_new},
                                      {Py_tp_getset, frames_getset},
                                      {Py_tp_methods, frames_methods},
                                      {0, NULL}};
-static PyType_Spec frames_spec = {"disklog_mp._core.Frames", sizeof(Frames), 0, Py_TPFLAGS_DEFAULT,
-                                  frames_slots};
+static PyType_Spec frames_spec = {"disklog_mp._core.RecordIterator", sizeof(RecordIterator), 0,
+                                  Py_TPFLAGS_DEFAULT, frames_slots};
 
 /* census(buffer, offset, end, position, salt, crc=0xffffffff): all frames between two offsets, checked. */
 static PyObject *core_census(PyObject *module, PyObject *args)
@@ -529,7 +529,7 @@ int dl_add_record_types(PyObject *module)
     if (range_type == NULL || census_type == NULL)
         return -1;
     record_type = dl_add_type(module, "Record", &record_spec, NULL);
-    if (record_type == NULL || dl_add_type(module, "Frames", &frames_spec, NULL) == NULL)
+    if (record_type == NULL || dl_add_type(module, "RecordIterator", &frames_spec, NULL) == NULL)
         return -1;
     return PyModule_AddFunctions(module, record_functions);
 }

@@ -34,7 +34,7 @@ from support.pages import (
 
 import disklog_mp
 from disklog_mp import CorruptPageError, Damage, DiskLogError, FormatVersionError, Page, Record
-from disklog_mp._core import Frames
+from disklog_mp._core import RecordIterator
 from disklog_mp._pages.writer import PageWriter
 
 
@@ -872,7 +872,7 @@ class TestHostile:
         with open_page(path) as page:
             for offset, end in ((4096, 2**40), (5000, 4096), (2**63, 2**63), (4097, 4128)):
                 with pytest.raises(ValueError, match="not inside"):
-                    Frames(page._mapping, offset, end, 0, 0, 0)
+                    RecordIterator(page._mapping, offset, end, 0, 0, 0)
             frames = page.records_from()
             with pytest.raises(ValueError, match="not inside"):
                 frames.extend(2**40)

@@ -25,6 +25,7 @@ from disklog_mp._pages.format import (
 )
 from disklog_mp._pages.unsynced import SealedPage
 
+# A step is one fallocate() in many writes (bench: throughput); what is not used is given back at the end.
 FIRST_STEP = 1 << 20  # disk space is reserved ahead of need, in steps that grow up to the last one
 LAST_STEP = 8 << 20
 

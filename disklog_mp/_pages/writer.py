@@ -23,7 +23,8 @@ from disklog_mp._pages.unsynced import SyncJob, Unsynced
 
 __all__ = ["NO_LIMIT", "PageWriter"]
 
-STRETCH = 256 << 10  # bytes: what was just read for its checksum is written while it is still in the cache
+# Bytes: what was just read for its checksum is written while it is still in the cache (bench: throughput).
+STRETCH = 256 << 10
 
 
 Close = Callable[[Closable], None]

@@ -13,6 +13,7 @@ from disklog_mp._reader.page_run import PageRun
 from disklog_mp.errors import FormatVersionError, PageRetiredError
 
 # A writer rings the bell of its page.  These looks are for what rings none: a writer that was killed first.
+# untuned but for a follower at rest (bench: rest): they bound how late a rare event is seen.
 LOOK, LONGEST_LOOK = 0.1, 12.8  # seconds between looks at everything: at first, and when it is quiet
 GLANCE = 0.5  # seconds between looks at watermark and next page, which cost little
 FIRST_PAGE_POLL = 0.02  # seconds between looks for the first page of a log

@@ -14,6 +14,7 @@ from disklog_mp._ring import control as _control
 from disklog_mp._ring.file import Held
 from disklog_mp.errors import TooManyProducersError
 
+# untuned: each ends after a few steps unless thousands of processes come and go at the same moment.
 FEW = 16  # slots tried before a list of all 4,096 is made
 TALLY_TRIES = 20  # looks while slots are being freed
 TALLY_PAUSE = 0.0005  # seconds between two of them

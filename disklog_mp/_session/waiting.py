@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+# untuned: they bound how late a lost bell or a dead writer is noticed, and cost a sleeper nothing measurable.
 LONGEST_SLEEP = 0.02  # seconds without a look at the writer: a lost bell, or a death, costs no more
 SCRIBBLED = 0.2  # seconds after which the writer has repaired `released`
 CHECK_WRITER = 1.0  # seconds between two looks at the writer by calls that do not wait for it

@@ -19,7 +19,7 @@ from disklog_mp._writer import intervals
 from disklog_mp._writer.live_ring import LiveRing
 from disklog_mp._writer.troubles import Troubles
 
-CROWD = 5  # so many producers that several may call sync() at the same moment (syncs)
+CROWD = 5  # so many producers that several may call sync() at the same moment (bench: syncs)
 
 
 class Result(NamedTuple):

@@ -42,7 +42,7 @@ from disklog_mp._writer.terms import Terms, identity_to_write
 from disklog_mp._writer.troubles import BackOff, Troubles
 from disklog_mp.errors import WriterActiveError
 
-SEGMENT = 4 << 20  # bytes written with one call at the most
+SEGMENT = 4 << 20  # bytes written with one call at the most; untuned: a larger one only delays housekeeping
 
 
 class Writer:

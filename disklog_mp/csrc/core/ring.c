@@ -177,8 +177,8 @@ static int claim(struct dl_ring *ring, struct dl_claimant *claimant, uint32_t sl
 
 /* Where the next frames will most likely be written: the lines are in another processor's cache or in none,
  * and are fetched while this record is copied, to be written to. */
-#define AHEAD_DATA 1024u /* bytes: eight short records */
-#define AHEAD_MAP 256u /* bytes: their claim words */
+#define AHEAD_DATA 1024u /* bytes: eight short records (bench: call) */
+#define AHEAD_MAP 256u /* bytes: their claim words (bench: call) */
 
 static inline void fetch_to_write(const void *line)
 {
@@ -317,7 +317,7 @@ static bool hint_is_astray(const struct dl_ring *ring, uint64_t frontier)
     return dl_laps_ahead(word, dl_tag(frontier, ring->capacity)) < 0;
 }
 
-#define AHEAD_WORDS 128u /* bytes: the claim words of four short records */
+#define AHEAD_WORDS 128u /* bytes: the claim words of four short records (bench: throughput) */
 
 void dl_drain(struct dl_ring *ring, uint64_t from, uint64_t max_bytes, uint64_t max_records,
               struct dl_segment *segment)

@@ -27,10 +27,6 @@ except ModuleNotFoundError as missing:
         f"{__path__[0]} is the source tree of disklog-mp, and its C core is not built there: change to "
         "another directory to use the installed package, or build in place with `pip install --editable .`"
     ) from None
-from disklog_mp._reader.cursor import Cursor
-from disklog_mp._reader.damage import Damage
-from disklog_mp._reader.page import Page
-from disklog_mp._reader.reader import Reader
 from disklog_mp._session.opening import attach, open
 from disklog_mp._session.session import Session
 from disklog_mp.errors import (
@@ -61,6 +57,10 @@ if TYPE_CHECKING:
     from disklog_mp import pools as pools
     from disklog_mp import structlog as structlog
     from disklog_mp._loggers.logger import Logger, configure_loggers, get_logger
+    from disklog_mp._reader.cursor import Cursor
+    from disklog_mp._reader.damage import Damage
+    from disklog_mp._reader.page import Page
+    from disklog_mp._reader.reader import Reader
     from disklog_mp._writer.serving import serve
 
     __version__: str
@@ -116,6 +116,10 @@ def freeze_support() -> None:
 
 # Loaded with their first use: most processes only log.
 _LATER = {
+    "Cursor": "disklog_mp._reader.cursor",
+    "Damage": "disklog_mp._reader.damage",
+    "Page": "disklog_mp._reader.page",
+    "Reader": "disklog_mp._reader.reader",
     "Logger": "disklog_mp._loggers.logger",
     "configure_loggers": "disklog_mp._loggers.logger",
     "get_logger": "disklog_mp._loggers.logger",

@@ -31,6 +31,8 @@ class Page(MappedPage):
     published.  If another process does, while it is read, there are zeros, which are reported as damage.
     """
 
+    __module__ = "disklog_mp"  # where users find it, before they have looked
+
     def __init__(self, path: str, *, on_damage: Callable[[Damage], object] = report) -> None:
         super().__init__(path, on_damage=on_damage)
         self._counter: RecordIterator | None = None

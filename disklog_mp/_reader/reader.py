@@ -91,6 +91,8 @@ class Reader:
     PermissionError if it is not for this user.
     """
 
+    __module__ = "disklog_mp"  # where users find it, before they have looked
+
     def __init__(
         self, path: str | os.PathLike[str], *, on_damage: Callable[[Damage], object] = report
     ) -> None:

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from disklog_mp import _core, _options
 from disklog_mp._ring.names import check_name
-from disklog_mp._session import opening, start_writer
+from disklog_mp._session import leaving, opening, start_writer
 from disklog_mp._session.connection import POLICIES
 from disklog_mp._session.drops import Drops, Tally
 from disklog_mp._session.session import BlockingConnection
@@ -178,11 +178,11 @@ class Delivery(_core.Outlet):
             self._count_missed()
             self._raise_if_wanted()
             return None
-        self._finding.add(thread)
-        began = time.monotonic()
-        if self._wait_until is None:
-            self._wait_until = began + self._wait
         try:
+            self._finding.add(thread)
+            began = time.monotonic()
+            if self._wait_until is None:
+                self._wait_until = began + self._wait
             while True:
                 try:
                     self._session = connection = self._attach()
@@ -284,4 +284,4 @@ class Delivery(_core.Outlet):
         """Detach.  Twice is fine; a record after that attaches again."""
         connection, self._session = self._session, None
         if connection is not None:
-            connection.close()
+            leaving.close(connection)

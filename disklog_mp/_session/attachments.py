@@ -49,6 +49,7 @@ class Attachment:
         Raises LogNotFoundError, RingClosedError, TooManyProducersError, FormatVersionError, PermissionError.
         """
         self.owner = identity()
+        self.end = 0  # position behind what closed connections logged
         held = _ring.hold(name, ring_dir)
         self._ring, self._seat = held
         self._rescuer: weakref.ref[object] | None = None

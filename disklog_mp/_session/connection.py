@@ -11,6 +11,7 @@ import contextlib
 import json
 import sys
 import time
+import weakref
 from typing import Any, Protocol
 
 from disklog_mp import _core
@@ -135,6 +136,7 @@ class Connection(_core.Producer):
             self.end = 0
         self.attachment = attachment
         self.bind(attachment.file.ring, attachment.slot, attachment.owner.pid)
+        connections.add(self)
         self.watches_writer = True
 
     def _is_coming(self, missing: LogNotFoundError, former: Attachment | None) -> bool:
@@ -275,6 +277,7 @@ class Connection(_core.Producer):
     def __del__(self) -> None:
         # At the interpreter's end the kernel does it: the slot's lock goes with the process.
         if not getattr(self, "is_closed", True) and not sys.is_finalizing():
+            _note_left_behind(self)
             self.close()
 
     # -- called by the core ------------------------------------------------------------------------------
@@ -290,3 +293,17 @@ class Connection(_core.Producer):
     def _look_at_writer(self) -> None:
         """The writer's heartbeat is late.  Errors are dropped by the core: the record is committed."""
         self.look_at_writer()
+
+
+connections: weakref.WeakSet[Connection] = weakref.WeakSet()  # of this process: all that attached
+left_behind: dict[_core.Ring, int] = {}  # position behind what was logged and not waited for, by ring
+
+
+def _note_left_behind(connection: Connection) -> None:
+    """Note a connection that goes without a close(): the process waits at its exit."""
+    for noted, until in list(left_behind.items()):
+        if noted.written >= until:
+            left_behind.pop(noted, None)
+    ring, end = connection.ring, connection.end
+    if ring is not None and connection.is_bound and ring.written < end:
+        left_behind[ring] = max(end, left_behind.get(ring, 0))

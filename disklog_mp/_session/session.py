@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from disklog_mp import _core
 from disklog_mp._options import check_changes
-from disklog_mp._session import requests
+from disklog_mp._session import leaving, requests
 from disklog_mp._session.connection import Connection
 from disklog_mp._session.policy import group_entry, log_or_refuse, record_entry
 from disklog_mp._session.waiting import carry_out, read_stats, ready_ring, wait_for
@@ -180,10 +180,12 @@ class Session(_core.Handle):
     def close(self) -> None:
         """Detach.  What was logged needs no more help; drops not yet reported are.  Twice is fine.
 
+        The last session that this process closes on a log waits until all that the process logged is in page
+        files, for at most 5 s once per process, and raises nothing then.  The process's exit does likewise.
         Waits for appends of other threads at most `timeout` seconds.  The slot in the ring is then given back
         later: when they have ended, and this process opens or closes a session.
         """
-        self._connection.close()
+        leaving.close(self._connection)
 
     def __enter__(self) -> Session:
         return self

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from disklog_mp import _core
-from disklog_mp._session import opening
+from disklog_mp._session import leaving, opening
 from disklog_mp._session.connection import Connection
 from disklog_mp._session.policy import Entry, group_entry, log_or_refuse, record_entry
 from disklog_mp._session.session import ask_roll
@@ -187,7 +187,7 @@ class Session:
 
     async def close(self) -> None:
         """Detach.  What was logged needs no more help.  Twice is fine; once begun it cannot be cancelled."""
-        await asyncio.shield(in_thread(self._connection.close))
+        await asyncio.shield(in_thread(leaving.close, self._connection))
 
     async def __aenter__(self) -> Session:
         return self

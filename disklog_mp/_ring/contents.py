@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+import sys
 from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -21,10 +22,10 @@ def records_between(ring: _core.Ring, position: int, end: int) -> list[_core.Rec
     frames = _core.RecordIterator(ring, offset, offset + end - position, position, 0, ring.salt)
     records = list(frames)
     if frames.damage:
-        import logging
-
-        text = "a ring without writer and name: the frame at position %d is damaged: it is not saved"
-        logging.getLogger("disklog_mp").warning(text, position)
+        logging = sys.modules.get("logging")  # nothing is loaded now: its files may have been replaced
+        if logging is not None:
+            text = "a ring without writer and name: the frame at position %d is damaged: it is not saved"
+            logging.getLogger("disklog_mp").warning(text, position)
     return records
 
 

@@ -9,6 +9,7 @@ under way a second time.
 from __future__ import annotations
 
 import contextlib
+import sys
 
 from disklog_mp import _core
 from disklog_mp._os.processes import identity
@@ -106,6 +107,6 @@ def _move(ring: _core.Ring, witnesses: Witnesses, append: _relog.Append) -> bool
 
 
 def _warn(what: str) -> None:
-    import logging  # not loaded by a program that does not use it
-
-    logging.getLogger("disklog_mp").warning("a ring without writer and name: %s", what)
+    logging = sys.modules.get("logging")  # nothing is loaded now: its files may have been replaced
+    if logging is not None:
+        logging.getLogger("disklog_mp").warning("a ring without writer and name: %s", what)

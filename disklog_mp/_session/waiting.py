@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from disklog_mp import _core
 from disklog_mp._core import DONE
+from disklog_mp._ring.control import error_text
 from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._session.connection import Connection
 from disklog_mp.errors import (
@@ -228,8 +229,6 @@ def wait_for(
 
 def _raise_if_sync_failed(ring: _core.Ring, failures: int) -> None:
     if ring.sync_failures > failures:
-        from disklog_mp._ring.control import error_text
-
         raise OSError(ring.error_number, f"the log could not be synced: {error_text(ring)}")
 
 

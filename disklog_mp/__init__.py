@@ -20,6 +20,7 @@ if sys.platform != "linux":
 
 try:
     from disklog_mp._core import Record
+    from disklog_mp._core import use_parser as _use_parser
 except ModuleNotFoundError as missing:
     if missing.name != "disklog_mp._core":
         raise
@@ -56,7 +57,9 @@ if TYPE_CHECKING:
     from disklog_mp import otel as otel
     from disklog_mp import pools as pools
     from disklog_mp import structlog as structlog
+    from disklog_mp import testing as testing
     from disklog_mp._loggers.logger import Logger, configure_loggers, get_logger
+    from disklog_mp._loggers.structured import Event
     from disklog_mp._reader.cursor import Cursor
     from disklog_mp._reader.damage import Damage
     from disklog_mp._reader.page import Page
@@ -71,6 +74,7 @@ __all__ = [
     "Cursor",
     "Damage",
     "DiskLogError",
+    "Event",
     "FormatVersionError",
     "LogFullError",
     "LogNotFoundError",
@@ -116,6 +120,7 @@ def freeze_support() -> None:
 
 # Loaded with their first use: most processes only log.
 _LATER = {
+    "Event": "disklog_mp._loggers.structured",
     "Cursor": "disklog_mp._reader.cursor",
     "Damage": "disklog_mp._reader.damage",
     "Page": "disklog_mp._reader.page",
@@ -125,7 +130,29 @@ _LATER = {
     "get_logger": "disklog_mp._loggers.logger",
     "serve": "disklog_mp._writer.serving",
 }
-_MODULES = ("aio", "celery", "errors", "gunicorn", "logging", "loguru", "otel", "pools", "structlog")
+_MODULES = (
+    "aio",
+    "celery",
+    "errors",
+    "gunicorn",
+    "logging",
+    "loguru",
+    "otel",
+    "pools",
+    "structlog",
+    "testing",
+)
+
+
+def _parse(data: bytes) -> "Event | None":
+    """Parse a structured record, for Record.event; what does it is loaded with the first one."""
+    from disklog_mp._loggers.structured import parse
+
+    _use_parser(parse)
+    return parse(data)
+
+
+_use_parser(_parse)
 
 for _name in set(__all__).difference(_LATER):
     globals()[_name].__module__ = __name__  # reprs and tracebacks show where users find them

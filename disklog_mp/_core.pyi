@@ -9,6 +9,8 @@ from typing import Any, Final, Self, TypeVar, final
 from _typeshed import structseq
 from typing_extensions import Buffer, disjoint_base
 
+from disklog_mp._loggers.structured import Event
+
 _Type = TypeVar("_Type", bound=type)
 _Result = TypeVar("_Result")
 
@@ -569,6 +571,10 @@ class Record:
     def gap(self) -> bool:
         """True if it stands for records that were dropped; data is then JSON with how many and since."""
 
+    @property
+    def event(self) -> Event | None:
+        """What a structured record says, an Event; None for every other."""
+
 @final
 class RecordIterator(Iterator[Any]):
     """Iterator over the records between two offsets of a page: Record, or bytes with `payloads`.
@@ -705,6 +711,9 @@ def use_encoders(
     and the task it comes from; `standard` has the names of a LogRecord's own attributes.  TypeError: one
     of them is not callable.
     """
+
+def use_parser(parse: Callable[[bytes], Event | None], /) -> None:
+    """Hand in what makes an Event of the bytes of a structured record.  TypeError: it is not callable."""
 
 def forked() -> None:
     """Tell the core that this process is a fork's child."""

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from disklog_mp._core import CAPACITY_MAX, CAPACITY_MIN
 
@@ -114,6 +114,25 @@ def _as_text(option: str, value: object) -> str:
     text = shown(option, value).replace(" ", "")
     is_exact = option in CHECKS and CHECKS[option](text, option) == value
     return text if is_exact else str(value)
+
+
+class LogOptions(TypedDict, total=False):
+    """The options of open() as keywords of a function that hands them on; None: left out."""
+
+    page_records: int | str | None
+    page_bytes: int | str | None
+    page_age: float | str | None
+    ring_bytes: int | str | None
+    keep_pages: int | str | None
+    keep_bytes: int | str | None
+    keep_age: float | str | None
+    max_bytes: int | str | None
+    sync: float | str | None
+    mode: int | str | None
+    group: str | int | None
+    linger: float | str | None
+    kill_stalled: float | str | None
+    ring_dir: str | None
 
 
 class Options(NamedTuple):

@@ -22,6 +22,8 @@ Operating-system errors stay OSError.
 
 from disklog_mp._options import shown, size_text
 
+LARGEST_RECORD = (32 << 20) - 64  # bytes, in any ring
+
 
 class DiskLogError(Exception):
     """Root of all errors of this package."""
@@ -119,9 +121,13 @@ class RecordTooLargeError(DiskLogError):
         self.limit = limit
 
     def __str__(self) -> str:
+        remedy = "split it: no ring takes more than 32 MiB"
+        if self.length < LARGEST_RECORD:
+            needed = 1 << (4 * (self.length + 64)).bit_length()
+            remedy = f"split it, or open the log with ring_bytes={size_text(needed)!r}"
         return (
             f"a record or group of {self.length:,} bytes is too large: this ring takes up to {self.limit:,} "
-            "bytes; split it, or open the log with ring_bytes of more than four times its length"
+            f"bytes, a quarter of its size but at most 32 MiB; {remedy}"
         )
 
 

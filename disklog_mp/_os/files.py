@@ -328,17 +328,17 @@ def owner_and_mode(status: os.stat_result) -> str:
 
 
 def _user_name(uid: int) -> str:
-    import pwd
+    with contextlib.suppress(KeyError, ImportError, OSError):  # no descriptor left, or another root
+        import pwd
 
-    with contextlib.suppress(KeyError):
         return pwd.getpwuid(uid).pw_name
     return str(uid)
 
 
 def _group_name(gid: int) -> str:
-    import grp
+    with contextlib.suppress(KeyError, ImportError, OSError):
+        import grp
 
-    with contextlib.suppress(KeyError):
         return grp.getgrgid(gid).gr_name
     return str(gid)
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from disklog_mp import _options
+from disklog_mp import _environment, _options
 from disklog_mp._pages.directory import Directory
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import names as _names
@@ -20,13 +20,16 @@ from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiv
 
 PATIENCE = 20.0  # seconds for a writer to become ready, started here or by another process
 RACE_PAUSE = 0.005  # seconds before another look, when another process started a writer, or it left
+# What may stand in the environment, and what an option is if it was left out.
+OF_SESSIONS = {"on_full": "block", "timeout": 5.0, "ring_dir": None}
+OF_WRITERS = dict.fromkeys(_options.CHECKS)
 
 Kind = TypeVar("Kind", bound=Connection)
 
 
 def open(
     name: str,
-    path: str | os.PathLike[str] = ".",
+    path: str | os.PathLike[str] | None = None,
     *,
     page_records: int | None = None,
     page_bytes: int | str | None = None,
@@ -47,6 +50,9 @@ def open(
     strict: bool = False,
 ) -> Session:
     """Open a log: create it if there is none, recover it if need be, start its writer, attach.
+
+    `path` is its directory; left out, it is <DISKLOG_MP_DIR>/<name>, or without that variable the current
+    directory.  Options that are left out may stand in the environment, see README.
 
     Many processes may open the same log at once; exactly one writer results.  An option left out (None) is
     the one of the running log.  If the log is not running, the defaults are: pages of 64 MiB, a ring of
@@ -73,15 +79,11 @@ def open(
     Raises ConfigMismatchError, WriterActiveError if the directory or the name belongs to another log,
     OSError (TimeoutError: the writer is not ready), ValueError, TypeError.
     """
-    connection = connect(
-        BlockingConnection,
+    options = with_environment(
         name,
-        os.fsdecode(path),
         on_full=on_full,
         timeout=timeout,
         ring_dir=ring_dir,
-        patience=PATIENCE,
-        strict=strict,
         page_records=page_records,
         page_bytes=page_bytes,
         page_age=page_age,
@@ -96,7 +98,8 @@ def open(
         linger=linger,
         kill_stalled=kill_stalled,
     )
-    return Session(connection)
+    place = directory_of(name, path)
+    return Session(connect(BlockingConnection, name, place, patience=PATIENCE, strict=strict, **options))
 
 
 def attach(
@@ -111,7 +114,48 @@ def attach(
     Raises LogNotFoundError, FormatVersionError, TooManyProducersError, PermissionError, ValueError,
     TypeError.
     """
-    return Session(connect(BlockingConnection, name, on_full=on_full, timeout=timeout, ring_dir=ring_dir))
+    options = with_environment(name, is_opened=False, on_full=on_full, timeout=timeout, ring_dir=ring_dir)
+    return Session(connect(BlockingConnection, name, **options))
+
+
+def directory_of(name: str, path: str | os.PathLike[str] | None) -> str:
+    """Return the directory in which open() opens a log."""
+    return _environment.directory(_names.check_name(name), path) or "."
+
+
+def with_environment(name: str, *, is_opened: bool = True, **options: Any) -> dict[str, Any]:
+    """Return the options of open(), or attach(); for those left out, what stands in the environment."""
+    usual = {**OF_SESSIONS, **(OF_WRITERS if is_opened else {})}
+    return _environment.options(name, options, usual)
+
+
+def check(name: str, path: str | None, *, ring_dir: str | None = None, **options: Any) -> None:
+    """Raise what connect() would, as far as it can be seen without attaching or starting a writer.
+
+    That a log is not there, or has no writer, is no error: it may come.  Raises ConfigMismatchError,
+    WriterActiveError, FormatVersionError, OSError (PermissionError: ring or directory are closed to this
+    user; NotADirectoryError), ValueError, TypeError.
+    """
+    opening = _Opening(name, path or "", _options.check(options), ring_dir, True)
+    if path is None:
+        opening.has_ring()
+    elif not opening.is_running(ring_dir) and not opening.has_ring():
+        _options.group_id(opening.given.get("group"))
+        _check_directory(path)
+
+
+def _check_directory(path: str) -> None:
+    """Raise OSError if a writer of this user could not use the directory, nor make it."""
+    place = path
+    if not Directory(path).exists():
+        while not os.path.lexists(place):
+            place = os.path.dirname(place)
+        if not os.path.isdir(place):
+            raise NotADirectoryError(errno.ENOTDIR, "no log can be made in what is no directory", place)
+    if not os.access(place, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        raise PermissionError(
+            errno.EACCES, f"user {os.geteuid()} may not write there, and so not log there", place
+        )
 
 
 def connect(
@@ -135,6 +179,7 @@ def connect(
     that is a warning.  With `strict` it is an error.
     """
     ring_dir = None if ring_dir is None else os.path.abspath(ring_dir)
+    _environment.tell_unknown()
     if path is None:
         connection = kind(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout)
         connection.attach()

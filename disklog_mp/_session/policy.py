@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from disklog_mp._core import DAMAGED, ENDED, FULL, HALTED, NEEDS_ATTACH, SPACE, TOO_LARGE
+from disklog_mp._core import DAMAGED, ENDED, FULL, HALTED, KIND_RECORD, NEEDS_ATTACH, SPACE, TOO_LARGE
 from disklog_mp._ring import control as _control
 from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._session.connection import Connection
@@ -35,9 +35,11 @@ class Entry(NamedTuple):
     records: int
 
 
-def record_entry(connection: Connection, data: Any, tag: int) -> Entry:
-    """Return one record as an entry."""
-    return Entry(lambda: connection.try_record(data, tag), lambda: memoryview(data).nbytes, 1)
+def record_entry(connection: Connection, data: Any, tag: int, time: int = 0, pid: int = 0) -> Entry:
+    """Return one record as an entry.  `time` (ns since the epoch) and `pid`: 0 for now, and this process."""
+    return Entry(
+        lambda: connection.try_record(data, tag, KIND_RECORD, time, pid), lambda: memoryview(data).nbytes, 1
+    )
 
 
 def group_entry(connection: Connection, records: tuple[Any, ...], tag: int) -> Entry:

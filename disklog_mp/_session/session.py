@@ -36,6 +36,13 @@ class BlockingConnection(Connection):
     def _log_many_slowly(self, records: tuple[Any, ...], tag: int, status: int) -> int:
         return carry_out(log_or_refuse(self, group_entry(self, records, tag), status))
 
+    def log_for(self, pid: int, data: Any, tag: int, time: int = 0) -> int:
+        """Log a record that another process made, or that was made at another time (ns since the epoch).
+
+        0: this process, now.  Returns and raises as log() does.
+        """
+        return carry_out(log_or_refuse(self, record_entry(self, data, tag, time, pid)))
+
 
 def _in_core(kind: type[Kind]) -> type[Kind]:
     """Put the core's log and log_many in place of those written out: one C call, no Python frame."""

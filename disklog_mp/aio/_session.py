@@ -46,13 +46,15 @@ FIRST, LONGEST, GROWTH = 0.001, 0.02, 1.25  # pauses in seconds: an event loop c
 Result = TypeVar("Result")
 
 
-async def open(name: str, path: str | os.PathLike[str] = ".", **options: Any) -> Session:
+async def open(name: str, path: str | os.PathLike[str] | None = None, **options: Any) -> Session:
     """Open a log as disklog_mp.open() does, with the same options and errors."""
-    return await in_thread(_connect, name, os.fsdecode(path), {"patience": opening.PATIENCE, **options})
+    options = {"patience": opening.PATIENCE, **opening.with_environment(name, **options)}
+    return await in_thread(_connect, name, opening.directory_of(name, path), options)
 
 
 async def attach(name: str, **options: Any) -> Session:
     """Attach to a log as disklog_mp.attach() does, with the same options and errors."""
+    options = opening.with_environment(name, is_opened=False, **options)
     return await in_thread(_connect, name, None, options)
 
 

@@ -28,7 +28,7 @@ from disklog_mp._ring import names as _names
 from disklog_mp._ring import slots as _slots
 
 OpenLog = Callable[..., disklog_mp.Session]
-LONG = bool(os.environ.get("DISKLOG_MP_LONG"))  # the long forms, of `make long`
+LONG = bool(os.environ.get("DISKLOG_TEST_LONG"))  # the long forms, of `make long`
 CLONE_NEWPID = 0x20000000
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a pid namespace")

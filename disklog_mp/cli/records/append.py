@@ -10,6 +10,7 @@ import click
 
 import disklog_mp
 from disklog_mp import _options
+from disklog_mp._loggers import lines as _lines
 from disklog_mp._ring import control as _control
 from disklog_mp._ring import file as _ring
 from disklog_mp.cli._find import ring_dir_option
@@ -39,6 +40,9 @@ def append(
 
     The log must be open, or --path names its directory.  A last line without a newline counts too.  Returns
     when the records are in page files.  Prints nothing unless something is wrong.
+
+    A line that is a JSON object gives its record its level (level, severity, levelname) as the tag, unless
+    --tag is given, and its time (time, timestamp, ts).
     """
     if sys.stdin is None:
         raise click.UsageError("there is no stdin to read records from")
@@ -92,6 +96,18 @@ class _Sink:
         self._group_bytes = min(GROUP_BYTES, self.limit // 2)
 
     def log(self, records: list[bytes]) -> None:
+        others: list[bytes] = []
+        for record in records:
+            origin = _lines.origin_of(record)
+            if origin is None:
+                others.append(record)
+                continue
+            self._log_others(others)
+            others = []
+            _lines.log_line(self._log, record, origin, self._tag)
+        self._log_others(others)
+
+    def _log_others(self, records: list[bytes]) -> None:
         if self._singly or len(records) == 1:
             for record in records:
                 self._log.log(record, tag=self._tag)

@@ -36,6 +36,7 @@ def cat(log: str, lines: int | None, ring: bool, ring_dir: str | None, **how: An
     wanted = selection_of(how)
     with _logs.find(log, ring_dir) as found:
         reader = Reader(found.path, on_damage=damage)
+        wanted = wanted.for_log(reader)
         end = reader.end() if ring else None
         stop = end.number if end else None
         unwritten = filter(wanted.matches, _unwritten(found, end)) if ring else iter(())

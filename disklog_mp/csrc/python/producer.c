@@ -234,6 +234,8 @@ bool dl_log(PyObject *session, const void *bytes, size_t length, uint64_t now, u
     return true;
 }
 
+uint32_t dl_pid_of(PyObject *session) { return ((Producer *)session)->claimant.pid; }
+
 bool dl_is_session(PyObject *object)
 {
     return Py_TYPE(object) == producer_type || PyType_IsSubtype(Py_TYPE(object), producer_type);

@@ -6,6 +6,7 @@
 
 #include "../core/crc32c.h"
 #include "../core/frames.h"
+#include "json_values.h"
 #include "objects.h"
 
 static const char RECORD_NAME[] = "disklog_mp.Record";
@@ -77,7 +78,7 @@ static void record_dealloc(PyObject *self)
     dl_free_object(self);
 }
 
-enum record_field { DATA, VIEW, POSITION, NUMBER, TIMESTAMP, PID, TAG, GAP };
+enum record_field { DATA, VIEW, POSITION, NUMBER, TIMESTAMP, PID, TAG, GAP, EVENT };
 
 static PyObject *record_get(PyObject *self, void *closure)
 {
@@ -120,6 +121,8 @@ static PyObject *record_get(PyObject *self, void *closure)
         return PyLong_FromUnsignedLong(record->tag);
     case GAP:
         return PyBool_FromLong(record->kind == DL_GAP);
+    case EVENT:
+        return dl_parse_event(record->header + DL_FRAME_HEADER, record->kind == DL_GAP ? 0 : record->length);
     }
     Py_RETURN_NONE;
 }
@@ -185,6 +188,7 @@ static PyGetSetDef record_getset[] = {
     ATTRIBUTE("tag", TAG, "The user's number from 0 to 65535; the logging handler puts the level here."),
     ATTRIBUTE("gap", GAP,
               "True if it stands for records that were dropped; data is then JSON with how many and since."),
+    ATTRIBUTE("event", EVENT, "What a structured record says, an Event; None for every other."),
     {NULL, NULL, NULL, NULL, NULL}};
 
 static PyMethodDef record_methods[] = {{"__reduce__", record_reduce, METH_NOARGS, NULL},

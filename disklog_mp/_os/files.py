@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 import stat
+import sys
 from typing import TYPE_CHECKING, Protocol
 
 from disklog_mp._core import Mapping
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
 
 OS_PAGE = 4096
 _O_PATH = getattr(os, "O_PATH", 0)
+
+
+def longest_file() -> int:
+    """Return how many bytes a file of this process may have (RLIMIT_FSIZE), in whole pages of the system."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit // OS_PAGE * OS_PAGE
 
 
 class WritableFile(Protocol):

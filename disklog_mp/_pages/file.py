@@ -7,7 +7,7 @@ and what becomes of the old ones, is decided in writer.py.
 import errno
 import time
 
-from disklog_mp._os.files import OS_PAGE, WritableFile
+from disklog_mp._os.files import OS_PAGE, WritableFile, longest_file
 from disklog_mp._pages import format as _page_format
 from disklog_mp._pages.format import (
     BELL,
@@ -41,6 +41,7 @@ class PageFile:
         self.floor = 0  # readers may have mapped the file up to here: it is never cut below
         self.data_crc = 0xFFFFFFFF
         self.opened = time.monotonic()
+        self._longest = longest_file()
         # readers see these, through the mapped line
         self.line = file.map(HEADER_LENGTH, writable=True)
         self.watermark = header.data_offset
@@ -51,8 +52,8 @@ class PageFile:
         return self.header.offset_of(position)
 
     def end(self) -> int:
-        """Return the offset at which the page is full."""
-        return self.header.data_offset + self.header.page_bytes
+        """Return the offset at which the page is full: no write may pass the process's file size limit."""
+        return min(self.header.data_offset + self.header.page_bytes, self._longest)
 
     def reserve(self, offset: int) -> None:
         """Make sure writing below `offset` cannot run out of disk."""

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from disklog_mp._core import Mapping, crc32c_update
 from disklog_mp._options import Options
 from disklog_mp._os.background import Closable
+from disklog_mp._os.files import longest_file
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.file import PageFile
 from disklog_mp._pages.folder import NO_LIMIT, PageBegin, PageFolder
-from disklog_mp._pages.format import BELL, LAST_TIME
+from disklog_mp._pages.format import BELL, HEADER_LENGTH, LAST_TIME
 from disklog_mp._pages.recovery import LastPage, Recovered, ResumePoint, RingHints, recover
 from disklog_mp._pages.retention import KeptPage, Retention
 from disklog_mp._pages.unsynced import SyncJob, Unsynced
@@ -112,7 +113,7 @@ class PageWriter:
         """Return how many bytes and records the page being written still takes (a new one, if none is)."""
         limit = self.options.page_records or NO_LIMIT
         if self.page is None:
-            return self.options.page_bytes, limit
+            return min(self.options.page_bytes, longest_file() - HEADER_LENGTH), limit
         return max(0, self.page.end() - self.page.watermark), max(0, limit - self.page.records)
 
     def is_empty(self) -> bool:

@@ -47,7 +47,7 @@ IN_C = [
     Counted("recovery scan, 100 bytes", "census", "measured_census"),
 ]
 IN_PYTHON = [
-    Counted("session.log(), 100 bytes", "log", "producer_log"),
+    Counted("session.log(), 100 bytes", "log", "handle_log"),
     Counted("Logger.info(), two fields", "event", "logger_info"),
     Counted("DiskLogHandler, text", "handler", "dl_outlet_log_text"),
     Counted("DiskLogHandler, structured", "structured", "dl_outlet_log_record"),

@@ -100,6 +100,24 @@ def test_a_container_that_ends_keeps_what_was_accepted(name: str, path: Path, wa
 
 
 @needs_namespaces
+@pytest.mark.parametrize("ring_dir", [None, "rings"])
+def test_stat_says_when_the_ring_ends_with_process_1(name: str, path: Path, ring_dir: str | None) -> None:
+    """Not of a ring that is a file elsewhere."""
+    place = None if ring_dir is None else os.fspath(path.parent / ring_dir)
+    way = f"""
+import subprocess
+with disklog_mp.open(name, path, ring_dir={place!r}) as log:
+    log.log(b"x")
+    sys.exit(subprocess.run([sys.executable, "-m", "disklog_mp", "stat", path]).returncode)
+"""
+    program = PROGRAM.format(way=way)
+    command = [*CONTAINER, sys.executable, "-c", program, name, path, "0"]
+    out = subprocess.run(command, check=True, timeout=60, stdout=subprocess.PIPE, text=True).stdout
+
+    assert ("/dev/shm ends with it" in out) == (ring_dir is None)
+
+
+@needs_namespaces
 def test_a_ring_on_a_volume_outlives_a_killed_container(name: str, path: Path, tmp_path: Path) -> None:
     """Its process 1 dies with records in the ring: the next container's writer finds them."""
     rings = tmp_path / "rings"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from typing import Any
 
@@ -26,7 +27,13 @@ def of_ring(file: _ring.RingFile) -> dict[str, Any]:
     holder = _holder(file.ring)
     facts["status"], facts["problems"] = _judge(stats, holder)
     facts["held_up_by"] = holder
+    facts["ends_with_process_1"] = any(each.pid == 1 for each in stats.producers) and _is_in_shm(file)
     return facts
+
+
+def _is_in_shm(file: _ring.RingFile) -> bool:
+    """True if the ring is where a container's end removes it: process 1 of a pid namespace ends all of it."""
+    return os.readlink(f"/proc/self/fd/{file.fd}").startswith(f"{_names.SHM}/")
 
 
 def _holder(ring: _core.Ring) -> int | None:

@@ -13,6 +13,10 @@ from disklog_mp.cli.state import _facts, _producers
 from disklog_mp.errors import DiskLogError
 
 LEVELS = ("ok", "warning", "error")
+ENDS_WITH_PROCESS_1 = (
+    "a container's process 1 is attached: /dev/shm ends with it, and so does the ring; "
+    "ring_dir= on a volume keeps it"
+)
 
 
 @click.command(short_help="Show the state of LOG, or of all open logs.")
@@ -70,6 +74,8 @@ def lines(facts: dict[str, Any]) -> list[str]:
     if facts.get("last_time"):
         last = _text.moment(facts["last_time"])
         rows.append(("times", f"{_text.moment(facts['first_time'])} to {last}"))
+    if facts.get("ends_with_process_1"):
+        rows.append(("note", ENDS_WITH_PROCESS_1))
     rows.extend((LEVELS[1 + (facts["status"] == "error")], problem) for problem in facts["problems"])
     shown = [f"{head:<10} {_text.printable(str(value))}" for head, value in rows]
     return shown + _producers.lines(facts.get("producers", []))

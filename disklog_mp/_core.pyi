@@ -65,6 +65,7 @@ DONE: Final[int]
 
 # Bytes.
 ERROR_TEXT_LENGTH: Final[int]
+START_ERROR_LENGTH: Final[int]
 OPTIONS_LENGTH: Final[int]
 
 @disjoint_base
@@ -342,6 +343,8 @@ class Ring(Mapping):
     error_time: int
     error_number: int
     error_text: bytes
+    start_turn: int
+    start_error: bytes
     options: bytes  # JSON
     repair: tuple[int, ...]  # nine numbers, the time first: see _ring/repair.py
 
@@ -373,6 +376,9 @@ class Ring(Mapping):
 
     def ask_roll(self) -> None:
         """Ask the writer to seal the page that it writes."""
+
+    def take_start_turn(self, seen: int, following: int, /) -> bool:
+        """Store `start_turn` if it is still `seen`; False if another session was faster."""
 
     def raise_hint(self, position: int, /) -> None:
         """Show a writer that lost the frontier that it is at this position or later."""

@@ -23,6 +23,7 @@ Operating-system errors stay OSError.
 from disklog_mp._options import shown, size_text
 
 LARGEST_RECORD = (32 << 20) - 64  # bytes, in any ring
+START_ONE = "start a writer with disklog_mp.open() or `disklog-mp serve`"
 
 
 class DiskLogError(Exception):
@@ -60,17 +61,18 @@ class WriterActiveError(DiskLogError):
 
 
 class WriterDiedError(DiskLogError):
-    """The log's writer is dead and this session could not start another."""
+    """The log's writer is dead and was not replaced; `reason` says why not."""
 
-    def __init__(self, name: str, pid: int) -> None:
-        super().__init__(name, pid)
+    def __init__(self, name: str, pid: int, reason: str = "") -> None:
+        super().__init__(name, pid, reason)
         self.name = name
         self.pid = pid
+        self.reason = reason
 
     def __str__(self) -> str:
         return (
             f"the writer of log {self.name!r} (process {self.pid}) is dead and was not replaced; what was "
-            f"logged is in the ring: start a writer with disklog_mp.open() or `disklog-mp serve`"
+            f"logged is in the ring: {self.reason or START_ONE}"
         )
 
 
@@ -88,21 +90,23 @@ class SessionClosedError(DiskLogError):
 class RingFullError(DiskLogError):
     """The ring stayed full for as long as the policy allows to wait; the record was not logged.
 
-    `dead_writer` is the pid of a writer that died and was not replaced, 0 if the writer is alive.
+    `dead_writer` is the pid of a writer that died and was not replaced, `reason` says why not; 0 and "" if
+    the writer is alive.
     """
 
-    def __init__(self, length: int, free: int, waited: float, dead_writer: int = 0) -> None:
-        super().__init__(length, free, waited, dead_writer)
+    def __init__(self, length: int, free: int, waited: float, dead_writer: int = 0, reason: str = "") -> None:
+        super().__init__(length, free, waited, dead_writer, reason)
         self.length = length
         self.free = free
         self.waited = waited
         self.dead_writer = dead_writer
+        self.reason = reason
 
     def __str__(self) -> str:
         if self.dead_writer:
             why = (
                 f"the writer (process {self.dead_writer}) is dead and was not replaced: "
-                "start one with disklog_mp.open() or `disklog-mp serve`"
+                f"{self.reason or START_ONE}"
             )
         else:
             why = "the writer or its disk is too slow, or ring_bytes is too small"
@@ -157,19 +161,41 @@ class TooManyProducersError(DiskLogError):
 
 
 class WaitTimeoutError(DiskLogError):
-    """flush() or sync() ran out of time; nothing is lost, the records are still on their way."""
+    """flush() or sync() ran out of time; nothing is lost, the records are still on their way.
 
-    def __init__(self, goal: str, position: int, reached: int, waited: float) -> None:
-        super().__init__(goal, position, reached, waited)
+    Where a live process stands still inside log(), `pid` is its pid, `label` its label, and `held` the
+    position of its record, behind which all others wait.  Else these are 0, "" and -1.
+    """
+
+    def __init__(  # noqa: PLR0917
+        self,
+        goal: str,
+        position: int,
+        reached: int,
+        waited: float,
+        pid: int = 0,
+        label: str = "",
+        held: int = -1,
+    ) -> None:
+        super().__init__(goal, position, reached, waited, pid, label, held)
         self.goal = goal
         self.position = position
         self.reached = reached
         self.waited = waited
+        self.pid = pid
+        self.label = label
+        self.held = held
 
     def __str__(self) -> str:
+        what = (
+            f"position {self.position} is not {self.goal} after {self.waited:.3f} s (so far {self.reached})"
+        )
+        if not self.pid:
+            return f"{what}: the records are safe in the ring; wait again, or look at stats().error"
+        label = f" ({self.label})" if self.label else ""
         return (
-            f"position {self.position} is not {self.goal} after {self.waited:.3f} s (so far {self.reached}): "
-            "the records are safe in the ring; wait again, or look at stats().error"
+            f"{what}: process {self.pid}{label} stands still inside log() at position {self.held}, and holds "
+            "up all records after that; continue it, end it, or open the log with kill_stalled="
         )
 
 

@@ -22,6 +22,7 @@ from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._ring.slots import SlotsReturnedError
 from disklog_mp._session.attachments import Attachment, RingClosedError, attachments
 from disklog_mp._session.drops import Drops
+from disklog_mp._session.keeper import Begin, Keeper
 from disklog_mp._session.rescue import Orphans
 from disklog_mp.errors import (
     DiskLogError,
@@ -58,8 +59,12 @@ class Connection(_core.Producer):
         on_full: str = "block",
         timeout: float | str = 5.0,
         starter: Starter | None = None,
+        begin: Begin | None = None,
     ) -> None:
-        """Does not attach.  Raises ValueError, TypeError."""
+        """`starter` makes the first ring, `begin` starts a later writer: both are those of open().
+
+        Does not attach.  Raises ValueError, TypeError.
+        """
         # Set first: a connection whose construction failed can be closed.
         self.is_closed = True
         self.attachment: Attachment | None = None
@@ -74,6 +79,7 @@ class Connection(_core.Producer):
         self.timeout = float(timeout)
         self.ring_dir = ring_dir
         self.starter = starter
+        self.keeper = Keeper(self.name, ring_dir, begin)
         self.drops = Drops()
         self.orphans = Orphans()
         self.next_check = 0.0  # monotonic time of the next look at the writer by a call that does not wait
@@ -180,7 +186,8 @@ class Connection(_core.Producer):
     def look_at_writer(self) -> None:
         """Wake a writer that has been silent.  Is it dead: start another, or go over to the ring of its name.
 
-        Does not wait for a writer it starts.  Raises what attach() raises.
+        Does not wait for a writer it starts; what that fails of, the keeper tells.  Raises what attach()
+        raises.
         """
         attachment = self.whole_attachment()
         if attachment is None:
@@ -190,14 +197,12 @@ class Connection(_core.Producer):
         file = attachment.file
         if writer_alive(file):
             file.ring.wake()  # the producer that was to ring the bell may have died before it did
+            self.keeper.let_go()
             return
         if self.is_replaced(file):
             self.attach(0.0)
-        elif self.starter is not None:
-            now = time.monotonic()
-            if now >= self._next_start:
-                self._next_start = now + START_AGAIN
-                self.starter(wait=0.0)
+        else:
+            self.keeper.keep(file)
 
     def is_replaced(self, file: _ring.RingFile) -> bool:
         """True if the name leads to another ring."""
@@ -251,6 +256,7 @@ class Connection(_core.Producer):
                 self._finish_before_close()
         finally:  # an interrupted call closes, too
             self.is_closed = True
+            self.keeper.let_go()
             attachments.leave(self, max(self.timeout, SHORTEST_CLOSE))
 
     def let_go(self) -> bool:
@@ -273,6 +279,9 @@ class Connection(_core.Producer):
             self.rescue()
             self.report_drops()
         self.orphans.leave()
+        attachment = self.whole_attachment()
+        if attachment is not None:
+            self.keeper.leave(attachment.file, max(self.timeout, SHORTEST_CLOSE))
 
     def __del__(self) -> None:
         # At the interpreter's end the kernel does it: the slot's lock goes with the process.

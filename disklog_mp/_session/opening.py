@@ -188,7 +188,9 @@ def connect(
     opening = _Opening(
         name, os.path.abspath(os.fsdecode(path)), _options.check(options), ring_dir, accept_ring
     )
-    connection = kind(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout, starter=opening.go_on)
+    connection = kind(
+        name, ring_dir=ring_dir, on_full=on_full, timeout=timeout, starter=opening.go_on, begin=opening.begin
+    )
     deadline = time.monotonic() + patience
     while True:
         if opening.ensure_writer(deadline):
@@ -248,6 +250,12 @@ class _Opening(NamedTuple):
     def log(self) -> requests.Log:
         """Return the log as one to ask."""
         return requests.Log(self.name, self.path, lambda seconds: self.go_on(wait=seconds))
+
+    def begin(self) -> start_writer.Starting:
+        """Start a writer and do not wait for it."""
+        return start_writer.begin(
+            self.name, self.path, self.given, self.ring_dir, waiting=True, goes_on=True
+        )
 
     def has_ring(self) -> bool:
         """True if the log's ring is there, for the next writer: it takes records until it is full."""

@@ -149,5 +149,7 @@ def _refusal(connection: Connection, entry: Entry, waited: float) -> Steps[RingF
     ring = yield from ready_ring(connection)
     attachment = yield from attachment_with_descriptor(connection)
     free = ring.capacity - (ring.frontier(ring.released) - ring.released)
-    dead = 0 if writer_alive(attachment.file) else ring.writer_pid
-    return RingFullError(entry.length(), free, waited, dead)
+    if writer_alive(attachment.file) or not ring.writer_pid:
+        return RingFullError(entry.length(), free, waited)
+    reason = connection.keeper.reason(attachment.file)
+    return RingFullError(entry.length(), free, waited, ring.writer_pid, reason)

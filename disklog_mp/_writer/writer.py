@@ -323,4 +323,5 @@ def _housekeeping_of(writer: Writer) -> Housekeeping:
         Task(attendance.inspection_interval, keeper.inspect),
         Task(attendance.inspection_interval, succession.inspect),
         Task(each_round, keeper.roll_when_due),
+        Task(each_round, writer.live.show_that_it_works),
     )

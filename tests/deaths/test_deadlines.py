@@ -8,6 +8,7 @@ blocks without asking; and the time it worked, for what goes round in circles.
 
 import asyncio
 import contextlib
+import errno
 import functools
 import logging
 import os
@@ -42,6 +43,7 @@ from disklog_mp._ring import slots as _slots
 from disklog_mp._session import connection as _connection
 from disklog_mp._session import opening as _open
 from disklog_mp._session.session import BlockingConnection
+from disklog_mp._session.start_writer import Starting
 from disklog_mp._writer import pace as _pace
 from disklog_mp._writer import writer
 from disklog_mp.aio._session import LoopConnection
@@ -257,7 +259,7 @@ def nothing(scene: Scene) -> None:
 
 
 def writer_killed(scene: Scene) -> None:
-    """Nobody replaces it but those who opened the log."""
+    """A session that waits for it starts another."""
     scene.kill()
 
 
@@ -408,11 +410,11 @@ def use(log: disklog_mp.Session, happens: Callable[[], None]) -> None:
     fill(log.log, TIMEOUT)
     in_time(lambda: log.log_many([RECORD, RECORD]), TIMEOUT)
     in_time(lambda: log.sync(TIMEOUT), TIMEOUT)
-    in_time(log.close, 0)
+    in_time(log.close, TIMEOUT)
 
 
 def attached(scene: Scene, happens: Callable[[], None]) -> None:
-    """One who never starts a writer."""
+    """A session that is attached by name."""
     use(disklog_mp.attach(scene.name, timeout=TIMEOUT), happens)
 
 
@@ -427,7 +429,7 @@ def dropping(scene: Scene, happens: Callable[[], None]) -> None:
     happens()
     for _ in range(100):
         in_time(lambda: log.log(RECORD), 0)
-    in_time(log.close, 0)
+    in_time(log.close, TIMEOUT)
 
 
 def forked(scene: Scene, happens: Callable[[], None]) -> None:
@@ -439,7 +441,7 @@ def forked(scene: Scene, happens: Callable[[], None]) -> None:
     def use_again() -> None:
         fill(log.log, TIMEOUT)
         in_time(lambda: log.flush(TIMEOUT), TIMEOUT)
-        in_time(log.close, 0)
+        in_time(log.close, TIMEOUT)
 
     with child(use_again) as pid:
         succeeds(pid)
@@ -475,7 +477,7 @@ def handling(scene: Scene, happens: Callable[[], None]) -> None:
     in_time(handler.flush, TIMEOUT)
     handler._retry_at = 0.0
     in_time(lambda: logger.error("again"), TIMEOUT)
-    in_time(handler.close, 0)
+    in_time(handler.close, TIMEOUT)
 
 
 def asynchronous(scene: Scene, happens: Callable[[], None]) -> None:
@@ -498,7 +500,7 @@ def asynchronous(scene: Scene, happens: Callable[[], None]) -> None:
     in_time(lambda: run(log.flush, TIMEOUT), TIMEOUT)
     fill(functools.partial(run, log.log), TIMEOUT)
     in_time(lambda: run(log.sync, TIMEOUT), TIMEOUT)
-    in_time(lambda: run(log.close), 0)
+    in_time(lambda: run(log.close), TIMEOUT)
     in_time(lambda: run(functools.partial(aio.attach, timeout=TIMEOUT), scene.name), TIMEOUT)
 
 
@@ -580,7 +582,7 @@ STEPS = """
     assert in_time(lambda: log.sync(TIMEOUT), TIMEOUT)
     fill(log.log, TIMEOUT)
     assert in_time(lambda: log.log(RECORD * 10), TIMEOUT)
-    in_time(log.close, 0)
+    in_time(log.close, TIMEOUT)
     over.set()
     stepping.join()
     print("done")
@@ -719,22 +721,22 @@ class TestDeaths:
     @pytest.mark.parametrize("meanwhile", [False, True])
     @pytest.mark.parametrize("call", ["flush", "sync", "log", "aio.flush", "aio.log"])
     def test_of_the_writer_is_seen_by_whoever_waits(self, scene: Scene, call: str, meanwhile: bool) -> None:
-        """Within 100 ms another is started: here by one who tells that there is none."""
-        started = threading.Event()
-
-        def start(*, wait: float) -> bool:
-            started.set()
-            raise OSError
-
+        """Within 100 ms another is started: here by a session that cannot, and says so in the end."""
         asked = Asked()
+        noticed: list[float] = []
+
+        def begin() -> Starting:
+            noticed.append(asked.seconds)
+            raise OSError(errno.ENOEXEC, "no Python here")
 
         def die() -> None:
             scene.kill()
+            noticed.clear()
             asked.forget()
 
         scene.serve()
         kind = LoopConnection if call.startswith("aio") else BlockingConnection
-        connection = kind(scene.name, timeout=30, starter=start)
+        connection = kind(scene.name, timeout=1, begin=begin)
         connection.attach()
         scene.stop()
         connection.log(RECORD)
@@ -744,10 +746,11 @@ class TestDeaths:
         if not meanwhile:
             die()
         killing = threading.Timer(0.1, die)
+        dead = disklog_mp.RingFullError if call.endswith("log") else disklog_mp.WriterDiedError
         with asked:
             if meanwhile:
                 killing.start()
-            with pytest.raises(disklog_mp.WriterDiedError):
+            with pytest.raises(dead, match=r"is dead and was not replaced.*no Python here"):
                 record = [RECORD] if call.endswith("log") else []
                 if call.startswith("aio"):
                     asyncio.run(getattr(aio.Session(connection), call[4:])(*record))
@@ -757,8 +760,7 @@ class TestDeaths:
             killing.join()
         connection.close()
 
-        assert started.is_set()
-        assert asked.seconds <= NOTICE
+        assert noticed[0] <= NOTICE
 
     def test_of_a_producer_is_seen_by_the_writer(self, scene: Scene) -> None:
         """Its claim at the head of the ring holds up nobody for 100 ms."""

@@ -211,6 +211,7 @@ static_assert(offsetof(struct dl_constants, name) == 104, "after the limits");
  *      768  heartbeat, halted, ...     the writer: its identity and its state
  *      896  records, ...               the writer: the books
  *     1280  error_*                    the writer: the last trouble
+ *     1536  start_turn, start_error    sessions that start a writer, one at a time; a writer clears them
  *     2048  options                    the writer, at its start: the options in force, JSON
  *
  * Bells are futex words in here, not named semaphores, for these reasons.  A wait on one is bounded by the
@@ -264,7 +265,9 @@ struct dl_control {
     _Atomic uint32_t error_number; /* errno */
     uint32_t pad8;
     char error_text[240];
-    uint8_t pad9[512];
+    _Atomic uint64_t start_turn; /* sessions: which may start the next writer from when on, _ring/starts.py */
+    char start_error[248]; /* the session whose turn it was: what the last start of a writer failed of */
+    uint8_t pad9[256];
     char options[2048];
 };
 static_assert(sizeof(struct dl_control) == 4096, "one OS page");
@@ -276,6 +279,7 @@ static_assert(offsetof(struct dl_control, done_wanted) == 640, "see the table");
 static_assert(offsetof(struct dl_control, heartbeat) == 768, "see the table");
 static_assert(offsetof(struct dl_control, records) == 896, "see the table");
 static_assert(offsetof(struct dl_control, error_time) == 1280, "see the table");
+static_assert(offsetof(struct dl_control, start_turn) == 1536, "see the table");
 static_assert(offsetof(struct dl_control, options) == 2048, "see the table");
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
               "a lock inside shared memory is not shared");

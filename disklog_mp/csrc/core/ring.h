@@ -120,6 +120,7 @@
  *   word:D     add to a word (seq_cst)         with word:A
  *   word:E     load a word (acquire)           with word:B     between two slices of a reader's sleep
  *   word:F     add to a bell (seq_cst)         with word:A     then all sleepers are woken
+ *   word:H     swap a word (seq_cst)           with word:A, word:B     one winner per value
  *   look:A     load a claim word (acquire)     with commit:A, claim:E   for `stat` and `cat --ring`
  *   word:G     load released (seq_cst)         with release:A  where to look for CLOSED
  *   halt:A     load halted (relaxed)           with word:B     seen too late it costs nothing: claim:C sees

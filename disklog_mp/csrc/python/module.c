@@ -140,6 +140,7 @@ static const struct {
     {"SPACE", DL_CONTROL_OFFSET + offsetof(struct dl_control, space)},
     {"DONE", DL_CONTROL_OFFSET + offsetof(struct dl_control, done)},
     {"ERROR_TEXT_LENGTH", sizeof(((struct dl_control *)0)->error_text)},
+    {"START_ERROR_LENGTH", sizeof(((struct dl_control *)0)->start_error)},
     {"OPTIONS_LENGTH", sizeof(((struct dl_control *)0)->options)},
 };
 

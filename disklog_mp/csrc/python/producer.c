@@ -19,9 +19,9 @@
 
 /* Bytes: below it the copy is shorter than giving the GIL back (bench: length). */
 #define RELEASE_GIL_ABOVE 16384u
-/* ns without a heartbeat before a producer looks closer; untuned: a writer that has just come to rest shows
- * itself ten times as often. */
-#define WRITER_SILENCE 1000000000ull
+/* ns without a heartbeat before a producer looks closer; untuned: a session that logs is to replace a dead
+ * writer within a second, and a writer that has just come to rest shows itself five times as often. */
+#define WRITER_SILENCE 500000000ull
 
 static PyObject *core_forked(PyObject *module, PyObject *unused)
 {

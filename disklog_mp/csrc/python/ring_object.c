@@ -226,6 +226,8 @@ static PyGetSetDef ring_getset[] = {
     CONTROL("error_time", WORD64(error_time)),
     CONTROL("error_number", WORD32(error_number)),
     {"error_text", ring_get_text, ring_set_text, NULL, TEXT(error_text)},
+    CONTROL("start_turn", WORD64(start_turn)),
+    {"start_error", ring_get_text, ring_set_text, NULL, TEXT(start_error)},
     {"options", ring_get_text, ring_set_text, NULL, TEXT(options)},
     {"repair", ring_get_repair, ring_set_repair, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL}};
@@ -323,6 +325,7 @@ static PyMethodDef ring_methods[] = {
     {"wake_all", dl_ring_wake_all, METH_NOARGS, NULL},
     {"ask_sync", dl_ring_ask_sync, METH_VARARGS, NULL},
     {"ask_roll", dl_ring_ask_roll, METH_NOARGS, NULL},
+    {"take_start_turn", dl_ring_take_start_turn, METH_VARARGS, NULL},
     {"raise_hint", dl_ring_raise_hint, METH_VARARGS, NULL},
     {"begin_totals", dl_ring_begin_totals, METH_VARARGS, NULL},
     {"retirement", dl_ring_retirement, METH_NOARGS, NULL},

@@ -1,0 +1,221 @@
+"""Keeping a log's writer alive: what every attached session does, however it came to the log.
+
+A session of the log's owner starts the next writer, and root does it as the owner: the user that the ring
+belongs to.  A session of another user waits, and its error names the user that may.  So does a session of a
+log that is served: its supervisor starts the next writer.  Which session it is, and how often one is started,
+_ring/starts.py says.
+
+The ring tells where the log's directory is, but each process that is attached can write into the ring.  So
+the directory must agree: it belongs to the owner or to root, and says that it is this log's.  The options
+come from there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from disklog_mp import _core
+from disklog_mp._options import Options
+from disklog_mp._pages.directory import LOCK, Directory
+from disklog_mp._pages.identity import LogIdentity, read_identity
+from disklog_mp._ring import control as _control
+from disklog_mp._ring import names as _names
+from disklog_mp._ring import starts as _starts
+from disklog_mp._ring.file import RingFile
+from disklog_mp._ring.liveness import writer_alive
+from disklog_mp._session import start_writer
+from disklog_mp._session.start_writer import Starting, User
+from disklog_mp.errors import DiskLogError, WriterActiveError
+
+LONGEST_LEAVE, PAUSE = 1.0, 0.01  # seconds that leaving waits for a writer, and between two looks
+SERVED = "the log is served: its supervisor has to start the writer"
+
+Begin = Callable[[], Starting]
+
+
+class RefusedError(Exception):
+    """This session may not start a writer; says why."""
+
+
+class Log(NamedTuple):
+    """A log as its directory describes it."""
+
+    path: str
+    options: dict[str, Any]
+
+
+class Keeper:
+    """Starts the next writer of one connection's log.  Only leave() waits; none raises."""
+
+    def __init__(self, name: str, ring_dir: str | None, begin: Begin | None) -> None:
+        """`begin` starts a writer with the options of open(), if this session was opened."""
+        self._name = name
+        self._ring_dir = ring_dir
+        self._begin = begin
+        self._pid = os.getpid()
+        self._lock = threading.Lock()  # never waited for: a signal handler may find it taken
+        self._starting: Starting | None = None
+
+    def keep(self, file: RingFile) -> None:
+        """The ring has no live writer: start one if it is this session's turn and right."""
+        self._notice_fork()
+        if not self._lock.acquire(blocking=False):
+            return  # another thread is at it, or this is its signal handler
+        try:
+            if self._starting is not None:
+                self._listen(file.ring)
+            elif (
+                not _starts.until_next_turn(file.ring)
+                and self.why_not(file) is None
+                and _starts.take_turn(file.ring)
+            ):
+                self._start(file)
+        finally:
+            self._lock.release()
+
+    def leave(self, file: RingFile, patience: float) -> None:
+        """Leave no records in a ring without a writer, if this session may start one.
+
+        Waits only while it is another session's turn: that one may have been killed before it started any.
+        """
+        ring, deadline = file.ring, time.monotonic() + min(patience, LONGEST_LEAVE)
+        try:
+            while ring.frontier(ring.released) != ring.released and not writer_alive(file):
+                self.keep(file)
+                is_started = self._starting is not None
+                if is_started or self.why_not(file) is not None or time.monotonic() >= deadline:
+                    return
+                time.sleep(PAUSE)
+        except OSError:  # the kernel cannot tell
+            return
+
+    def let_go(self) -> None:
+        """Leave the writer that was started to itself: it is ready, or this session is closed."""
+        self._notice_fork()
+        if self._starting is not None and self._lock.acquire(blocking=False):
+            try:
+                if self._starting is not None:
+                    self._starting.close()
+                    self._starting = None
+            finally:
+                self._lock.release()
+
+    def _notice_fork(self) -> None:
+        if self._pid != os.getpid():  # the parent waits for that answer
+            self._pid, self._lock = os.getpid(), threading.Lock()
+            if self._starting is not None:
+                self._starting.close()
+                self._starting = None
+
+    def _listen(self, ring: _core.Ring) -> None:
+        assert self._starting is not None
+        try:
+            if not self._starting.answered():
+                _starts.extend_turn(ring)
+                return
+        except WriterActiveError:
+            pass
+        except (DiskLogError, OSError, TypeError, ValueError, RuntimeError) as failure:
+            _starts.store_failure(ring, f"starting another failed: {failure}")
+        self._starting.close()
+        self._starting = None
+
+    def _start(self, file: RingFile) -> None:
+        try:
+            self._starting = self._begin_from_here(file)
+        except (DiskLogError, OSError, TypeError, ValueError) as failure:
+            _starts.store_failure(file.ring, f"starting another failed: {failure}")
+
+    def _begin_from_here(self, file: RingFile) -> Starting:
+        identity = read_identity(file.ring.path)
+        if self._begin is not None and identity is None:
+            return self._begin()
+        log = self._log_of(file)
+        user = _owner_for_root(file)
+        return start_writer.begin(self._name, log.path, log.options, self._ring_dir, waiting=True, user=user)
+
+    # -- may this session do it? -------------------------------------------------------------------------
+
+    def why_not(self, file: RingFile) -> str | None:
+        """Return why this session may not start a writer; None if it may."""
+        try:
+            if not start_writer.may_start():
+                return "a writer starts no other"
+            identity = read_identity(file.ring.path)
+            if _is_served(file, identity):
+                return SERVED
+            if identity is not None and identity.stopped is not None:
+                by = identity.stopped
+                return (
+                    f"the log was stopped by process {by.get('pid')} of user {by.get('uid')}: open it again"
+                )
+            if self._begin is None:
+                self._log_of(file)
+        except RefusedError as refusal:
+            return str(refusal)
+        except (DiskLogError, OSError) as problem:
+            return f"its directory cannot be read: {problem}"
+        return None
+
+    def reason(self, file: RingFile) -> str:
+        """Return why the ring still has no writer, for an error; "" if that is not known."""
+        return self.why_not(file) or _starts.failure(file.ring)
+
+    def _log_of(self, file: RingFile) -> Log:
+        """Return the log of a ring, if its directory agrees.  Raises RefusedError, DiskLogError, OSError."""
+        ring, owner = file.ring, os.fstat(file.fd).st_uid
+        if os.geteuid() not in (0, owner):
+            raise RefusedError(f"only user {owner} (the log's owner) or root may start another")
+        directory = Directory(ring.path)
+        try:
+            there = os.lstat(os.path.join(ring.path, LOCK))
+            if not directory.exists() or not stat.S_ISREG(there.st_mode):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), ring.path)
+        except FileNotFoundError:
+            raise RefusedError(f"the log's directory {ring.path} is not there") from None
+        if not {there.st_uid, os.stat(ring.path).st_uid} <= {owner, 0}:
+            raise RefusedError(f"{ring.path} belongs to another user than the ring")
+        identity = read_identity(ring.path)
+        rings = self._ring_dir or _names.SHM
+        if identity is None:
+            told = directory.read_note()[1], directory.rings()
+            options = _options_without_file(ring, there)
+        else:
+            told = identity.name, identity.ring_dir
+            options = {key: identity.options[key] for key in Options._fields if key in identity.options}
+        if told != (self._name, rings) or (identity is not None and identity.log_id != ring.log_id):
+            raise RefusedError(f"{ring.path} is the directory of another log")
+        return Log(ring.path, Options(**options)._asdict())
+
+
+def _is_served(file: RingFile, identity: LogIdentity | None) -> bool:
+    """True if a supervisor runs the log's writer."""
+    if identity is not None:
+        return identity.served
+    return _control.options(file.ring).get("linger", 0) is None
+
+
+def _options_without_file(ring: _core.Ring, lock: os.stat_result) -> dict[str, Any]:
+    """Return what is known of the options of a log whose directory has no file that says them."""
+    mode = stat.S_IMODE(lock.st_mode) & 0o666
+    return {"ring_bytes": ring.capacity, "mode": mode, "group": lock.st_gid if mode & 0o060 else None}
+
+
+def _owner_for_root(file: RingFile) -> User | None:
+    """Return the ring's owner if this process is another user's, and so root's."""
+    status = os.fstat(file.fd)
+    if status.st_uid == os.geteuid():
+        return None
+    import pwd  # not in what a program loads that only logs
+
+    try:
+        entry = pwd.getpwuid(status.st_uid)
+        return User(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(entry.pw_name, entry.pw_gid)))
+    except KeyError:
+        return User(status.st_uid, status.st_gid, ())

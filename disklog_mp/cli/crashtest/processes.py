@@ -253,12 +253,6 @@ def serve(order: Order, options: dict[str, Any]) -> None:
     disklog_mp.serve(order.name, order.log, **options)
 
 
-def open_once(order: Order, options: dict[str, Any]) -> None:
-    """Have open() start a writer, as programs do, and leave it running."""
-    go_apart(order)
-    disklog_mp.open(order.name, order.log, **options).close()
-
-
 def main(arguments: list[str]) -> None:
     """Run a worker in a new interpreter."""
     work(Order(*json.loads(arguments[0])))

@@ -45,6 +45,14 @@ class Starter(Protocol):
     def __call__(self, *, wait: float) -> bool: ...
 
 
+def _seconds(timeout: float | str) -> float:
+    if isinstance(timeout, str):
+        timeout = parse_duration(timeout, "timeout")
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
+        raise ValueError(f"timeout={timeout!r} is not a number of seconds")
+    return float(timeout)
+
+
 class Connection(_core.Producer):
     """A producer that finds its ring by name.  The core calls the two hooks at the end off the fast path.
 
@@ -71,12 +79,8 @@ class Connection(_core.Producer):
         self.name = _names.check_name(name)
         if on_full not in POLICIES:
             raise ValueError(f"on_full={on_full!r} is not one of {', '.join(POLICIES)}")
-        if isinstance(timeout, str):
-            timeout = parse_duration(timeout, "timeout")
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
-            raise ValueError(f"timeout={timeout!r} is not a number of seconds")
         self.on_full = on_full
-        self.timeout = float(timeout)
+        self.timeout = _seconds(timeout)
         self.ring_dir = ring_dir
         self.starter = starter
         self.keeper = Keeper(self.name, ring_dir, begin)
@@ -186,8 +190,7 @@ class Connection(_core.Producer):
     def look_at_writer(self) -> None:
         """Wake a writer that has been silent.  Is it dead: start another, or go over to the ring of its name.
 
-        Does not wait for a writer it starts; what that fails of, the keeper tells.  Raises what attach()
-        raises.
+        Does not wait for a writer it starts; see Keeper.  Raises what attach() raises.
         """
         attachment = self.whole_attachment()
         if attachment is None:

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from disklog_mp import _core
-from disklog_mp._options import Options
 from disklog_mp._pages.directory import LOCK, Directory
 from disklog_mp._pages.identity import LogIdentity, read_identity
 from disklog_mp._ring import control as _control
@@ -44,10 +43,10 @@ class RefusedError(Exception):
 
 
 class Log(NamedTuple):
-    """A log as its directory describes it."""
+    """A log whose directory agrees with its ring."""
 
     path: str
-    options: dict[str, Any]
+    given: dict[str, Any]  # options for the writer; {}: as the log's file has them
 
 
 class Keeper:
@@ -138,7 +137,9 @@ class Keeper:
             return self._begin()
         log = self._log_of(file)
         user = _owner_for_root(file)
-        return start_writer.begin(self._name, log.path, log.options, self._ring_dir, waiting=True, user=user)
+        return start_writer.begin(
+            self._name, log.path, log.given, self._ring_dir, waiting=True, goes_on=True, user=user
+        )
 
     # -- may this session do it? -------------------------------------------------------------------------
 
@@ -147,6 +148,8 @@ class Keeper:
         try:
             if not start_writer.may_start():
                 return "a writer starts no other"
+            if self._begin is None:
+                _check_user(file)
             identity = read_identity(file.ring.path)
             if _is_served(file, identity):
                 return SERVED
@@ -169,9 +172,7 @@ class Keeper:
 
     def _log_of(self, file: RingFile) -> Log:
         """Return the log of a ring, if its directory agrees.  Raises RefusedError, DiskLogError, OSError."""
-        ring, owner = file.ring, os.fstat(file.fd).st_uid
-        if os.geteuid() not in (0, owner):
-            raise RefusedError(f"only user {owner} (the log's owner) or root may start another")
+        ring, owner = file.ring, _check_user(file)
         directory = Directory(ring.path)
         try:
             there = os.lstat(os.path.join(ring.path, LOCK))
@@ -184,14 +185,20 @@ class Keeper:
         identity = read_identity(ring.path)
         rings = self._ring_dir or _names.SHM
         if identity is None:
-            told = directory.read_note()[1], directory.rings()
-            options = _options_without_file(ring, there)
+            told, given = (directory.read_note()[1], directory.rings()), _options_without_file(ring, there)
         else:
-            told = identity.name, identity.ring_dir
-            options = {key: identity.options[key] for key in Options._fields if key in identity.options}
+            told, given = (identity.name, identity.ring_dir), {}
         if told != (self._name, rings) or (identity is not None and identity.log_id != ring.log_id):
             raise RefusedError(f"{ring.path} is the directory of another log")
-        return Log(ring.path, Options(**options)._asdict())
+        return Log(ring.path, given)
+
+
+def _check_user(file: RingFile) -> int:
+    """Return the ring's owner.  Raises RefusedError if this process runs as neither that user nor root."""
+    owner = os.fstat(file.fd).st_uid
+    if os.geteuid() not in (0, owner):
+        raise RefusedError(f"only user {owner} (the log's owner) or root may start another")
+    return owner
 
 
 def _is_served(file: RingFile, identity: LogIdentity | None) -> bool:
@@ -204,7 +211,7 @@ def _is_served(file: RingFile, identity: LogIdentity | None) -> bool:
 def _options_without_file(ring: _core.Ring, lock: os.stat_result) -> dict[str, Any]:
     """Return what is known of the options of a log whose directory has no file that says them."""
     mode = stat.S_IMODE(lock.st_mode) & 0o666
-    return {"ring_bytes": ring.capacity, "mode": mode, "group": lock.st_gid if mode & 0o060 else None}
+    return {"ring_bytes": ring.capacity, "mode": mode, **({"group": lock.st_gid} if mode & 0o060 else {})}
 
 
 def _owner_for_root(file: RingFile) -> User | None:

@@ -253,9 +253,7 @@ class _Opening(NamedTuple):
 
     def begin(self) -> start_writer.Starting:
         """Start a writer and do not wait for it."""
-        return start_writer.begin(
-            self.name, self.path, self.given, self.ring_dir, waiting=True, goes_on=True
-        )
+        return start_writer.begin(self.name, self.path, self.given, self.ring_dir, waiting=True, goes_on=True)
 
     def has_ring(self) -> bool:
         """True if the log's ring is there, for the next writer: it takes records until it is full."""

@@ -92,8 +92,8 @@ def begin(
     """Start a writer process for the log.  Raises OSError, ENOEXEC if no program is known that could run it.
 
     `given`: the options that were given, checked.  `goes_on`: it takes the place of a writer that died, and
-    nothing is to change: see _writer/terms.py.  `waiting`: this process waits until it has answered, and tells
-    what went wrong.
+    nothing is to change: see _writer/terms.py.  `waiting`: this process waits until it has answered, and
+    tells what went wrong.
     """
     if not may_start():
         raise errors.LogNotFoundError(name)

@@ -11,6 +11,7 @@ import os
 import time
 
 from disklog_mp import _core
+from disklog_mp._session import reaping
 from disklog_mp._session.connection import Connection, connections, left_behind
 from disklog_mp._session.waiting import LONGEST_SLEEP, carry_out, wait_for
 from disklog_mp.errors import DiskLogError
@@ -49,6 +50,7 @@ def close(connection: Connection) -> None:
             _wait_if_last(connection)
     finally:
         connection.close()
+        reaping.collect()
 
 
 def _wait_if_last(connection: Connection) -> None:

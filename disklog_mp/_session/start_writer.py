@@ -17,7 +17,7 @@ import time
 from typing import Any, NamedTuple
 
 from disklog_mp import _core, errors
-from disklog_mp._session import interpreter
+from disklog_mp._session import interpreter, reaping
 
 # Meant for the application alone: readiness and sockets of its service manager, an interactive end.
 NOT_INHERITED = (
@@ -70,6 +70,9 @@ class Starting:
         if pipe >= 0:
             os.close(pipe)
 
+    def __del__(self) -> None:
+        self.close()  # an exception out of a signal handler came before the caller did it
+
 
 class User(NamedTuple):
     """The user that a writer is to run as, if it is not this process's."""
@@ -109,10 +112,13 @@ def begin(
     }
     command = [*interpreter.command(), json.dumps(order)]
     uid, gid, groups = (-1, -1, b"") if user is None else (user.uid, user.gid, _packed(user.groups))
-    _, answers = _core.spawn(
+    reaping.collect()
+    pid, answers = _core.spawn(
         os.fsencode(command[0]), _block(command), _block(_environment()), _stderr(), uid, gid, groups
     )
-    return Starting(name, answers)
+    starting = Starting(name, answers)
+    reaping.note(pid)
+    return starting
 
 
 def start(

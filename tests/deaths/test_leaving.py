@@ -100,6 +100,28 @@ def test_a_container_that_ends_keeps_what_was_accepted(name: str, path: Path, wa
 
 
 @needs_namespaces
+def test_process_1_keeps_at_most_one_zombie_of_a_log(name: str, path: Path) -> None:
+    """It gets each writer as a child, and collects those that ended when it starts the next or closes."""
+    way = """
+import signal, subprocess, time
+with disklog_mp.open(name, path) as log:
+    log.flush()
+    for number in range(4):
+        os.kill(log.stats().writer_pid, signal.SIGKILL)
+        time.sleep(0.1)
+        log.log(b"x")
+        log.flush(10)
+    states = [open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0]
+              for pid in os.listdir("/proc") if pid.isdigit()]
+    print(states.count("Z"))
+"""
+    command = [*CONTAINER, sys.executable, "-c", PROGRAM.format(way=way), name, path, "0"]
+    out = subprocess.run(command, check=True, timeout=60, stdout=subprocess.PIPE, text=True).stdout
+
+    assert int(out) <= 1
+
+
+@needs_namespaces
 @pytest.mark.parametrize("ring_dir", [None, "rings"])
 def test_stat_says_when_the_ring_ends_with_process_1(name: str, path: Path, ring_dir: str | None) -> None:
     """Not of a ring that is a file elsewhere."""

@@ -264,10 +264,9 @@ class Connection(_core.Producer):
 
     def let_go(self) -> bool:
         """Give the attachment of a closed connection up; False while an append of another thread needs it."""
-        if self.is_closed:
-            if self.unbind():  # an append that is under way without the GIL
-                return False
-            self.attachment = None
+        if self.is_closed and self.unbind():  # an append that is under way without the GIL
+            return False
+        self.attachment = None if self.is_closed else self.attachment
         return True
 
     def _finish_before_close(self) -> None:
@@ -287,8 +286,7 @@ class Connection(_core.Producer):
             self.keeper.leave(attachment.file, max(self.timeout, SHORTEST_CLOSE))
 
     def __del__(self) -> None:
-        # At the interpreter's end the kernel does it: the slot's lock goes with the process.
-        if not getattr(self, "is_closed", True) and not sys.is_finalizing():
+        if not getattr(self, "is_closed", True) and not sys.is_finalizing():  # then the kernel does it
             _note_left_behind(self)
             self.close()
 

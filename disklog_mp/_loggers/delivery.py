@@ -35,6 +35,7 @@ from disklog_mp.errors import (
 )
 
 FIND_PAUSE = 0.01  # seconds between two attempts to find the log, while a record waits for it
+LONGEST_FLUSH = 1.0  # seconds
 RETRY = 1.0  # seconds between two attempts to find a log that was not there
 SHARE = 10  # and at least so many times as long as the next attempt may take
 TAG_LIMIT = 0xFFFF
@@ -307,8 +308,8 @@ class Delivery(_core.Outlet):
     # -- leaving -----------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Wait until what was logged can be read, at most as long as for room; it is safe before that."""
-        self.flush_within(self.timeout)
+        """Wait until what was logged can be read: as long as for room, at most 1 s; it is safe before."""
+        self.flush_within(min(self.timeout, LONGEST_FLUSH))
 
     def flush_within(self, seconds: float) -> bool:
         """Wait at most so long until what was logged can be read; True if it can."""

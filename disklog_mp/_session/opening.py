@@ -105,7 +105,9 @@ def open(
 def attach(
     name: str, *, on_full: str = "block", timeout: float | str = 5.0, ring_dir: str | None = None
 ) -> Session:
-    """Attach to a log that another process has opened, by its name alone; never starts a writer.
+    """Attach to a log that another process has opened, by its name alone; opens none.
+
+    If its writer dies, this session starts another as any does, unless the log is served.
 
     Cheap and idempotent: sessions of one process share one slot.  Safe after fork, spawn, forkserver.  While
     the log's ring is being replaced, waits for it up to `timeout` seconds, at most 5.  on_full and timeout

@@ -123,17 +123,17 @@ class Session(_core.Handle):
     # -- waiting for the writer --------------------------------------------------------------------------
 
     def flush(self, timeout: float | None = None) -> None:
-        """Wait until all that this session logged so far is written: in a page file, visible to readers.
+        """Wait until all that any process has logged so far is written: in a page file, visible to readers.
 
-        Waits at most `timeout` seconds.  None: as long as a writer lives; for one that is dead and not
-        replaced as long as the session's own timeout.
+        Waits at most `timeout` seconds.  None: as long as the log moves on, and then as long as the session's
+        own timeout.  A writer that is dead is replaced meanwhile.
 
         Raises WaitTimeoutError, WriterDiedError, SessionClosedError, LogNotFoundError.
         """
         carry_out(wait_for(self._connection, "written", timeout))
 
     def sync(self, timeout: float | None = None) -> None:
-        """Wait until all that this session logged so far is durable: it survives power loss.
+        """Wait until all that any process has logged so far is durable: it survives power loss.
 
         Callers in all processes are served by one fdatasync.  `timeout` is that of flush().
 

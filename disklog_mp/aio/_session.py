@@ -159,11 +159,11 @@ class Session:
     # -- waiting for the writer --------------------------------------------------------------------------
 
     async def flush(self, timeout: float | None = None) -> None:
-        """Wait until all that this session logged so far is written; see disklog_mp.Session.flush."""
+        """Wait until all that any process has logged so far is written; see disklog_mp.Session.flush."""
         await _carry_out(wait_for(self._connection, "written", timeout))
 
     async def sync(self, timeout: float | None = None) -> None:
-        """Wait until all that this session logged so far is durable; see disklog_mp.Session.sync."""
+        """Wait until all that any process has logged so far is durable; see disklog_mp.Session.sync."""
         await _carry_out(wait_for(self._connection, "durable", timeout))
 
     async def roll(self) -> None:

@@ -264,9 +264,9 @@ class Connection(_core.Producer):
 
     def let_go(self) -> bool:
         """Give the attachment of a closed connection up; False while an append of another thread needs it."""
-        if self.is_closed and self.unbind():  # an append that is under way without the GIL
-            return False
-        self.attachment = None if self.is_closed else self.attachment
+        if not self.is_closed or self.unbind():  # an append that is under way without the GIL
+            return not self.is_closed
+        self.attachment = None
         return True
 
     def _finish_before_close(self) -> None:

@@ -4,6 +4,7 @@ DiskLogError
 ├── LogNotFoundError        attach to a log that no process has opened
 ├── WriterActiveError       a second writer on a live log or directory
 ├── WriterDiedError         waited for a writer that is dead and could not be replaced
+│   └── LogStoppedError     waited for the writer of a log that was stopped
 ├── SessionClosedError      use of a session after close()
 ├── RingFullError           the on_full policy ran out of patience
 ├── RecordTooLargeError     longer than this ring takes
@@ -76,6 +77,30 @@ class WriterDiedError(DiskLogError):
         )
 
 
+class LogStoppedError(WriterDiedError):
+    """The log was stopped, by `disklog-mp stop`; no attached process starts it again.
+
+    `pid` and `uid` are of the process that stopped it, `when` is local time.
+    """
+
+    def __init__(self, name: str, pid: int, uid: int, when: str) -> None:
+        super().__init__(name, pid)
+        del self.reason
+        self.args = (name, pid, uid, when)
+        self.uid = uid
+        self.when = when
+
+    def __str__(self) -> str:
+        return f"log {self.name!r}: {self.how()}; what was logged since is in the ring"
+
+    def how(self) -> str:
+        """Return by which process the log was stopped, when, and what to do."""
+        return (
+            f"the log was stopped by process {self.pid} of user {self.uid} at {self.when}: "
+            "disklog_mp.open() or `disklog-mp serve` starts it again"
+        )
+
+
 class SessionClosedError(DiskLogError):
     """The session was closed."""
 
@@ -108,6 +133,8 @@ class RingFullError(DiskLogError):
                 f"the writer (process {self.dead_writer}) is dead and was not replaced: "
                 f"{self.reason or START_ONE}"
             )
+        elif self.reason:
+            why = f"no writer is alive: {self.reason}"
         else:
             why = "the writer or its disk is too slow, or ring_bytes is too small"
         return (

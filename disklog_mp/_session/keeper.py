@@ -30,7 +30,8 @@ from disklog_mp._ring.file import RingFile
 from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._session import start_writer
 from disklog_mp._session.start_writer import Starting, User
-from disklog_mp.errors import DiskLogError, WriterActiveError
+from disklog_mp._session.stopped import stopped
+from disklog_mp.errors import DiskLogError, LogStoppedError, WriterActiveError
 
 LONGEST_LEAVE, PAUSE = 1.0, 0.01  # seconds that leaving waits for a writer, and between two looks
 SERVED = "the log is served: its supervisor has to start the writer"
@@ -151,13 +152,10 @@ class Keeper:
             if self._begin is None:
                 _check_user(file)
             identity = read_identity(file.ring.path)
+            if (stop := stopped(self._name, file.ring.path)) is not None:
+                return LogStoppedError(*stop).how()
             if _is_served(file, identity):
                 return SERVED
-            if identity is not None and identity.stopped is not None:
-                by = identity.stopped
-                return (
-                    f"the log was stopped by process {by.get('pid')} of user {by.get('uid')}: open it again"
-                )
             if self._begin is None:
                 self._log_of(file)
         except RefusedError as refusal:

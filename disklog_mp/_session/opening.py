@@ -16,6 +16,7 @@ from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._session import joining, requests, start_writer
 from disklog_mp._session.connection import Connection
 from disklog_mp._session.session import BlockingConnection, Session
+from disklog_mp._session.stopped import raise_if_stopped
 from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiveError
 
 PATIENCE = 20.0  # seconds for a writer to become ready, started here or by another process
@@ -246,12 +247,13 @@ class _Opening(NamedTuple):
         return start_writer.start(self.name, self.path, self.given, self.ring_dir, wait=wait)
 
     def go_on(self, *, wait: float) -> bool:
-        """Start a writer in place of one that died."""
+        """Start a writer in place of one that died.  Raises LogStoppedError if the log was stopped."""
+        raise_if_stopped(self.name, self.path)
         return start_writer.start(self.name, self.path, self.given, self.ring_dir, wait=wait, goes_on=True)
 
     def log(self) -> requests.Log:
         """Return the log as one to ask."""
-        return requests.Log(self.name, self.path, lambda seconds: self.go_on(wait=seconds))
+        return requests.log_in(self.name, self.path, self.ring_dir)
 
     def begin(self) -> start_writer.Starting:
         """Start a writer and do not wait for it."""

@@ -22,7 +22,12 @@ from disklog_mp._session.waiting import (
     ready_ring,
     rescue,
 )
-from disklog_mp.errors import LogFullError, LogNotFoundError, RecordTooLargeError, RingFullError
+from disklog_mp.errors import (
+    LogFullError,
+    LogNotFoundError,
+    RecordTooLargeError,
+    RingFullError,
+)
 
 DROPPED = -1  # what log() returns for a record that on_full="drop" dropped
 
@@ -149,7 +154,7 @@ def _refusal(connection: Connection, entry: Entry, waited: float) -> Steps[RingF
     ring = yield from ready_ring(connection)
     attachment = yield from attachment_with_descriptor(connection)
     free = ring.capacity - (ring.frontier(ring.released) - ring.released)
-    if writer_alive(attachment.file) or not ring.writer_pid:
+    if writer_alive(attachment.file):
         return RingFullError(entry.length(), free, waited)
     reason = connection.keeper.reason(attachment.file)
     return RingFullError(entry.length(), free, waited, ring.writer_pid, reason)

@@ -39,6 +39,15 @@ class Log(NamedTuple):
     wake: Callable[[], object] = lambda: None  # has a writer look at its socket that no thread watches for it
 
 
+def log_in(name: str, path: str, ring_dir: str | None, wake: Callable[[], object] = lambda: None) -> Log:
+    """Return the log in a directory; where no writer lives, one is started to be asked."""
+
+    def start(seconds: float) -> None:
+        start_writer.start(name, path, {}, ring_dir, wait=seconds, goes_on=True)
+
+    return Log(name, path, start, wake)
+
+
 def ask(
     log: Log,
     what: str,
@@ -53,7 +62,7 @@ def ask(
     `number`: the request's id, if it was asked before.  `until_end`: wait until that writer has ended, too.
     Raises what the writer raised for it, TimeoutError, PermissionError, and what starting a writer raises.
     """
-    number = number or os.urandom(16).hex()
+    number = number or new_number()
     deadline = time.monotonic() + timeout
     told = {"id": number, "ask": what, "pid": os.getpid(), **fields}
     line = json.dumps(told).encode() + b"\n"
@@ -71,6 +80,11 @@ def ask(
         if not Directory(log.path).is_locked():
             _start(log, left)
         time.sleep(min(PAUSE, left))
+
+
+def new_number() -> str:
+    """Return an id for a request."""
+    return os.urandom(16).hex()
 
 
 def _start(log: Log, seconds: float) -> None:

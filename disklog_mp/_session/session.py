@@ -218,12 +218,7 @@ def configure(connection: Connection, options: dict[str, Any]) -> None:
     """Have the log's writer change options, and wait for its answer."""
     changes = check_changes(options)
     ring = carry_out(ready_ring(connection))
-    starter = connection.starter
-
-    def start(seconds: float) -> object:
-        return starter(wait=seconds) if starter is not None else None
-
-    log = requests.Log(connection.name, ring.path, start if starter is not None else None, ring.wake)
+    log = requests.log_in(connection.name, ring.path, connection.ring_dir, ring.wake)
     requests.ask(log, "configure", options=changes)
 
 

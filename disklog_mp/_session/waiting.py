@@ -16,6 +16,7 @@ from disklog_mp._core import DONE
 from disklog_mp._ring.control import error_text
 from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._session.connection import Connection
+from disklog_mp._session.stopped import raise_if_stopped, stopped
 from disklog_mp.errors import (
     DiskLogError,
     LogNotFoundError,
@@ -164,6 +165,8 @@ def keep_writer(connection: Connection, seconds: float | None) -> Steps[bool]:
     if writer_alive(attachment.file):
         connection.keeper.let_go()
         return True
+    if stopped(connection.name, attachment.file.ring.path) is not None:
+        return False  # no attached process starts it again
     try:
         yield Call(connection.look_at_writer, connection.timeout if seconds is None else max(0.0, seconds))
     except LateError:
@@ -219,6 +222,8 @@ def wait_for(
         if not connection.orphans and reached >= position:
             return
         is_kept = yield from keep_writer(connection, left())
+        if not is_kept:
+            raise_if_stopped(connection.name, ring.path)
         now = time.monotonic()
         if timeout is None and before != (before := _progress(ring)):
             deadline = now + patience

@@ -8,7 +8,9 @@ from disklog_mp._os.files import REAL
 from disklog_mp._pages import format as _page_format
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.format import HEADER_LENGTH, HeaderError, PageHeader, PageLine
+from disklog_mp._pages.identity import LogIdentity, read_identity
 from disklog_mp._reader.reader import Reader
+from disklog_mp.errors import DiskLogError
 
 
 class Survey(NamedTuple):
@@ -52,6 +54,19 @@ def name_of(path: str) -> str:
         with page:
             return page.header.name
     return ""
+
+
+def is_written(path: str) -> bool:
+    """True if a live process writes the log in this directory."""
+    return Directory(path).is_locked()
+
+
+def identity_of(path: str) -> LogIdentity | None:
+    """Return what the log's file says, None if it cannot be read."""
+    try:
+        return read_identity(path)
+    except (DiskLogError, OSError):
+        return None
 
 
 def ring_dir_of(path: str) -> str:

@@ -15,6 +15,7 @@ table with the code: the last column names what the function uses of anything bu
 | close   | _os/background.py: _close             | files given   | `file.close`                          |
 | stderr  | _os/background.py: _print             | descriptor 2  | `suppress` `os.write` `_let_go`       |
 | signals | _writer/signals.py: StopSignals.ask   | flag, bell    | `self.asked` `self.ring_bell`         |
+| signals | _writer/signals.py: StopSignals.hang_up | flag, bell  | `self.hung_up` `self.ring_bell`       |
 
 Every store that the writer makes into a ring stands in live_ring.py; the same test sees to that, too.
 """

@@ -25,9 +25,11 @@ from disklog_mp._writer.requests import Kind, Request
 from disklog_mp._writer.ring_maker import RingMaker
 from disklog_mp._writer.succession import Succession
 from disklog_mp._writer.syncer import Syncer
-from disklog_mp._writer.terms import SET, Chosen
+from disklog_mp._writer.terms import DEFAULTS, SERVED, SET, Chosen
 from disklog_mp._writer.troubles import Troubles
+from disklog_mp.errors import DiskLogError
 
+KEPT = {"linger"}  # served logs have another default
 MOST_TOLD = 64  # sets of options that were not taken over, each told once
 
 Remember = Callable[[LogIdentity], LogIdentity]
@@ -98,6 +100,21 @@ class Configuration:
         kept = {name: getattr(self._pages.options, name) for name in changes}
         self._tell(request, changes, kept)
         return {"applied": {}, "kept": kept, "why": why, "others": others}
+
+    def reload(self, reread: Callable[[], dict[str, Any]]) -> None:
+        """Put the server's options in force again.  One that it gave before and leaves out is the default."""
+        try:
+            given = _options.check(reread())
+            sources = self._log_file.identity.sources
+            gone = {name for name, source in sources.items() if source == SERVED and name not in given}
+            changes = self._differing({**{name: getattr(DEFAULTS, name) for name in gone - KEPT}, **given})
+            if changes:
+                self.change(changes, SERVED, lambda identity: identity)
+        except (DiskLogError, OSError, TypeError, ValueError) as error:
+            self._troubles.say(f"SIGHUP: the options stay as they are: {error}")
+        else:
+            told = _options.assignments(changes) or "nothing changed"
+            self._troubles.say(f"SIGHUP: read the options again: {told}")
 
     def _differing(self, given: dict[str, Any]) -> dict[str, Any]:
         now = self._pages.options

@@ -68,7 +68,8 @@ class Leaving:
         told = request.fields.get("pid")
         pid = peer.pid or (told if isinstance(told, int) else 0)
         stopped = {"pid": pid, "uid": peer.uid, "time_ns": time.time_ns()}
-        answer: dict[str, object] = {"stopped": stopped}
+        end = self._live.ring.frontier(self._pages.position)
+        answer: dict[str, object] = {"stopped": stopped, "end": end}
         self._log_file.write(identity._replace(stopped=stopped).with_done(request.id, answer))
         self._troubles.say(f"stopped by process {pid}")
         self._stop(0.0)

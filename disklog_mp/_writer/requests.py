@@ -248,6 +248,12 @@ class Requests:
                 os.unlink(os.path.join(self._path(), SOCKET))
         self._close_socket()
 
+    def let_go(self) -> None:
+        """Let the processes know that wait for the end of this writer: the directory's lock is free."""
+        for client in self._kept:
+            client.close()
+        self._kept.clear()
+
     def _close_socket(self) -> None:
         for connection in self._reading:
             connection.client.close()

@@ -22,6 +22,7 @@ from disklog_mp._pages.identity import LogIdentity
 from disklog_mp._pages.writer import PageWriter
 
 SET = "set, "  # how the source of an option begins that was set in a running log
+SERVED = "serve"
 DEFAULTS = Options()
 
 

@@ -10,6 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 from disklog_mp import _core
 from disklog_mp._options import Options, group_id
@@ -17,7 +18,7 @@ from disklog_mp._os import processes as _processes
 from disklog_mp._os.background import Closer
 from disklog_mp._os.files import REAL, Files
 from disklog_mp._pages.directory import Directory
-from disklog_mp._pages.identity import read_identity
+from disklog_mp._pages.identity import LogIdentity, read_identity
 from disklog_mp._pages.writer import NO_LIMIT, PageWriter
 from disklog_mp._ring.death_watch import DeathWatch
 from disklog_mp._ring.file import RingFile
@@ -38,7 +39,7 @@ from disklog_mp._writer.signals import StopSignals
 from disklog_mp._writer.succession import Succession
 from disklog_mp._writer.syncer import Syncer
 from disklog_mp._writer.takeover import Context, is_attached_to, take_over
-from disklog_mp._writer.terms import Terms, identity_to_write
+from disklog_mp._writer.terms import Chosen, Terms, identity_to_write
 from disklog_mp._writer.troubles import BackOff, Troubles
 from disklog_mp.errors import WriterActiveError
 
@@ -74,9 +75,7 @@ class Writer:
         self.troubles = Troubles(self.name)
         self._closer = Closer()
         try:
-            found = read_identity(self._directory.path)
-            is_attended = found is not None and is_attached_to(self.name, ring_dir, self._directory.path)
-            chosen = terms.choose(found, is_attended=is_attended)
+            found, chosen = _choose(terms, self.name, ring_dir, self._directory.path)
             gid = group_id(chosen.options.group)
             self.live = LiveRing(chosen.options.to_json(), who, self._deaths.add)
             self.pages = PageWriter(self._directory, name, chosen.options, gid, self._closer)
@@ -134,6 +133,7 @@ class Writer:
         )
         self.leaving = self.desk.leaving
         self.rest.is_stopping = self.leaving.is_stopping
+        self.reread: Callable[[], dict[str, Any]] = dict  # for SIGHUP: the options as they are given now
         self.housekeeping = _housekeeping_of(self)
 
     @property
@@ -174,8 +174,8 @@ class Writer:
         `alive()` is called now and then while all is well, at least every `every` seconds.
         """
         self.rest.sign_of_life = every
-        if isinstance(stopping, StopSignals):
-            stopping.ring_bell = self.ring_bell
+        signals = stopping if isinstance(stopping, StopSignals) else StopSignals()
+        signals.ring_bell = self.ring_bell
         results = self.syncer.results
         while True:
             bell = self.live.ring.bell  # before any look at what there is to do
@@ -197,6 +197,8 @@ class Writer:
                 continue
             if self._deaths.has_news:
                 self.desk.requests.answer()
+            if signals.hung_up and signals.is_reload_asked():
+                self.desk.configuration.reload(self.reread)
             is_gathering = self.syncer.start_if_wanted(self.attendance.attached)
             asked = stopping() or self.leaving.is_due(now)
             if asked or self.attendance.is_over(now):
@@ -292,7 +294,15 @@ class Writer:
         self.succession.close()
         self.live.data.release()
         self._directory.unlock()
+        self.desk.requests.let_go()
         self.troubles.close()
+
+
+def _choose(terms: Terms, name: str, ring_dir: str | None, path: str) -> tuple[LogIdentity | None, Chosen]:
+    """Return what the log's file says, and the options that this writer works with."""
+    found = read_identity(path)
+    is_attended = found is not None and is_attached_to(name, ring_dir, path)
+    return found, terms.choose(found, is_attended=is_attended)
 
 
 def _serve_first(live: LiveRing, file: RingFile, position: int) -> None:

@@ -12,6 +12,7 @@ import click
 
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import names as _names
+from disklog_mp._session import requests
 from disklog_mp._verify import survey as _survey
 from disklog_mp.cli import _text
 from disklog_mp.errors import DiskLogError, FormatVersionError, LogNotFoundError
@@ -102,6 +103,42 @@ def _ring_of(path: str, name: str, ring_dir: str | None) -> _ring.RingFile | Non
         return file
     os.close(file.fd)  # the log of that name has another directory
     return None
+
+
+def name_and_ring_dir(log: str, ring_dir: str | None) -> tuple[str, str | None]:
+    """Return the name of a log, and the directory of its ring; `log` is a name, or a directory.
+
+    Raises NoSuchLogError for a directory without a log, or with one whose ring is gone.
+    """
+    if _names.NAME.fullmatch(log) and log not in (".", "..") and not _is_only_a_directory(log, ring_dir):
+        return log, ring_dir
+    path = directory(log)
+    name = _survey.name_of(path)
+    noted = ring_dir or _survey.ring_dir_of(path)
+    ring_dir = noted if os.path.isabs(noted) and noted != _names.SHM else None
+    file = _ring_of(path, name, ring_dir)
+    if file is None:
+        raise NoSuchLogError(f"the log in {path} has no ring")
+    os.close(file.fd)
+    return name, ring_dir
+
+
+def _is_only_a_directory(log: str, ring_dir: str | None) -> bool:
+    return not os.path.lexists(_names.ring_path(log, ring_dir)) and _survey.is_directory(log)
+
+
+def to_ask(found: Found, ring_dir: str | None) -> requests.Log:
+    """Return the log as one whose writer can be asked; where none lives, one is started."""
+    if ring_dir is None:
+        noted = _survey.ring_dir_of(found.path)
+        ring_dir = noted if os.path.isabs(noted) and noted != _names.SHM else None
+    wake = (lambda: None) if found.file is None else found.file.ring.wake
+    return requests.log_in(found.name, found.path, ring_dir, wake)
+
+
+def is_written(path: str) -> bool:
+    """True if a live process writes the log in this directory."""
+    return _survey.is_written(path)
 
 
 def names(ring_dir: str | None) -> list[str]:

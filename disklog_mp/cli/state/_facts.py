@@ -28,7 +28,21 @@ def of_ring(file: _ring.RingFile) -> dict[str, Any]:
     facts["status"], facts["problems"] = _judge(stats, holder)
     facts["held_up_by"] = holder
     facts["ends_with_process_1"] = any(each.pid == 1 for each in stats.producers) and _is_in_shm(file)
-    return facts
+    return facts | _of_file(stats.path)
+
+
+def _of_file(path: str) -> dict[str, Any]:
+    """Return what the log's file says: the options in force, where they come from, whether it was stopped."""
+    identity = _survey.identity_of(path)
+    if identity is None:
+        return {}
+    sources = {name: str(identity.sources.get(name, "default")) for name in identity.options}
+    return {
+        "options": identity.options,
+        "sources": sources,
+        "served": identity.served,
+        "stopped": identity.stopped,
+    }
 
 
 def _is_in_shm(file: _ring.RingFile) -> bool:
@@ -83,4 +97,5 @@ def of_pages(path: str, name: str, ring_dir: str | None) -> dict[str, Any]:
     told = found._asdict()
     del told["unreadable"]
     status = "warning" if problems else "ok"
-    return {"name": name, "path": path, **told, "status": status, "problems": problems}
+    facts = {"name": name, "path": path, **told, "status": status, "problems": problems}
+    return facts | _of_file(path)

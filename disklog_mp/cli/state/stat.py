@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from disklog_mp._options import shown
 from disklog_mp._ring.repair import Repair
 from disklog_mp.cli import _find as _logs
 from disklog_mp.cli import _text
@@ -76,9 +77,27 @@ def lines(facts: dict[str, Any]) -> list[str]:
         rows.append(("times", f"{_text.moment(facts['first_time'])} to {last}"))
     if facts.get("ends_with_process_1"):
         rows.append(("note", ENDS_WITH_PROCESS_1))
+    if facts.get("stopped"):
+        pid, when = (facts["stopped"].get(key, 0) for key in ("pid", "time_ns"))
+        rows.append(("stopped", f"by process {pid}, {_text.moment(when)}"))
+    rows.extend(_option_rows(facts))
     rows.extend((LEVELS[1 + (facts["status"] == "error")], problem) for problem in facts["problems"])
     shown = [f"{head:<10} {_text.printable(str(value))}" for head, value in rows]
     return shown + _producers.lines(facts.get("producers", []))
+
+
+def _option_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """A row for each option that was given, with where it came from, and one row for all defaults."""
+    options, sources = facts.get("options", {}), facts.get("sources", {})
+    given = [name for name in options if sources[name] != "default"]
+    rows = [("option", f"{_option(name, options[name])} ({sources[name]})") for name in given]
+    defaults = ", ".join(_option(name, options[name]) for name in options if name not in given)
+    return [*rows, ("defaults", defaults)] if defaults else rows
+
+
+def _option(name: str, value: object) -> str:
+    """`keep_bytes 2 GiB`."""
+    return f"{name} {'none' if value is None else value if isinstance(value, str) else shown(name, value)}"
 
 
 def _ring_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ from disklog_mp import _core
 from disklog_mp._session import leaving, opening
 from disklog_mp._session.connection import Connection
 from disklog_mp._session.policy import Entry, group_entry, log_or_refuse, record_entry
-from disklog_mp._session.session import ask_roll
+from disklog_mp._session.session import ask_roll, configure
 from disklog_mp._session.waiting import (
     Aside,
     Bell,
@@ -169,6 +169,10 @@ class Session:
     async def roll(self) -> None:
         """Ask the writer to seal the page being written; the next record begins another."""
         ask_roll(await _carry_out(ready_ring(self._connection)))
+
+    async def configure(self, **options: Any) -> None:
+        """Change options of the log while it runs; see disklog_mp.Session.configure."""
+        await in_thread(configure, self._connection, options)
 
     # -- reading -----------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from support.sessions import read_stats_of
 
 import disklog_mp
 from disklog_mp import aio
+from disklog_mp._session.joining import options_in_force
 
 SMALL = {"linger": 0.1, "ring_bytes": 1 << 16}
 RECORD = b"x" * 1000
@@ -356,6 +357,10 @@ def test_opening_raises_what_open_raises(name: str, path: Path) -> None:
         async with await aio.open(name, path, **SMALL):
             with pytest.raises(TypeError):
                 await aio.open(name, path, ring_bytes=None, colour=1)
+            log = await aio.open(name, path)
+            await log.configure(keep_pages=7)
+            await log.close()
+            assert options_in_force(str(path))["keep_pages"] == 7
 
     asyncio.run(scenario())
 

@@ -1,8 +1,10 @@
 """Options of a running log: what a newcomer brings, what configure() changes, who may."""
 
+import errno
 import os
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -14,7 +16,10 @@ from support.machine import stop_writer, wait_until
 from support.sessions import ring_of
 
 import disklog_mp
+from disklog_mp._options import Options
+from disklog_mp._os import files as _files
 from disklog_mp._ring import names as _names
+from disklog_mp._writer.writer import Writer
 
 
 @pytest.fixture(autouse=True)
@@ -251,3 +256,23 @@ class TestConfigure:
             log.configure(keep_age="7 days")
 
             assert identity_of(path).options["keep_pages"] is None
+
+    def test_a_file_system_without_sockets(
+        self, name: str, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The writer listens under an abstract name, which the log's file tells."""
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EOPNOTSUPP, "no sockets here")
+
+        monkeypatch.setattr(_files, "bind_socket", refuse)
+        writer = Writer(name, path, Options(ring_bytes=1 << 16, linger=0.0))
+        thread = threading.Thread(target=writer.run)
+        thread.start()
+        with disklog_mp.attach(name) as log:
+            log.configure(keep_pages=3)
+
+            assert identity_of(path).socket == f"disklog-{identity_of(path).log_id.hex()}"
+            assert identity_of(path).options["keep_pages"] == 3
+            assert not (path / "disklog.sock").exists()
+        thread.join()

@@ -16,7 +16,7 @@ INSTRUCTIONS ?=
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format coverage integrations sanitize arm64 stress model faults bench instructions torture pythons dist nightly test-seeds clean long fuzz
+.PHONY: help demo test check format coverage integrations sanitize arm64 stress model faults bench costs instructions torture pythons dist nightly test-seeds clean long fuzz
 
 help: ## what there is to make
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -101,6 +101,9 @@ $(BENCH_VENV)/installed: $(CORE) tests/bench/requirements.txt tests/bench/instal
 
 bench: $(BENCH_VENV)/installed ## how fast it is on this machine, beside its peers (BENCH="call --quick")
 	PYTHONPATH=tests $(BENCH_VENV)/bin/python -m bench $(BENCH)
+
+costs: $(VENV)/installed ## what each log costs: processes, threads, memory, descriptors, /dev/shm
+	PYTHONPATH=tests $(BIN)/python -m bench.log_costs $(COSTS)
 
 instructions: $(VENV)/installed ## that append, drain and read take no more instructions than before (needs valgrind)
 	PYTHONPATH=tests $(BIN)/python -m bench.instructions $(INSTRUCTIONS)

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from disklog_mp._reader.page import Page
     from disklog_mp._reader.reader import Reader
     from disklog_mp._writer.serving import serve
+    from disklog_mp._writer.serving_all import serve_all
 
     __version__: str
 
@@ -100,6 +101,7 @@ __all__ = [
     "get_logger",
     "open",
     "serve",
+    "serve_all",
 ]
 
 
@@ -131,6 +133,7 @@ _LATER = {
     "configure_loggers": "disklog_mp._loggers.logger",
     "get_logger": "disklog_mp._loggers.logger",
     "serve": "disklog_mp._writer.serving",
+    "serve_all": "disklog_mp._writer.serving_all",
 }
 _MODULES = (
     "aio",

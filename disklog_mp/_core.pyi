@@ -52,10 +52,14 @@ KIND_GAP: Final = 4
 GRANULE: Final = 32
 FRAME_HEADER: Final = 24
 SLOTS: Final = 4096
+LABEL_LENGTH: Final = 64  # bytes
+LABEL_MAX: Final = 4095  # the highest index
+NO_LABEL: Final = 4096  # answer to a producer: there is no index for its label
 HUGE_PAGE: Final[int]  # bytes
 WRITER_LOCK: Final = 4096  # the byte the writer locks; a producer locks the one of its slot's index
-RING_VERSION: Final = 1
+RING_VERSION: Final = 2
 PAGE_VERSION: Final = 1
+PAGE_LABELLED: Final = 2  # the page may hold frames with a label
 CAPACITY_MIN: Final = 4096
 CAPACITY_MAX: Final = 1099511627776
 
@@ -434,8 +438,21 @@ class Ring(Mapping):
     def slots(self, state: int, most: int = 4096, /) -> list[int]:
         """Indexes of slots in that state."""
 
-    def attach(self, index: int, pid: int, start: int, namespace: int, since: int, /) -> bool:
+    def attach(
+        self, index: int, pid: int, start: int, namespace: int, since: int, label: bytes = b"", /
+    ) -> bool:
         """Fill a free slot; the caller holds the lock on its byte."""
+
+    labels_wanted: int  # not 0: a producer waits for the index of its label
+
+    def label(self, slot: int, /) -> tuple[bytes, int]:
+        """The label that the slot's owner wants, and the writer's answer (0: none yet); unchecked."""
+
+    def unlabelled(self) -> list[int]:
+        """Slots whose producers wait for the index of their label."""
+
+    def answer_label(self, slot: int, index: int, /) -> None:
+        """Tell the slot's owner the index of its label, which the table on disk has; or NO_LABEL."""
 
     def detach(self, index: int, incarnation: int, /) -> bool: ...
     def retire(self, index: int, /) -> None:
@@ -473,7 +490,7 @@ class Seat:
     def reopen(self) -> None:
         """Open the same file once more, and close the first descriptor."""
 
-    def attach(self, ring: Ring, arguments: tuple[int, int, int, int, int], /) -> bool:
+    def attach(self, ring: Ring, arguments: tuple[int, int, int, int, int, bytes], /) -> bool:
         """Take a free slot as Ring.attach() does with these arguments; the seat gives it back."""
 
     def mend(self, path: bytes, /) -> bool:
@@ -506,8 +523,16 @@ class Producer:
     def log_many(self, records: Iterable[Buffer], /, *, tag: int = 0) -> int:
         """Log several records as one group and return the position of the first; -1 if dropped, or none."""
 
-    def try_record(self, data: Buffer, tag: int, kind: int = 1, time: int = 0, pid: int = 0, /) -> int: ...
-    def try_group(self, records: tuple[Buffer, ...], tag: int, time: int = 0, pid: int = 0, /) -> int: ...
+    @property
+    def awaits_label(self) -> bool:
+        """True while the writer has not answered which index our label has."""
+
+    def try_record(
+        self, data: Buffer, tag: int, kind: int = 1, time: int = 0, pid: int = 0, label: int = 0, /
+    ) -> int: ...
+    def try_group(
+        self, records: tuple[Buffer, ...], tag: int, time: int = 0, pid: int = 0, label: int = 0, /
+    ) -> int: ...
     def bind(self, ring: Ring, slot: int, pid: int, /) -> None: ...
     def unbind(self) -> int:
         """From now on NEEDS_ATTACH; how many appends are still on their way."""
@@ -542,8 +567,12 @@ class Record:
         pid: int = 0,
         tag: int = 0,
         gap: bool = False,
+        label_index: int = 0,
+        label: str | None = None,
     ) -> Self: ...
-    def __reduce__(self) -> tuple[type[Record], tuple[bytes, int, int, int, int, int, bool]]: ...
+    def __reduce__(
+        self,
+    ) -> tuple[type[Record], tuple[bytes, int, int, int, int, int, bool, int, str | None]]: ...
     def __hash__(self) -> int: ...
     @property
     def data(self) -> bytes:
@@ -581,6 +610,14 @@ class Record:
     def event(self) -> Event | None:
         """What a structured record says, an Event; None for every other."""
 
+    @property
+    def label_index(self) -> int:
+        """The index of the producer's label in the log's table, 0: none."""
+
+    @property
+    def label(self) -> str | None:
+        """The producer's label, None if it has none."""
+
 @final
 class RecordIterator(Iterator[Any]):
     """Iterator over the records between two offsets of a page: Record, or bytes with `payloads`.
@@ -598,9 +635,10 @@ class RecordIterator(Iterator[Any]):
         salt: int,
         records: int = ...,
         payloads: bool = False,
+        labels: Callable[[int], str] | None = None,
     ) -> Self:
         """`position` and `number` are those at `offset`; `records` the number behind the page's last
-        record, if that is known.
+        record, if that is known.  `labels` returns the label of an index.
         """
 
     def __iter__(self) -> Self: ...

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 from disklog_mp import _core, _environment, _options
 from disklog_mp._loggers.cutting import cut
+from disklog_mp._ring.labels import check_label
 from disklog_mp._ring.names import check_name
 from disklog_mp._session import leaving, opening, start_writer
 from disklog_mp._session.connection import POLICIES
@@ -47,7 +48,9 @@ _deliveries: weakref.WeakSet[Delivery] = weakref.WeakSet()
 
 def _check(path: str | None, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options if they are right: an error is for the configuration, not for the first record."""
-    of_open = {key: value for key, value in options.items() if key != "ring_dir"}
+    of_open = {key: value for key, value in options.items() if key not in ("ring_dir", "label")}
+    if options.get("label") is not None:
+        check_label(options["label"])
     _options.check_names(of_open)
     if path is None and of_open:
         raise TypeError(f"{', '.join(sorted(of_open))}: only with path=, which makes this open the log")
@@ -256,7 +259,7 @@ class Delivery(_core.Outlet):
         )
         # While the interpreter shuts down no writer can be started, but one may be there.
         if self.path is None or sys.is_finalizing():
-            return connect(ring_dir=self._options.get("ring_dir"))
+            return connect(ring_dir=self._options.get("ring_dir"), label=self._options.get("label"))
         patience = opening.PATIENCE if self._first else self.timeout
         tell = functools.partial(self._print_once, kind="options")
         return connect(self.path, patience=patience, accept_ring=True, on_kept=tell, **self._options)

@@ -31,7 +31,7 @@ class Outlet(Delivery):
                 raise TypeError("path=: a session knows where its log is")
             given = connection_of(log)
             self._starter = given.starter
-            options = {**options, "ring_dir": given.ring_dir, "is_set_up": False}
+            options = {"label": given.label, **options, "ring_dir": given.ring_dir, "is_set_up": False}
             log = given.name
         super().__init__(log, path, **options)
 
@@ -61,6 +61,7 @@ class Outlet(Delivery):
             ring_dir=self._options.get("ring_dir"),
             on_full=self.on_full,
             timeout=self.timeout,
+            label=self._options.get("label"),
             starter=self._starter,
         )
         connection.attach()
@@ -140,7 +141,7 @@ def outlet_for(log: str | Session, path: str | os.PathLike[str] | None, options:
     place: Any = log
     if isinstance(log, Session):
         given = connection_of(log)
-        place = (given.name, given.ring_dir, given.starter)
+        place = (given.name, given.ring_dir, given.label, given.starter)
     key = (place, None if path is None else os.path.abspath(path), *sorted(options.items()))
     if key not in outlets:
         outlets[key] = Outlet(log, path, **options)

@@ -7,11 +7,13 @@ and what becomes of the old ones, is decided in writer.py.
 import errno
 import time
 
+from disklog_mp._core import PAGE_LABELLED
 from disklog_mp._os.files import OS_PAGE, WritableFile, longest_file
 from disklog_mp._pages import format as _page_format
 from disklog_mp._pages.format import (
     BELL,
     DATA_CRC,
+    HEADER_CRC,
     HEADER_LENGTH,
     LAST_TIME,
     PAGE_OPEN,
@@ -19,6 +21,7 @@ from disklog_mp._pages.format import (
     RECORDS,
     SEAL_CRC,
     STATE,
+    VERSION,
     WATERMARK,
     PageHeader,
     PageLine,
@@ -80,6 +83,17 @@ class PageFile:
             self.line.store64(LAST_TIME, last_time)
         self.line.store64(WATERMARK, watermark)
         self.line.ring_bell(BELL)
+
+    def allow_labels(self) -> None:
+        """Make the page one that may hold frames with a label.  Raises OSError.
+
+        The checksum goes first: a reader that knows both versions takes either with each of them.
+        """
+        if self.header.version != PAGE_LABELLED:
+            self.file.probe()
+            self.line.store32(HEADER_CRC, _page_format.header_crc(memoryview(self.line), PAGE_LABELLED))
+            self.line.store32(VERSION, PAGE_LABELLED)
+            self.header = self.header._replace(version=PAGE_LABELLED)
 
     def resume(self, watermark: int, records: int, data_crc: int) -> None:
         """Go on in a page of an earlier writer."""

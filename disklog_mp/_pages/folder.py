@@ -11,7 +11,7 @@ import stat
 import time
 from typing import NamedTuple
 
-from disklog_mp._core import census
+from disklog_mp._core import PAGE_LABELLED, PAGE_VERSION, census
 from disklog_mp._options import Options
 from disklog_mp._os.background import Closable
 from disklog_mp._os.files import Files, WritableFile
@@ -19,6 +19,7 @@ from disklog_mp._pages import format as _page_format
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.file import PageFile
 from disklog_mp._pages.format import HEADER_LENGTH, HeaderError, PageHeader
+from disklog_mp._pages.labels import LabelWriter
 from disklog_mp._pages.survey import FoundPage
 from disklog_mp._pages.unsynced import SealedPage
 from disklog_mp.errors import FormatVersionError
@@ -46,10 +47,12 @@ class PageFolder:
         self.name = name
         self._options = options
         self._gid = gid
+        self.labels = LabelWriter(directory, options.mode, gid)
 
     def configure(self, options: Options, gid: int) -> None:
         """Make files as these options say from now on."""
         self._options, self._gid = options, gid
+        self.labels.configure(options.mode, gid)
 
     @property
     def files(self) -> Files:
@@ -113,6 +116,7 @@ class PageFolder:
             data_offset=HEADER_LENGTH,
             head_length=0,
             name=self.name,
+            version=PAGE_LABELLED if self.labels else PAGE_VERSION,
         )
         new_path = self.directory.new_path(header.number)
         file = self._create(new_path)

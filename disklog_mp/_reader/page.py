@@ -9,11 +9,13 @@ from __future__ import annotations
 import bisect
 import itertools
 import operator
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, overload
 
 from disklog_mp._core import GRANULE, Record, RecordIterator
 from disklog_mp._pages.format import PAGE_OPEN, STATE
+from disklog_mp._pages.labels import LabelTable
 from disklog_mp._reader.damage import Damage, report
 from disklog_mp._reader.mapped_page import ALL, MappedPage
 from disklog_mp.errors import CorruptPageError
@@ -33,8 +35,15 @@ class Page(MappedPage):
 
     __module__ = "disklog_mp"  # where users find it, before they have looked
 
-    def __init__(self, path: str, *, on_damage: Callable[[Damage], object] = report) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        on_damage: Callable[[Damage], object] = report,
+        labels: LabelTable | None = None,
+    ) -> None:
         super().__init__(path, on_damage=on_damage)
+        self._labels = labels or LabelTable(os.path.dirname(os.path.abspath(path)))
         self._counter: RecordIterator | None = None
         self._counted_to = ALL
         self._checkpoints: list[tuple[int, int]] = [(self.first_number, self._header.data_offset)]
@@ -63,6 +72,7 @@ class Page(MappedPage):
             self._header.salt,
             self.end_number(),
             payloads,
+            self._labels.text,
         )
         if (number is not None and number > at_number) or position:
             frames.seek(min(number or 0, ALL), position)

@@ -107,6 +107,10 @@ class Reader:
         """The directory, absolute."""
         return self._pages.directory.path
 
+    def label(self, index: int) -> str:
+        """Return the label of that index in the log's table; `?7` if the table does not have number 7."""
+        return self._pages.labels.text(index)
+
     def __repr__(self) -> str:
         return f"<Reader of {self.path}>"
 

@@ -11,14 +11,14 @@ Append = Callable[[Sequence[Record]], int]
 
 
 def append_to(producer: _core.Producer) -> Append:
-    """Return what logs the records of a frame again as they were: time, pid and tag, a group as a group."""
+    """Return what logs the records of a frame again: with time, pid, label and tag, a group as one."""
 
     def append(records: Sequence[Record]) -> int:
         first = records[0]
         if len(records) > 1:
             group = tuple(record.data for record in records)
-            return producer.try_group(group, first.tag, first.timestamp, first.pid)
+            return producer.try_group(group, first.tag, first.timestamp, first.pid, first.label_index)
         kind = _core.KIND_GAP if first.gap else _core.KIND_RECORD
-        return producer.try_record(first.data, first.tag, kind, first.timestamp, first.pid)
+        return producer.try_record(first.data, first.tag, kind, first.timestamp, first.pid, first.label_index)
 
     return append

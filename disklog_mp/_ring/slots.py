@@ -24,7 +24,7 @@ class SlotsReturnedError(TooManyProducersError):
     """Every slot is taken, but some by producers that have detached: the writer frees those soon."""
 
 
-def take_slot(held: Held, owner: Identity, since: int) -> int:
+def take_slot(held: Held, owner: Identity, since: int, label: bytes = b"") -> int:
     """Take a free producer slot for this process and return its index.  Does not wait for one.
 
     The slot's lock is taken first: a process killed before the slot says ATTACHED leaves nothing behind.
@@ -35,7 +35,7 @@ def take_slot(held: Held, owner: Identity, since: int) -> int:
         for index in ring.slots(_core.SLOT_FREE, most):
             if not _locks.lock_byte(seat.fd, index):
                 continue
-            if seat.attach(ring, (index, owner.pid, owner.start, owner.namespace, since)):
+            if seat.attach(ring, (index, owner.pid, owner.start, owner.namespace, since, label)):
                 ring.wake()  # a writer at rest has to watch this process
                 return index
             _locks.unlock_byte(seat.fd, index)

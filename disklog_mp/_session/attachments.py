@@ -19,6 +19,7 @@ from typing import Protocol, TypeVar
 from disklog_mp import _core
 from disklog_mp._os.processes import identity
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring.labels import default_label
 from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._ring.names import ring_path
 from disklog_mp._ring.slots import take_slot
@@ -26,6 +27,7 @@ from disklog_mp.errors import LogNotFoundError
 
 LONGEST_TURN = 1.0  # seconds to wait for another thread that attaches
 
+Place = tuple[str, str | None, str | None]  # name, ring_dir, label
 Result = TypeVar("Result")
 
 
@@ -43,8 +45,8 @@ class RingClosedError(LogNotFoundError):
 class Attachment:
     """This process's slot in one ring.  The last reference to it gives the slot back."""
 
-    def __init__(self, name: str, ring_dir: str | None) -> None:
-        """Map the ring of that name and take a slot.
+    def __init__(self, name: str, ring_dir: str | None, label: str | None = None) -> None:
+        """Map the ring of that name and take a slot.  `label`: None is the default, "" is none.
 
         Raises LogNotFoundError, RingClosedError, TooManyProducersError, FormatVersionError, PermissionError.
         """
@@ -56,7 +58,9 @@ class Attachment:
         ring = self._ring
         # A slot in a ring that has ended, or that its writer is about to replace, is of no use.
         if ring.halted != _core.REPLACED and not ring.is_closed():
-            self.slot = take_slot(held, self.owner, time.time_ns())
+            if label is None:
+                label = default_label(ring.writer_namespace, self.owner.namespace)
+            self.slot = take_slot(held, self.owner, time.time_ns(), label.encode())
             if not ring.is_closed():
                 return
         # The writer closed it before it could see us: there is a successor, or soon no log.
@@ -105,7 +109,7 @@ class Attachments:
     """All attachments of this process."""
 
     def __init__(self) -> None:
-        self._shared: dict[tuple[str, str | None], weakref.ref[Attachment]] = {}
+        self._shared: dict[Place, weakref.ref[Attachment]] = {}
         self._leaving: list[Leaving] = []
         self._lock = threading.RLock()
         self._pid = os.getpid()
@@ -120,16 +124,17 @@ class Attachments:
             self._lock, self._pid = threading.RLock(), os.getpid()
         return _core.in_turn(self._lock, LONGEST_TURN, action)
 
-    def take(self, name: str, ring_dir: str | None, ended: Attachment | None) -> Attachment:
-        """Return this process's attachment to the present ring of that name.
+    def take(self, place: Place, ended: Attachment | None) -> Attachment:
+        """Return this process's attachment to the present ring of that name, with that label.
 
         `ended`: the attachment that the caller has and can no longer use.  Raises what Attachment() raises.
         """
-        return self.in_turn(lambda: self._take(name, ring_dir, ended))
+        return self.in_turn(lambda: self._take(place, ended))
 
-    def _take(self, name: str, ring_dir: str | None, ended: Attachment | None) -> Attachment:
+    def _take(self, place: Place, ended: Attachment | None) -> Attachment:
+        name, ring_dir, label = place
         self.finish_leaving()
-        shared = self._shared.get((name, ring_dir))
+        shared = self._shared.get(place)
         attachment = None if shared is None else shared()
         if (
             attachment is not None
@@ -139,8 +144,8 @@ class Attachments:
             and _ring.is_current(attachment.file, name, ring_dir)
         ):
             return attachment
-        attachment = Attachment(name, ring_dir)
-        self._shared[name, ring_dir] = weakref.ref(attachment)
+        attachment = Attachment(name, ring_dir, label)
+        self._shared[place] = weakref.ref(attachment)
         return attachment
 
     def leave(self, connection: Leaving, seconds: float) -> None:

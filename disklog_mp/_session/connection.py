@@ -18,6 +18,7 @@ from disklog_mp import _core
 from disklog_mp._options import parse_duration
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import names as _names
+from disklog_mp._ring.labels import check_label
 from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._ring.slots import SlotsReturnedError
 from disklog_mp._session.attachments import Attachment, RingClosedError, attachments
@@ -37,6 +38,8 @@ LONGEST_ATTACH = 5.0  # seconds for a writer that is about to make the next ring
 RING_PAUSE, SLOT_PAUSE = 0.002, 0.01  # seconds between two attempts to attach
 START_AGAIN = 0.5  # seconds between two writers started by one session
 SHORTEST_CLOSE = 0.02  # seconds that close() waits for appends of other threads, even with timeout=0
+LABEL_PATIENCE = 0.1  # seconds to wait for the index of a label
+LABEL_PAUSE = 0.0005  # seconds between two looks for it
 
 
 class Starter(Protocol):
@@ -66,13 +69,11 @@ class Connection(_core.Producer):
         ring_dir: str | None = None,
         on_full: str = "block",
         timeout: float | str = 5.0,
+        label: str | None = None,
         starter: Starter | None = None,
         begin: Begin | None = None,
     ) -> None:
-        """`starter` makes the first ring, `begin` starts a later writer: both are those of open().
-
-        Does not attach.  Raises ValueError, TypeError.
-        """
+        """Does not attach; `starter` makes the first ring, `begin` a later writer.  ValueError, TypeError."""
         # Set first: a connection whose construction failed can be closed.
         self.is_closed = True
         self.attachment: Attachment | None = None
@@ -82,10 +83,10 @@ class Connection(_core.Producer):
         self.on_full = on_full
         self.timeout = _seconds(timeout)
         self.ring_dir = ring_dir
+        self.label = None if label is None else check_label(label)  # None: the default, "": none
         self.starter = starter
         self.keeper = Keeper(self.name, ring_dir, begin)
-        self.drops = Drops()
-        self.orphans = Orphans()
+        self.drops, self.orphans = Drops(), Orphans()
         self.next_check = 0.0  # monotonic time of the next look at the writer by a call that does not wait
         self._next_start = 0.0  # monotonic time from which another writer may be started
         self.is_closed = False
@@ -110,6 +111,7 @@ class Connection(_core.Producer):
             pause = RING_PAUSE
             try:
                 attachments.in_turn(lambda: self._attach_in_turn(former))
+                _await_label(self, deadline)
                 self.rescue()
                 return
             except SlotsReturnedError as full:
@@ -121,10 +123,9 @@ class Connection(_core.Producer):
                     if self.starter is None:
                         raise problem from None
                     self._start_writer(self.starter, deadline)
-            left = deadline - time.monotonic()
-            if left <= 0:
+            if time.monotonic() >= deadline:
                 raise problem
-            time.sleep(min(pause, left))
+            time.sleep(pause)
 
     def _attach_in_turn(self, seen: Attachment | None) -> None:
         """Attach; an exception at any line leaves what was there, or what the next call goes on from."""
@@ -137,7 +138,7 @@ class Connection(_core.Producer):
             self.drops, self.needs_attention = Drops(), False
             self.orphans.forget()
             former = None
-        attachment = attachments.take(self.name, self.ring_dir, former if has_ended else None)
+        attachment = attachments.take((self.name, self.ring_dir, self.label), former if has_ended else None)
         former = self.attachment  # a signal handler that logged meanwhile may have attached, too
         # A writer that replaces a ring has drained it first; otherwise records of ours are still in it.
         if has_ended and former is not None and former.file.ring.released < self.end:
@@ -317,3 +318,10 @@ def _note_left_behind(connection: Connection) -> None:
     ring, end = connection.ring, connection.end
     if ring is not None and connection.is_bound and ring.written < end:
         left_behind[ring] = max(end, left_behind.get(ring, 0))
+
+
+def _await_label(connection: Connection, deadline: float) -> None:
+    """Wait a moment for the index of the label; until the writer answers, records go without."""
+    end = min(deadline, time.monotonic() + LABEL_PATIENCE)
+    while connection.awaits_label and time.monotonic() < end:
+        time.sleep(LABEL_PAUSE)

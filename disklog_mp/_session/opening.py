@@ -12,6 +12,7 @@ from disklog_mp import _environment, _options
 from disklog_mp._pages.directory import Directory
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import names as _names
+from disklog_mp._ring.labels import check_label
 from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._session import joining, requests, start_writer
 from disklog_mp._session.connection import Connection
@@ -48,6 +49,7 @@ def open(
     linger: float | str | None = None,
     kill_stalled: float | str | None = None,
     ring_dir: str | None = None,
+    label: str | None = None,
     strict: bool = False,
 ) -> Session:
     """Open a log: create it if there is none, recover it if need be, start its writer, attach.
@@ -75,6 +77,8 @@ def open(
     kill_stalled: the writer kills a process that is stopped or frozen inside log() and so has held up all
     others for this long; left out, the writer waits for it.
     ring_dir: keep the ring as a file in that directory instead of /dev/shm.
+    label: a text of up to 64 bytes that each record of this session carries, such as a container's name.
+    Left out, it is that of DISKLOG_MP_LABEL, else, in a pid namespace other than the writer's, the host name.
     Sizes take "64M", durations "10min".  Waits up to 20 s for the log's writer to become ready.
 
     Raises ConfigMismatchError, WriterActiveError if the directory or the name belongs to another log,
@@ -85,6 +89,7 @@ def open(
         on_full=on_full,
         timeout=timeout,
         ring_dir=ring_dir,
+        label=label,
         page_records=page_records,
         page_bytes=page_bytes,
         page_age=page_age,
@@ -104,7 +109,12 @@ def open(
 
 
 def attach(
-    name: str, *, on_full: str = "block", timeout: float | str = 5.0, ring_dir: str | None = None
+    name: str,
+    *,
+    on_full: str = "block",
+    timeout: float | str = 5.0,
+    ring_dir: str | None = None,
+    label: str | None = None,
 ) -> Session:
     """Attach to a log that another process has opened, by its name alone; opens none.
 
@@ -117,7 +127,9 @@ def attach(
     Raises LogNotFoundError, FormatVersionError, TooManyProducersError, PermissionError, ValueError,
     TypeError.
     """
-    options = with_environment(name, is_opened=False, on_full=on_full, timeout=timeout, ring_dir=ring_dir)
+    options = with_environment(
+        name, is_opened=False, on_full=on_full, timeout=timeout, ring_dir=ring_dir, label=label
+    )
     return Session(connect(BlockingConnection, name, **options))
 
 
@@ -132,13 +144,22 @@ def with_environment(name: str, *, is_opened: bool = True, **options: Any) -> di
     return _environment.options(name, options, usual)
 
 
-def check(name: str, path: str | None, *, ring_dir: str | None = None, **options: Any) -> None:
+def check(
+    name: str,
+    path: str | None,
+    *,
+    ring_dir: str | None = None,
+    label: str | None = None,
+    **options: Any,
+) -> None:
     """Raise what connect() would, as far as it can be seen without attaching or starting a writer.
 
     That a log is not there, or has no writer, is no error: it may come.  Raises ConfigMismatchError,
     WriterActiveError, FormatVersionError, OSError (PermissionError: ring or directory are closed to this
     user; NotADirectoryError), ValueError, TypeError.
     """
+    if label is not None:
+        check_label(label)
     opening = _Opening(name, path or "", _options.check(options), ring_dir, True)
     if path is None:
         opening.has_ring()
@@ -169,6 +190,7 @@ def connect(
     on_full: str = "block",
     timeout: float | str = 5.0,
     ring_dir: str | None = None,
+    label: str | None = None,
     patience: float = 0.0,
     accept_ring: bool = False,
     strict: bool = False,
@@ -184,7 +206,7 @@ def connect(
     ring_dir = None if ring_dir is None else os.path.abspath(ring_dir)
     _environment.tell_unknown()
     if path is None:
-        connection = kind(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout)
+        connection = kind(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout, label=label)
         connection.attach()
         return connection
     _names.check_name(name)
@@ -192,7 +214,13 @@ def connect(
         name, os.path.abspath(os.fsdecode(path)), _options.check(options), ring_dir, accept_ring
     )
     connection = kind(
-        name, ring_dir=ring_dir, on_full=on_full, timeout=timeout, starter=opening.go_on, begin=opening.begin
+        name,
+        ring_dir=ring_dir,
+        on_full=on_full,
+        timeout=timeout,
+        label=label,
+        starter=opening.go_on,
+        begin=opening.begin,
     )
     deadline = time.monotonic() + patience
     while True:

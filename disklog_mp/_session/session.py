@@ -205,11 +205,19 @@ class Session(_core.Handle):
 
     def __reduce__(self) -> tuple[Any, ...]:
         connection = self._connection
-        return _unpickle, (connection.name, connection.ring_dir, connection.on_full, connection.timeout)
+        return _unpickle, (
+            connection.name,
+            connection.ring_dir,
+            connection.on_full,
+            connection.timeout,
+            connection.label,
+        )
 
 
-def _unpickle(name: str, ring_dir: str | None, on_full: str, timeout: float) -> Session:
-    connection = BlockingConnection(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout)
+def _unpickle(
+    name: str, ring_dir: str | None, on_full: str, timeout: float, label: str | None = None
+) -> Session:
+    connection = BlockingConnection(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout, label=label)
     connection.attach()
     return Session(connection)
 

@@ -1,12 +1,14 @@
 """The writer's process: drains the ring of one log into its page files.
 
 Five threads run in it, and a handler of SIGTERM and SIGINT.  Only the main thread touches the ring and the
-writer's state; the others post and ring the bell, which wakes it.  tests/rules/test_threads.py compares this
-table with the code: the last column names what the function uses of anything but its own variables.
+writer's state; the others post and ring the bell, which wakes it.  Where one process writes several logs, the
+thread that serves a log is its main thread.  tests/rules/test_threads.py compares this table with the code:
+the last column names what the function uses of anything but its own variables.
 
 | thread  | function                              | may touch     | uses                                  |
 |---------|---------------------------------------|---------------|---------------------------------------|
 | main    | _writer/writer.py: Writer.run         | everything    |                                       |
+| serve   | _writer/serving_all.py: _serve        | its log       | `log.serve_until_stopped`             |
 | sync    | _writer/syncer.py: Syncer._run        | results, bell | `perform` `self._post`                |
 | sync    | _writer/syncer.py: Syncer._post       | results, bell | `self.results.put` `self._ring_bell`  |
 | sync    | _writer/syncer.py: perform            | a job's files | `job.run` `Result`                    |

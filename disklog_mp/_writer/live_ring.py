@@ -173,6 +173,14 @@ class LiveRing:
         self.ring.retire(index)
         self.guard.retired(index)
 
+    def labels_seen(self) -> None:
+        """The producers that wait for the index of their label are answered next."""
+        self.ring.labels_wanted = 0
+
+    def answer_label(self, slot: int, index: int) -> None:
+        """Tell a producer the index of its label: the table on disk has it."""
+        self.ring.answer_label(slot, index)
+
     def close_at_frontier(self, position: int) -> bool:
         """End the ring behind all that is claimed; False if producers were faster, or it is full."""
         ring = self.ring

@@ -27,6 +27,7 @@ from disklog_mp._writer import intervals
 from disklog_mp._writer.attendance import Attendance
 from disklog_mp._writer.desk import Desk
 from disklog_mp._writer.housekeeping import Housekeeping, Task
+from disklog_mp._writer.labelling import Labelling
 from disklog_mp._writer.live_ring import LiveRing
 from disklog_mp._writer.log_file import LogFile
 from disklog_mp._writer.pace import Pace
@@ -93,13 +94,12 @@ class Writer:
         self._compose()
         self.troubles.show_in(self.live.ring)
         self.keeper.publish()
-        self.repairs = Repairs(
-            taken.recovered, taken.inherited_until, self.pages.position, self.live, self.troubles
-        )
+        self.repairs = Repairs(*taken[1:], self.pages.position, self.live, self.troubles)
 
     def _compose(self) -> None:
         live, pages, troubles = self.live, self.pages, self.troubles
         self.producers = Producers(live, pages, troubles)
+        self.labelling = Labelling(live, pages, troubles)
         self.succession = Succession(live, pages, self._maker, troubles, self._served)
         self.attendance = Attendance(live, pages, self.producers, self.succession)
         self.syncer = Syncer(live, pages, troubles, self.ring_bell)
@@ -176,11 +176,10 @@ class Writer:
         self.rest.sign_of_life = every
         signals = stopping if isinstance(stopping, StopSignals) else StopSignals()
         signals.ring_bell = self.ring_bell
-        results = self.syncer.results
         while True:
             bell = self.live.ring.bell  # before any look at what there is to do
             try:
-                if not results.empty():
+                if not self.syncer.results.empty():
                     self.syncer.harvest()
                 moved = self.drain()
             except OSError as error:
@@ -189,6 +188,8 @@ class Writer:
             else:
                 if self.back_off.seconds:
                     self._ease()
+            if self.live.ring.labels_wanted:
+                self.labelling.answer()
             now = time.monotonic()
             if now >= self.housekeeping.next_round:
                 self._keep_house(now)
@@ -328,6 +329,7 @@ def _housekeeping_of(writer: Writer) -> Housekeeping:
         Task(each_round, keeper.retire_when_due),
         Task(lambda: intervals.PRODUCERS_CHECK, writer.producers.free_left),
         Task(attendance.check_interval, attendance.count),
+        Task(lambda: intervals.RETRY, writer.labelling.answer),
         Task(each_round, succession.check),
         # After the count: without producers the directory may be taken down just now.
         Task(attendance.inspection_interval, keeper.inspect),

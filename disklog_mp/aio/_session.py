@@ -206,11 +206,19 @@ class Session:
 
     def __reduce__(self) -> tuple[Any, ...]:
         connection = self._connection
-        return _unpickle, (connection.name, connection.ring_dir, connection.on_full, connection.timeout)
+        return _unpickle, (
+            connection.name,
+            connection.ring_dir,
+            connection.on_full,
+            connection.timeout,
+            connection.label,
+        )
 
 
-def _unpickle(name: str, ring_dir: str | None, on_full: str, timeout: float) -> Session:
-    connection = LoopConnection(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout)
+def _unpickle(
+    name: str, ring_dir: str | None, on_full: str, timeout: float, label: str | None = None
+) -> Session:
+    connection = LoopConnection(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout, label=label)
     if asyncio._get_running_loop() is None:
         connection.attach()
     return Session(connection)  # unpickled by a coroutine, it attaches at first use

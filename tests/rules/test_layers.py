@@ -23,17 +23,18 @@ MAY = {  # room: the rooms, or single modules, that it may import besides FREE a
     "_os": set(),
     "_ring": {"_os"},
     "_pages": {"_os"},  # the two things do not know each other
-    "_reader": {"_os", "_pages.format", "_pages.directory", "_pages.identity"},
+    "_reader": {"_os", "_pages.format", "_pages.directory", "_pages.identity", "_pages.labels"},
     "_writer": {"_os", "_ring", "_pages"},  # the only room where ring and pages meet to be changed
     # Not _writer: a producer does not load it.
     "_session": {"_os", "_ring", "_reader", "_pages.directory", "_pages.identity"},
     "_verify": {"_os", "_ring", "_reader", "_pages.format", "_pages.directory", "_pages.identity"},
-    "_loggers": {"_session", "_ring.names"},
+    "_loggers": {"_session", "_ring.names", "_ring.labels"},
     "aio": {"_session", "_reader", "_ring"},
     "doors": {"_loggers"},
     "testing": {"_loggers", "_session", "_reader", "_ring.removal", "_os.processes", "doors"},
     # All but FACE is loaded when it is asked for.
-    "__init__": FACE | {"aio", "doors", "testing", "_writer.serving", "_writer.process"},
+    "__init__": FACE
+    | {"aio", "doors", "testing", "_writer.serving", "_writer.serving_all", "_writer.process"},
     "cli": {
         "__init__",
         "_verify",

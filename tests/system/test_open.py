@@ -223,8 +223,8 @@ class TestRings:
             (b"", "0 bytes"),
             (b"garbage" * 10_000, "does not begin"),
             (b"DISKRING" + (99).to_bytes(4, "little") + (0x01020304).to_bytes(4, "little"), "version 99"),
-            (b"DISKRING" + (1).to_bytes(4, "little") + (0x04030201).to_bytes(4, "little"), "byte order"),
-            (b"DISKRING" + (1).to_bytes(4, "little") + (0x01020304).to_bytes(4, "little"), "checksum"),
+            (b"DISKRING" + (2).to_bytes(4, "little") + (0x04030201).to_bytes(4, "little"), "byte order"),
+            (b"DISKRING" + (2).to_bytes(4, "little") + (0x01020304).to_bytes(4, "little"), "checksum"),
         ],
         ids=["empty", "garbage", "version", "byte order", "checksum"],
     )

@@ -73,6 +73,8 @@ def fields(record: Record) -> dict[str, Any]:
         "pid": record.pid,
         "tag": record.tag,
     }
+    if record.label is not None:
+        values["label"] = record.label
     event = event_of(record)
     if event is not None:
         values["event"] = {key: value for key, value in event._asdict().items() if value not in (None, {})}
@@ -122,7 +124,7 @@ class _Clock:
 
 
 class _TextFormat:
-    """Shows time, pid, level or tag if there is one, and the record.
+    """Shows time, label and pid, level or tag if there is one, and the record.
 
     A structured record has level, logger, message and fields on its first line.  Further lines of the text,
     exception and stack are indented below.  A backslash in a record is not escaped: for the exact bytes there
@@ -133,7 +135,7 @@ class _TextFormat:
         self._clock = _Clock(utc)
 
     def __call__(self, record: Record) -> str:
-        begin = f"{self._clock(record.timestamp)} {record.pid}"
+        begin = f"{self._clock(record.timestamp)} {producer(record)}"
         event = event_of(record)
         if event is None:
             if record.gap:
@@ -145,6 +147,11 @@ class _TextFormat:
         said = _text.printable(f"{event.level} {event.logger}: {first}")
         words = "".join([f" {word}" for word in _words(event.fields)])
         return f"{begin} {said}{words}{_indented(rest)}{_indented(event.exception)}{_indented(event.stack)}"
+
+
+def producer(record: Record) -> str:
+    """Return what tells a record's producer: its label, if it has one, and its pid."""
+    return str(record.pid) if record.label is None else f"{_text.printable(record.label)}/{record.pid}"
 
 
 def _indented(text: str | None) -> str:
@@ -167,6 +174,8 @@ def _word(value: Any) -> str:
 def _logfmt(record: Record) -> str:
     event = event_of(record)
     known: dict[str, Any] = {"time": _text.iso(record.timestamp), "pid": record.pid}
+    if record.label is not None:
+        known["label"] = record.label
     if event is None:
         if record.tag:
             level = _level_name(record.tag)
@@ -199,6 +208,7 @@ class _Template:
         elif not record.gap and (level := _level_name(record.tag)):
             values["level"] = level
         values |= {"number": record.number, "pid": record.pid, "tag": record.tag}
+        values["label"] = _text.printable(record.label or "")
         values |= {"time": self._clock(record.timestamp), "message": message(record)}
         return self._template % values
 

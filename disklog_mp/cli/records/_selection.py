@@ -1,4 +1,4 @@
-"""Selecting records: by number, time, tag, producer, level, logger, field, or the last N."""
+"""Selecting records: by number, time, tag, producer, label, level, logger, field, or the last N."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class Selection:
     level: int | str = 0  # the least level; it is the record's tag.  A name: see for_log()
     loggers: tuple[str, ...] = ()  # one of them, or a logger below it
     fields: tuple[tuple[str, str], ...] = ()  # all of them
+    labels: tuple[str, ...] = ()  # of producers
 
     def for_log(self, reader: Reader, must_exist: bool = True) -> Selection:
         """Return these conditions with the level as a number, which is looked for in the log by its name.
@@ -54,14 +55,15 @@ class Selection:
         """Iterate the records that meet the conditions and are before number `stop`."""
         ends = [number for number in (self.stop, stop) if number is not None]
         found = reader.records(self.start, min(ends, default=None), self.since, self.until)
-        every = not (self.tags or self.pids or self.level or self.loggers or self.fields)
-        return found if every else filter(self.by_label, found)
+        conditions = (self.tags, self.pids, self.level, self.loggers, self.fields, self.labels)
+        return filter(self.by_marks, found) if any(conditions) else found
 
-    def by_label(self, record: Record) -> bool:
-        """True if tag, pid, level, logger and fields meet the conditions."""
+    def by_marks(self, record: Record) -> bool:
+        """True if tag, pid, label, level, logger and fields meet the conditions."""
         return (
             (not self.tags or record.tag in self.tags)
             and (not self.pids or record.pid in self.pids)
+            and (not self.labels or record.label in self.labels)
             and self._by_level(record)
             and (not (self.loggers or self.fields) or self._by_content(record))
         )
@@ -87,7 +89,7 @@ class Selection:
             and (self.stop is None or record.number < self.stop)
             and (self.since is None or record.timestamp >= self.since)
             and (self.until is None or record.timestamp < self.until)
-            and self.by_label(record)
+            and self.by_marks(record)
         )
 
     def last(self, reader: Reader, count: int, stop: int | None = None) -> list[Record]:

@@ -32,9 +32,18 @@ GROUP_BYTES = 32 << 10  # most bytes of one group
     metavar="TIME",
     help="How long to wait for room in a full ring, and for the writer at the end.  [60s]",
 )
+@click.option("--label", metavar="LABEL", help="Label of this producer, kept with each record.")
 @ring_dir_option
 def append(
-    name: str, *, null: bool, tag: int, tee: bool, path: str | None, timeout: str, ring_dir: str | None
+    name: str,
+    *,
+    null: bool,
+    tag: int,
+    tee: bool,
+    path: str | None,
+    timeout: str,
+    label: str | None,
+    ring_dir: str | None,
 ) -> int:
     """Log each line of stdin as a record of the log NAME.
 
@@ -48,9 +57,9 @@ def append(
         raise click.UsageError("there is no stdin to read records from")
     seconds = _options.parse_duration(timeout, "timeout")
     if path is None:
-        log = disklog_mp.attach(name, timeout=seconds, ring_dir=ring_dir)
+        log = disklog_mp.attach(name, timeout=seconds, ring_dir=ring_dir, label=label)
     else:
-        log = disklog_mp.open(name, path, timeout=seconds, ring_dir=ring_dir)
+        log = disklog_mp.open(name, path, timeout=seconds, ring_dir=ring_dir, label=label)
     with log:
         sink = _Sink(log, tag, ring_dir)
         for chunk, records in _records(sys.stdin.fileno(), b"\0" if null else b"\n", sink.limit):

@@ -5,6 +5,7 @@
 #include "../core/crc32c.h"
 #include "../core/frames.h"
 #include "event_logger.h"
+#include "handle.h"
 #include "json_values.h"
 #include "mapping.h"
 #include "objects.h"
@@ -131,10 +132,14 @@ static const struct {
     {"GRANULE", DL_GRANULE},
     {"FRAME_HEADER", DL_FRAME_HEADER},
     {"SLOTS", DL_SLOTS},
+    {"LABEL_LENGTH", DL_LABEL_LENGTH},
+    {"LABEL_MAX", DL_LABEL_MAX},
+    {"NO_LABEL", DL_NO_LABEL},
     {"HUGE_PAGE", HUGE_PAGE},
     {"WRITER_LOCK", DL_WRITER_LOCK},
     {"RING_VERSION", DL_RING_VERSION},
     {"PAGE_VERSION", DL_PAGE_VERSION},
+    {"PAGE_LABELLED", DL_PAGE_LABELLED},
     {"CAPACITY_MIN", DL_CAPACITY_MIN},
     {"CAPACITY_MAX", DL_CAPACITY_MAX},
     {"SPACE", DL_CONTROL_OFFSET + offsetof(struct dl_control, space)},
@@ -156,7 +161,7 @@ static int core_exec(PyObject *module)
         if (PyModule_AddIntConstant(module, core_numbers[i].name, core_numbers[i].value) != 0)
             return -1;
     if (dl_add_mapping_type(module) != 0 || dl_add_ring_type(module) != 0
-        || dl_add_record_types(module) != 0 || dl_add_producer_type(module) != 0
+        || dl_add_record_types(module) != 0 || dl_add_producer_type(module) != 0 || dl_add_handle_type(module) != 0
         || dl_add_encoders(module) != 0 || dl_add_outlet_type(module) != 0
         || dl_add_spawning(module) != 0 || dl_add_seat_type(module) != 0)
         return -1;

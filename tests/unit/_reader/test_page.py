@@ -109,10 +109,10 @@ class TestFacts:
     def test_another_version(self, path: Path) -> None:
         """FormatVersionError with both versions."""
         page = bytearray(write_page(path, []))
-        page[8] = 2
+        page[8] = 3
         page[252:256] = struct.pack("<I", crc32c(bytes(page[:252])))
         page_path(path).write_bytes(page)
-        with pytest.raises(FormatVersionError, match=r"a page of version 2; .* reads format 1"):
+        with pytest.raises(FormatVersionError, match=r"a page of version 3; .* reads format 2"):
             open_page(path)
 
     def test_a_page_head_longer_than_the_file(self, path: Path) -> None:

@@ -478,7 +478,9 @@ class Seat:
     A forked child has the object without the descriptor.
     """
 
-    def __new__(cls, path: bytes, /) -> Self: ...
+    def __new__(cls, path: bytes, fd: int = -1, /) -> Self:
+        """Open the path, or take a descriptor over that is open already."""
+
     @property
     def fd(self) -> int:
         """-1 when it is closed."""

@@ -14,10 +14,10 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from disklog_mp import _core
-from disklog_mp._os.processes import identity
+from disklog_mp._os.processes import Identity, identity
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring.labels import default_label
 from disklog_mp._ring.liveness import writer_alive
@@ -45,14 +45,23 @@ class RingClosedError(LogNotFoundError):
 class Attachment:
     """This process's slot in one ring.  The last reference to it gives the slot back."""
 
-    def __init__(self, name: str, ring_dir: str | None, label: str | None = None) -> None:
-        """Map the ring of that name and take a slot.  `label`: None is the default, "" is none.
+    def __init__(
+        self,
+        name: str,
+        ring_dir: str | None,
+        label: str | None = None,
+        inheritance: Inheritance | None = None,
+    ) -> None:
+        """Map the ring of that name, or take what the parent had open, and take a slot.
+
+        `label`: None is the default, "" is none.
 
         Raises LogNotFoundError, RingClosedError, TooManyProducersError, FormatVersionError, PermissionError.
         """
-        self.owner = identity()
+        self.is_inherited = inheritance is not None
+        self.owner = identity() if inheritance is None else _own_identity()
         self.end = 0  # position behind what closed connections logged
-        held = _ring.hold(name, ring_dir)
+        held = _ring.hold(name, ring_dir) if inheritance is None else inheritance.take()
         self._ring, self._seat = held
         self._rescuer: weakref.ref[object] | None = None
         ring = self._ring
@@ -84,6 +93,16 @@ class Attachment:
         """Open the ring's file again if a daemon closed the descriptor; True if it is good now."""
         return self._seat.mend(os.fsencode(path))
 
+    def for_child(self) -> Inheritance | None:
+        """Open the ring once more, for a child that is about to be forked; None if that cannot be."""
+        if not self.is_own() or self._seat.slot < 0:
+            return None
+        try:
+            fd = os.open(f"/proc/self/fd/{self._seat.fd}", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:  # no descriptor is left, or this process may not any more
+            return None
+        return Inheritance(self._ring, fd, _inode_of(fd))
+
     def begin_rescue(self) -> object | None:
         """Return what makes the caller the one thread that rescues while it is kept; None: another is."""
         rescuer = self._rescuer
@@ -96,6 +115,46 @@ class Attachment:
 
 class _Turn:
     """A claim on something, that ends with the last reference to it."""
+
+
+def _inode_of(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return (status.st_dev, status.st_ino)
+
+
+def _own_identity() -> Identity:
+    """Return this process's identity, where there may be no /proc and no descriptor left.
+
+    Then the lock on the slot alone tells that the process lives.
+    """
+    try:
+        return identity()
+    except OSError:
+        return Identity(os.getpid(), 0, 0)
+
+
+class Inheritance(NamedTuple):
+    """A ring as the parent had it open, with a descriptor that no other process uses."""
+
+    ring: _core.Ring
+    fd: int
+    inode: tuple[int, int]
+
+    def is_open(self) -> bool:
+        """False if a daemon closed the descriptor; another file may have its number now."""
+        try:
+            return _inode_of(self.fd) == self.inode
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self.is_open():
+            os.close(self.fd)
+
+    def take(self) -> _ring.Held:
+        """Return ring and descriptor as what an attachment holds."""
+        return _ring.Held(self.ring, _core.Seat(b"", self.fd))
 
 
 class Leaving(Protocol):
@@ -111,6 +170,9 @@ class Attachments:
     def __init__(self) -> None:
         self._shared: dict[Place, weakref.ref[Attachment]] = {}
         self._leaving: list[Leaving] = []
+        # For a child that may not open the rings itself: it has other rights, another root, no descriptors.
+        self._for_child: dict[tuple[str, str | None], Inheritance] = {}
+        self._inherited: dict[tuple[str, str | None], Inheritance] = {}
         self._lock = threading.RLock()
         self._pid = os.getpid()
 
@@ -141,12 +203,68 @@ class Attachments:
             and attachment is not ended
             and attachment.is_own()
             and attachment.mend(ring_path(name, ring_dir))
-            and _ring.is_current(attachment.file, name, ring_dir)
+            and (attachment.is_inherited or _ring.is_current(attachment.file, name, ring_dir))
         ):
             return attachment
-        attachment = Attachment(name, ring_dir, label)
+        attachment = self._attach(place, label)
         self._shared[place] = weakref.ref(attachment)
         return attachment
+
+    def _attach(self, place: Place, label: str | None) -> Attachment:
+        name, ring_dir = place[0], place[1]
+        try:
+            attachment = Attachment(name, ring_dir, label)
+        except (LogNotFoundError, OSError) as refused:
+            inheritance = self._open_inheritance(name, ring_dir)
+            if inheritance is None:
+                raise
+            file = _ring.RingFile(inheritance.ring, inheritance.fd)
+            if isinstance(refused, LogNotFoundError) and not writer_alive(file):
+                raise
+            del self._inherited[name, ring_dir]
+            return Attachment(name, ring_dir, label, inheritance)
+        if (unused := self._inherited.pop((name, ring_dir), None)) is not None:
+            unused.close()
+        return attachment
+
+    def _open_inheritance(self, name: str, ring_dir: str | None) -> Inheritance | None:
+        inheritance = self._inherited.get((name, ring_dir))
+        return inheritance if inheritance is not None and inheritance.is_open() else None
+
+    def inherited(self, name: str, ring_dir: str | None) -> _ring.RingFile | None:
+        """Return the ring as the parent had it open, for a process that cannot open it, or None."""
+        for place, shared in list(self._shared.items()):
+            attachment = shared()
+            if (
+                (place[0], place[1]) == (name, ring_dir)
+                and attachment is not None
+                and attachment.is_inherited
+                and attachment.is_own()
+            ):
+                return attachment.file
+        inheritance = self._open_inheritance(name, ring_dir)
+        return None if inheritance is None else _ring.RingFile(inheritance.ring, inheritance.fd)
+
+    def before_fork(self) -> None:
+        """Open the rings once more for the child: it may not be able to."""
+        for place, shared in list(self._shared.items()):
+            attachment, key = shared(), (place[0], place[1])
+            if attachment is None or key in self._for_child:
+                continue
+            if (inheritance := attachment.for_child()) is not None:
+                self._for_child[key] = inheritance
+
+    def after_fork_in_parent(self) -> None:
+        """Close what is the child's."""
+        while self._for_child:
+            self._for_child.popitem()[1].close()
+
+    def after_fork_in_child(self) -> None:
+        """Close what was the parent's."""
+        _core.forked()
+        for inheritance in self._inherited.values():
+            inheritance.close()
+        self._inherited, self._for_child = self._for_child, {}
 
     def leave(self, connection: Leaving, seconds: float) -> None:
         """Have the connection let go of its attachment, in so many seconds or when a later call can do it."""
@@ -165,4 +283,8 @@ class Attachments:
 
 
 attachments = Attachments()  # of this process
-os.register_at_fork(after_in_child=_core.forked)
+os.register_at_fork(
+    before=attachments.before_fork,
+    after_in_parent=attachments.after_fork_in_parent,
+    after_in_child=attachments.after_fork_in_child,
+)

@@ -15,6 +15,7 @@ from disklog_mp._ring import names as _names
 from disklog_mp._ring.labels import check_label
 from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._session import joining, requests, start_writer
+from disklog_mp._session.attachments import attachments
 from disklog_mp._session.connection import Connection
 from disklog_mp._session.session import BlockingConnection, Session
 from disklog_mp._session.stopped import raise_if_stopped
@@ -246,8 +247,13 @@ class _Opening(NamedTuple):
 
     def ensure_writer(self, deadline: float) -> bool:
         """Start a writer if none is alive, and wait until it is ready; False: look again in a moment."""
-        if self.is_running(self.ring_dir):
-            return True
+        try:
+            if self.is_running(self.ring_dir) or self.is_inherited():
+                return True
+        except OSError:  # this process may not open the ring, or cannot
+            if self.is_inherited():
+                return True
+            raise
         try:
             if not self.start(wait=max(0.0, deadline - time.monotonic())):
                 raise TimeoutError(
@@ -286,6 +292,11 @@ class _Opening(NamedTuple):
     def begin(self) -> start_writer.Starting:
         """Start a writer and do not wait for it."""
         return start_writer.begin(self.name, self.path, self.given, self.ring_dir, waiting=True, goes_on=True)
+
+    def is_inherited(self) -> bool:
+        """True if the parent had the log's ring open, and its writer is alive."""
+        file = attachments.inherited(self.name, self.ring_dir)
+        return file is not None and file.ring.path == self.path and writer_alive(file)
 
     def has_ring(self) -> bool:
         """True if the log's ring is there, for the next writer: it takes records until it is full."""

@@ -79,17 +79,18 @@ static void give_slot_back(Seat *seat)
 static PyObject *seat_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     const char *path;
+    int fd = -1, error;
     (void)kwargs;
-    if (!PyArg_ParseTuple(args, "y", &path))
+    if (!PyArg_ParseTuple(args, "y|i", &path, &fd))
         return NULL;
     Seat *seat = (Seat *)dl_new_object(type);
     if (seat == NULL)
         return NULL;
-    int fd, error;
     struct stat status = {0};
     seat->fd = -1;
     Py_BEGIN_ALLOW_THREADS
-    fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     if (fd >= 0)
         fstat(fd, &status);
     error = errno;

@@ -20,6 +20,7 @@ from disklog_mp._os.background import Background, Stderr
 from disklog_mp._ring.names import check_name
 from disklog_mp._writer.producers import raise_descriptor_limit
 from disklog_mp._writer.signals import StopSignals, stop_on_signals
+from disklog_mp._writer.terms import SERVED, Terms
 from disklog_mp._writer.writer import Writer
 
 START_PATIENCE = 10.0  # seconds for all logs to be served before the supervisor is told that we are ready
@@ -58,8 +59,11 @@ class Served:
     def serve_once(self) -> None:
         """Take the log over and write it until it is to stop.  Raises what Writer() raises."""
         log = self.log
-        options = _options.Options(**{"linger": None, **log.options})
-        work = Writer(log.name, log.path, options, ring_dir=log.ring_dir)
+        given = {"linger": None, **log.options}
+        terms = Terms(given, SERVED, is_served=True)
+        options = _options.Options(**given)
+        work = Writer(log.name, log.path, options, ring_dir=log.ring_dir, terms=terms)
+        work.reread = lambda: given
         try:
             self.is_running = True
             if self.started is not None:

@@ -92,7 +92,10 @@ def serve_config(file: str) -> int:
     def started(work: Any) -> None:
         _introduce(lambda text: stderr.say(_text.printable(f"{work.name}: {text}")), work.name, work)
 
-    well = disklog_mp.serve_all(_config.read(file), started=started)
+    try:
+        well = disklog_mp.serve_all(_config.read(file), started=started)
+    except TypeError as problem:  # an option that is none, or has a value of another type
+        raise ValueError(f"{file}: {problem}") from None
     stderr.say("stopped: all committed records of the logs that were served are written")
     stderr.close()
     return 0 if well else 1

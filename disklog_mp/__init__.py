@@ -31,6 +31,7 @@ except ModuleNotFoundError as missing:
 from disklog_mp._session.opening import attach, open
 from disklog_mp._session.session import Session
 from disklog_mp.errors import (
+    AmbiguousLogError,
     ConfigMismatchError,
     CorruptPageError,
     DiskLogError,
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AmbiguousLogError",
     "ConfigMismatchError",
     "CorruptPageError",
     "Cursor",

@@ -2,6 +2,7 @@
 
 DiskLogError
 ├── LogNotFoundError        attach to a log that no process has opened
+├── AmbiguousLogError       several logs have the name, each in its own directory
 ├── WriterActiveError       a second writer on a live log or directory
 ├── WriterDiedError         waited for a writer that is dead and could not be replaced
 │   └── LogStoppedError     waited for the writer of a log that was stopped
@@ -42,6 +43,21 @@ class LogNotFoundError(DiskLogError):
         return (
             f"no log {self.name!r} is open on this machine: start one with "
             f"disklog_mp.open({self.name!r}, directory) or `disklog-mp serve {self.name} DIRECTORY`"
+        )
+
+
+class AmbiguousLogError(DiskLogError):
+    """Several logs on this machine have the name: their directories decide."""
+
+    def __init__(self, name: str, paths: tuple[str, ...]) -> None:
+        super().__init__(name, paths)
+        self.name = name
+        self.paths = paths
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.paths)} logs are named {self.name!r}, in {', '.join(self.paths)}: "
+            f"say which one with path=, or give the directory instead of the name"
         )
 
 
@@ -237,6 +253,8 @@ class ConfigMismatchError(DiskLogError):
 
     def __str__(self) -> str:
         current, given = shown(self.option, self.current), shown(self.option, self.given)
+        if self.option == "name":
+            return f"the directory has the log {current}, not {given}: give each log a directory of its own"
         return (
             f"the log is running with {self.option}={current}, not {given}: "
             "leave the option out to join the log as it is, or stop its writer first"

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 from disklog_mp import _core, _environment, _options
 from disklog_mp._loggers.cutting import cut
+from disklog_mp._os.files import is_same
 from disklog_mp._ring.labels import check_label
 from disklog_mp._ring.names import check_name
 from disklog_mp._session import leaving, opening, start_writer
@@ -26,6 +27,7 @@ from disklog_mp._session.drops import Drops, Tally
 from disklog_mp._session.session import BlockingConnection
 from disklog_mp._session.waiting import carry_out, wait_for
 from disklog_mp.errors import (
+    ConfigMismatchError,
     DiskLogError,
     LogFullError,
     LogNotFoundError,
@@ -87,6 +89,14 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
+def _refuse_second_log(name: str, path: str | None) -> None:
+    """Raise ConfigMismatchError if this process is set up to log there under another name."""
+    for other in list(_deliveries):
+        is_there = path and other.path and (other.path == path or is_same(other.path, path))
+        if is_there and other.log_name != name:  # its writer may not have started yet
+            raise ConfigMismatchError("name", other.log_name, name)
+
+
 class Delivery(_core.Outlet):
     """Takes records to the log of that name, and never keeps its user from going on.
 
@@ -119,10 +129,12 @@ class Delivery(_core.Outlet):
             raise ValueError(f"on_full={on_full!r} is not one of {', '.join(POLICIES)}")
         self.on_full = on_full
         self.timeout = _options.parse_duration(timeout, "timeout")
+        self._directory: str | None = None  # of the log that was attached to by name; pickled with the rest
         self.missing, self._wait = missing, _parse_wait(missing)
         self._options = _check(self.path, options)
         if is_set_up:
             opening.check(name, self.path, **self._options)
+            _refuse_second_log(name, self.path)
         self._begin()
 
     def _begin(self) -> None:
@@ -259,7 +271,10 @@ class Delivery(_core.Outlet):
         )
         # While the interpreter shuts down no writer can be started, but one may be there.
         if self.path is None or sys.is_finalizing():
-            return connect(ring_dir=self._options.get("ring_dir"), label=self._options.get("label"))
+            where, ring_dir = self.path or self._directory, self._options.get("ring_dir")
+            connection = connect(directory=where, ring_dir=ring_dir, label=self._options.get("label"))
+            self._directory = connection.place.directory
+            return connection
         patience = opening.PATIENCE if self._first else self.timeout
         tell = functools.partial(self._print_once, kind="options")
         return connect(self.path, patience=patience, accept_ring=True, on_kept=tell, **self._options)

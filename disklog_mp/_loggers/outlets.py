@@ -25,14 +25,13 @@ class Outlet(Delivery):
     def __init__(self, log: str | Session, path: str | os.PathLike[str] | None, **options: Any) -> None:
         self.asked = (log, path, options)
         self._aside: BlockingConnection | None = None
-        self._starter = None
+        self._given: BlockingConnection | None = None
         if isinstance(log, Session):
             if path is not None:
                 raise TypeError("path=: a session knows where its log is")
-            given = connection_of(log)
-            self._starter = given.starter
-            options = {"label": given.label, **options, "ring_dir": given.ring_dir, "is_set_up": False}
-            log = given.name
+            self._given = connection_of(log)
+            options = {"label": self._given.label, **options, "is_set_up": False}
+            log = self._given.name
         super().__init__(log, path, **options)
 
     @property
@@ -53,16 +52,16 @@ class Outlet(Delivery):
         return None
 
     def _attach(self) -> BlockingConnection:
-        if self._starter is None:
+        given = self._given
+        if given is None:
             return super()._attach()
         # One of its own: it shares the slot of the session that was given, but not its policy.
         connection = BlockingConnection(
-            self.log_name,
-            ring_dir=self._options.get("ring_dir"),
+            given.place,
             on_full=self.on_full,
             timeout=self.timeout,
             label=self._options.get("label"),
-            starter=self._starter,
+            starter=given.starter,
         )
         connection.attach()
         return connection
@@ -141,7 +140,8 @@ def outlet_for(log: str | Session, path: str | os.PathLike[str] | None, options:
     place: Any = log
     if isinstance(log, Session):
         given = connection_of(log)
-        place = (given.name, given.ring_dir, given.label, given.starter)
+        at = given.place
+        place = (given.name, at.directory, at.ring_dir, given.label, given.starter)
     key = (place, None if path is None else os.path.abspath(path), *sorted(options.items()))
     if key not in outlets:
         outlets[key] = Outlet(log, path, **options)

@@ -186,7 +186,7 @@ SMALL = 1 << 20  # bytes: what a small file has at most
 
 
 def write_small(path: str, data: bytes, mode: int, gid: int) -> None:
-    """Give a small file this content, durably: whatever dies, the file has the old content or the new one.
+    """Give a small file this content, durably: at any moment the file has the old content or the new one.
 
     One process at a time may call this for one path.  Raises OSError, and then the old content is there.
     """

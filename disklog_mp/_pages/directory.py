@@ -29,6 +29,10 @@ def page_name(number: int) -> str:
     return f"page-{number:010d}.dlog"
 
 
+def _is_foreign(name: str) -> bool:
+    return not name.startswith(".") and name != "lost+found" and OUR_NAMES.fullmatch(name) is None
+
+
 class Directory:
     """A log's directory, for its writer and its readers."""
 
@@ -119,11 +123,18 @@ class Directory:
         """
         self.exists()
         _files.make_directory(self.path, mode, gid)
+        self.refuse_foreign_files()
+
+    def refuse_foreign_files(self) -> None:
+        """Raise OSError (ENOTEMPTY) if the directory has no log, but other files.
+
+        Hidden files, and lost+found in the root of a file system, do not count.
+        """
         if self.is_log():
             return
-        names = set(os.listdir(self.path)) - {"lost+found"}  # it may be the root of a file system
-        foreign = sorted(name for name in names if OUR_NAMES.fullmatch(name) is None)
+        foreign = [name for name in _files.list_directory(self.path) if _is_foreign(name)]
         if foreign:
+            foreign.sort()
             shown = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
             raise OSError(
                 errno.ENOTEMPTY,

@@ -77,12 +77,17 @@ class PageFolder:
                 "another directory, with another log's pages, stands where this log's was: put it back",
                 directory.path,
             )
-        directory.create(self._options.mode, self._gid)  # it exists: this refuses files that are no log's
+        directory.refuse_foreign_files()  # and make no directory: the user may be removing it just now
         if not directory.lock(self._options.mode, self._gid):
             pid, name = directory.read_note()
             raise BlockingIOError(errno.EAGAIN, f"process {pid} writes log {name!r} there", directory.path)
         directory.note_recovered()
         return set(numbers)
+
+    def newest_log_id(self) -> bytes | None:
+        """Return the log id in the newest page with a header, None if there is none.  Raises OSError."""
+        ids = map(self._log_of, reversed(self.directory.pages()))
+        return next(filter(None, ids), None)
 
     def _log_of(self, number: int) -> bytes | None:
         """Return the log id in the header of that page, None if it has no header."""

@@ -43,7 +43,7 @@ class PageWriter:
     ) -> None:
         """`close` is handed the files of retired pages: closing one can take long."""
         self.options = options
-        self.log_id, self.salt = b"", 0
+        self.log_id, self.salt = b"", 0  # the id may be given before recovery, which then keeps it
         self.position = 0  # behind the last byte written
         self.survived = 0  # where the pages ended when recovery found them; `position` may be later
         self.number = 0  # of the next record
@@ -74,14 +74,14 @@ class PageWriter:
         The new page exists, and is synced where that matters, before the last page is sealed: only the
         new page says where the log goes on, and a crash between the two steps must not lose that.
         """
-        self.log_id, self.salt = found.log_id, found.salt
+        self.log_id, self.salt = self.log_id or found.log_id, found.salt
         self.position, self.number = found.report.position, found.report.number
         self.survived, self.page_number = found.survived, found.newest_page
         self.retention.keep(*found.kept)
         self.unsynced.add(*found.unsynced)
         if found.last is not None:
             try:
-                self._go_on_behind(found.last)
+                self._go_on_behind(found.last, found.log_id)
             except BaseException:
                 found.last.page.file.close()
                 self._close_files()
@@ -89,12 +89,12 @@ class PageWriter:
         self.folder.directory.note_recovered()
         self.folder.names += 1  # as with the pages: names that the last writer made may not be on disk
 
-    def _go_on_behind(self, last: LastPage) -> None:
+    def _go_on_behind(self, last: LastPage, log_id: bytes) -> None:
         page = last.page
         self._line_before = page.line
         if last.is_whole:
             page.show(last.last_time)  # readers look for the next page when they have read this one
-        if last.needs_new_page:
+        if last.needs_new_page or log_id != self.log_id:  # of the log that this directory is a copy of
             new = self.open_page(0)
             if last.needs_sync:
                 new.file.sync()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator
 
 from disklog_mp._core import Record, RecordIterator
+from disklog_mp._pages.identity import is_continued
 from disklog_mp._reader.cursor import Cursor
 from disklog_mp._reader.page import Page
 from disklog_mp._reader.page_run import PageRun
@@ -107,7 +109,9 @@ class Stream:
             following = self._pages.first_behind(page, page.number + 1)
             self._next_list, self._list_poll = now + self._list_poll, min(2 * self._list_poll, LIST_POLL[1])
         if following is not None:
-            self._check_log(following, page.header.log_id.hex())
+            former, later = page.header.log_id, following.header.log_id
+            if not (former == later or is_continued(os.path.dirname(page.path), former, later)):
+                self._check_log(following, former.hex())
             self._next_list, self._list_poll = 0.0, LIST_POLL[0]
         return following
 

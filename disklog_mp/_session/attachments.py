@@ -21,13 +21,13 @@ from disklog_mp._os.processes import Identity, identity
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring.labels import default_label
 from disklog_mp._ring.liveness import writer_alive
-from disklog_mp._ring.names import ring_path
+from disklog_mp._ring.names import log_of
 from disklog_mp._ring.slots import take_slot
+from disklog_mp._session.place import Place
 from disklog_mp.errors import LogNotFoundError
 
 LONGEST_TURN = 1.0  # seconds to wait for another thread that attaches
 
-Place = tuple[str, str | None, str | None]  # name, ring_dir, label
 Result = TypeVar("Result")
 
 
@@ -45,14 +45,8 @@ class RingClosedError(LogNotFoundError):
 class Attachment:
     """This process's slot in one ring.  The last reference to it gives the slot back."""
 
-    def __init__(
-        self,
-        name: str,
-        ring_dir: str | None,
-        label: str | None = None,
-        inheritance: Inheritance | None = None,
-    ) -> None:
-        """Map the ring of that name, or take what the parent had open, and take a slot.
+    def __init__(self, path: str, label: str | None = None, inheritance: Inheritance | None = None) -> None:
+        """Map the ring of that path, or take what the parent had open, and take a slot.
 
         `label`: None is the default, "" is none.
 
@@ -61,7 +55,8 @@ class Attachment:
         self.is_inherited = inheritance is not None
         self.owner = identity() if inheritance is None else _own_identity()
         self.end = 0  # position behind what closed connections logged
-        held = _ring.hold(name, ring_dir) if inheritance is None else inheritance.take()
+        held = _ring.hold(path) if inheritance is None else inheritance.take()
+        self._path = path
         self._ring, self._seat = held
         self._rescuer: weakref.ref[object] | None = None
         ring = self._ring
@@ -76,22 +71,22 @@ class Attachment:
         alive = writer_alive(self.file)
         if alive:
             ring.wake()  # a writer at rest checks then whether the ring is closed; it may not be
-        coming = alive or _ring.is_replaced(self.file, name, ring_dir)
+        coming = alive or _ring.is_replaced(self.file)
         self._seat.close()
-        raise RingClosedError(name, coming)
+        raise RingClosedError(log_of(path), coming)
 
     @property
     def file(self) -> _ring.RingFile:
         """The ring, and the descriptor that holds our lock."""
-        return _ring.RingFile(self._ring, self._seat.fd)
+        return _ring.RingFile(self._ring, self._seat.fd, self._path)
 
     def is_own(self) -> bool:
         """False in a forked child: the slot is its parent's."""
         return self.owner.pid == os.getpid()
 
-    def mend(self, path: str) -> bool:
+    def mend(self) -> bool:
         """Open the ring's file again if a daemon closed the descriptor; True if it is good now."""
-        return self._seat.mend(os.fsencode(path))
+        return self._seat.mend(os.fsencode(self._path))
 
     def for_child(self) -> Inheritance | None:
         """Open the ring once more, for a child that is about to be forked; None if that cannot be."""
@@ -168,11 +163,11 @@ class Attachments:
     """All attachments of this process."""
 
     def __init__(self) -> None:
-        self._shared: dict[Place, weakref.ref[Attachment]] = {}
+        self._shared: dict[tuple[str, str | None], weakref.ref[Attachment]] = {}  # by ring's path and label
         self._leaving: list[Leaving] = []
         # For a child that may not open the rings itself: it has other rights, another root, no descriptors.
-        self._for_child: dict[tuple[str, str | None], Inheritance] = {}
-        self._inherited: dict[tuple[str, str | None], Inheritance] = {}
+        self._for_child: dict[str, Inheritance] = {}
+        self._inherited: dict[str, Inheritance] = {}
         self._lock = threading.RLock()
         self._pid = os.getpid()
 
@@ -186,69 +181,72 @@ class Attachments:
             self._lock, self._pid = threading.RLock(), os.getpid()
         return _core.in_turn(self._lock, LONGEST_TURN, action)
 
-    def take(self, place: Place, ended: Attachment | None) -> Attachment:
-        """Return this process's attachment to the present ring of that name, with that label.
+    def take(self, place: Place, label: str | None, ended: Attachment | None) -> Attachment:
+        """Return this process's attachment to the present ring of that log, with that label.
 
-        `ended`: the attachment that the caller has and can no longer use.  Raises what Attachment() raises.
+        `ended`: the attachment that the caller has and can no longer use.  Raises what Attachment() and
+        Place.ring_path() raise.
         """
-        return self.in_turn(lambda: self._take(place, ended))
+        return self.in_turn(lambda: self._take(place, label, ended))
 
-    def _take(self, place: Place, ended: Attachment | None) -> Attachment:
-        name, ring_dir, label = place
+    def _take(self, place: Place, label: str | None, ended: Attachment | None) -> Attachment:
         self.finish_leaving()
-        shared = self._shared.get(place)
+        try:
+            path = place.ring_path()
+        except (LogNotFoundError, OSError):
+            file = self.inherited(place)
+            if file is None:
+                raise
+            path = file.path
+        shared = self._shared.get((path, label))
         attachment = None if shared is None else shared()
         if (
             attachment is not None
             and attachment is not ended
             and attachment.is_own()
-            and attachment.mend(ring_path(name, ring_dir))
-            and (attachment.is_inherited or _ring.is_current(attachment.file, name, ring_dir))
+            and attachment.mend()
+            and (attachment.is_inherited or _ring.is_current(attachment.file))
         ):
+            place.attached(attachment.file)
             return attachment
-        attachment = self._attach(place, label)
-        self._shared[place] = weakref.ref(attachment)
+        attachment = self._attach(path, label)
+        self._shared[path, label] = weakref.ref(attachment)
+        place.attached(attachment.file)
         return attachment
 
-    def _attach(self, place: Place, label: str | None) -> Attachment:
-        name, ring_dir = place[0], place[1]
+    def _attach(self, path: str, label: str | None) -> Attachment:
         try:
-            attachment = Attachment(name, ring_dir, label)
+            attachment = Attachment(path, label)
         except (LogNotFoundError, OSError) as refused:
-            inheritance = self._open_inheritance(name, ring_dir)
-            if inheritance is None:
+            inheritance = self._inherited.get(path)
+            if inheritance is None or not inheritance.is_open():
                 raise
-            file = _ring.RingFile(inheritance.ring, inheritance.fd)
+            file = _ring.RingFile(inheritance.ring, inheritance.fd, path)
             if isinstance(refused, LogNotFoundError) and not writer_alive(file):
                 raise
-            del self._inherited[name, ring_dir]
-            return Attachment(name, ring_dir, label, inheritance)
-        if (unused := self._inherited.pop((name, ring_dir), None)) is not None:
+            del self._inherited[path]
+            return Attachment(path, label, inheritance)
+        if (unused := self._inherited.pop(path, None)) is not None:
             unused.close()
         return attachment
 
-    def _open_inheritance(self, name: str, ring_dir: str | None) -> Inheritance | None:
-        inheritance = self._inherited.get((name, ring_dir))
-        return inheritance if inheritance is not None and inheritance.is_open() else None
-
-    def inherited(self, name: str, ring_dir: str | None) -> _ring.RingFile | None:
-        """Return the ring as the parent had it open, for a process that cannot open it, or None."""
-        for place, shared in list(self._shared.items()):
+    def inherited(self, place: Place) -> _ring.RingFile | None:
+        """Return the log's ring as the parent had it open, for a process that cannot open it, or None."""
+        for shared in list(self._shared.values()):
             attachment = shared()
-            if (
-                (place[0], place[1]) == (name, ring_dir)
-                and attachment is not None
-                and attachment.is_inherited
-                and attachment.is_own()
-            ):
-                return attachment.file
-        inheritance = self._open_inheritance(name, ring_dir)
-        return None if inheritance is None else _ring.RingFile(inheritance.ring, inheritance.fd)
+            if attachment is not None and attachment.is_inherited and attachment.is_own():
+                if place.may_be_of(attachment.file):
+                    return attachment.file
+        for path, inheritance in list(self._inherited.items()):
+            file = _ring.RingFile(inheritance.ring, inheritance.fd, path)
+            if inheritance.is_open() and place.may_be_of(file):
+                return file
+        return None
 
     def before_fork(self) -> None:
         """Open the rings once more for the child: it may not be able to."""
-        for place, shared in list(self._shared.items()):
-            attachment, key = shared(), (place[0], place[1])
+        for key_of_shared, shared in list(self._shared.items()):
+            attachment, key = shared(), key_of_shared[0]
             if attachment is None or key in self._for_child:
                 continue
             if (inheritance := attachment.for_child()) is not None:

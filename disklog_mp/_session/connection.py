@@ -16,14 +16,14 @@ from typing import Any, Protocol
 
 from disklog_mp import _core
 from disklog_mp._options import parse_duration
-from disklog_mp._ring import file as _ring
-from disklog_mp._ring import names as _names
+from disklog_mp._ring.file import RingFile
 from disklog_mp._ring.labels import check_label
 from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._ring.slots import SlotsReturnedError
 from disklog_mp._session.attachments import Attachment, RingClosedError, attachments
 from disklog_mp._session.drops import Drops
 from disklog_mp._session.keeper import Begin, Keeper
+from disklog_mp._session.place import Place
 from disklog_mp._session.rescue import Orphans
 from disklog_mp.errors import (
     DiskLogError,
@@ -64,9 +64,8 @@ class Connection(_core.Producer):
 
     def __init__(
         self,
-        name: str,
+        place: Place,
         *,
-        ring_dir: str | None = None,
         on_full: str = "block",
         timeout: float | str = 5.0,
         label: str | None = None,
@@ -77,26 +76,21 @@ class Connection(_core.Producer):
         # Set first: a connection whose construction failed can be closed.
         self.is_closed = True
         self.attachment: Attachment | None = None
-        self.name = _names.check_name(name)
+        self.place = place
+        self.name = place.name
         if on_full not in POLICIES:
             raise ValueError(f"on_full={on_full!r} is not one of {', '.join(POLICIES)}")
         self.on_full = on_full
         self.timeout = _seconds(timeout)
-        self.ring_dir = ring_dir
         self.label = None if label is None else check_label(label)  # None: the default, "": none
         self.starter = starter
-        self.keeper = Keeper(self.name, ring_dir, begin)
+        self.keeper = Keeper(place, begin)
         self.drops, self.orphans = Drops(), Orphans()
         self.next_check = 0.0  # monotonic time of the next look at the writer by a call that does not wait
         self._next_start = 0.0  # monotonic time from which another writer may be started
         self.is_closed = False
 
     # -- attaching ---------------------------------------------------------------------------------------
-
-    @property
-    def ring_path(self) -> str:
-        """The file behind the ring's name."""
-        return _names.ring_path(self.name, self.ring_dir)
 
     def attach(self, patience: float | None = None) -> None:
         """Bind to the log's ring as it is now: at first, after a fork, after the ring was replaced.
@@ -138,7 +132,7 @@ class Connection(_core.Producer):
             self.drops, self.needs_attention = Drops(), False
             self.orphans.forget()
             former = None
-        attachment = attachments.take((self.name, self.ring_dir, self.label), former if has_ended else None)
+        attachment = attachments.take(self.place, self.label, former if has_ended else None)
         former = self.attachment  # a signal handler that logged meanwhile may have attached, too
         # A writer that replaces a ring has drained it first; otherwise records of ours are still in it.
         if has_ended and former is not None and former.file.ring.released < self.end:
@@ -154,12 +148,7 @@ class Connection(_core.Producer):
         """True if a live writer is about to make the ring that is missing."""
         if isinstance(missing, RingClosedError) and missing.coming:
             return True
-        return (
-            former is not None
-            and former.is_own()
-            and former.mend(self.ring_path)
-            and writer_alive(former.file)
-        )
+        return former is not None and former.is_own() and former.mend() and writer_alive(former.file)
 
     def whole_attachment(self) -> Attachment | None:
         """Return the attachment if its locks can be asked for.
@@ -167,7 +156,7 @@ class Connection(_core.Producer):
         None: a daemon closed the descriptor, and the name does not lead to this ring any more.
         """
         attachment = self.attachment
-        if attachment is not None and attachment.mend(self.ring_path):
+        if attachment is not None and attachment.mend():
             return attachment
         return None
 
@@ -208,9 +197,9 @@ class Connection(_core.Producer):
         else:
             self.keeper.keep(file)
 
-    def is_replaced(self, file: _ring.RingFile) -> bool:
-        """True if the name leads to another ring."""
-        return _ring.is_replaced(file, self.name, self.ring_dir)
+    def is_replaced(self, file: RingFile) -> bool:
+        """True if the log has another ring."""
+        return self.place.is_replaced(file)
 
     # -- drops -------------------------------------------------------------------------------------------
 

@@ -24,11 +24,11 @@ from disklog_mp import _core
 from disklog_mp._pages.directory import LOCK, Directory
 from disklog_mp._pages.identity import LogIdentity, read_identity
 from disklog_mp._ring import control as _control
-from disklog_mp._ring import names as _names
 from disklog_mp._ring import starts as _starts
 from disklog_mp._ring.file import RingFile
 from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._session import start_writer
+from disklog_mp._session.place import Place
 from disklog_mp._session.start_writer import Starting, User
 from disklog_mp._session.stopped import stopped
 from disklog_mp.errors import DiskLogError, LogStoppedError, WriterActiveError
@@ -53,10 +53,9 @@ class Log(NamedTuple):
 class Keeper:
     """Starts the next writer of one connection's log.  Only leave() waits; none raises."""
 
-    def __init__(self, name: str, ring_dir: str | None, begin: Begin | None) -> None:
+    def __init__(self, place: Place, begin: Begin | None) -> None:
         """`begin` starts a writer with the options of open(), if this session was opened."""
-        self._name = name
-        self._ring_dir = ring_dir
+        self._place = place
         self._begin = begin
         self._pid = os.getpid()
         self._lock = threading.Lock()  # never waited for: a signal handler may find it taken
@@ -133,14 +132,24 @@ class Keeper:
             _starts.store_failure(file.ring, f"starting another failed: {failure}")
 
     def _begin_from_here(self, file: RingFile) -> Starting:
-        identity = read_identity(file.ring.path)
+        identity = read_identity(self._directory_of(file))
         if self._begin is not None and identity is None:
             return self._begin()
         log = self._log_of(file)
         user = _owner_for_root(file)
         return start_writer.begin(
-            self._name, log.path, log.given, self._ring_dir, waiting=True, goes_on=True, user=user
+            self._place.name,
+            log.path,
+            log.given,
+            os.path.dirname(file.path),
+            waiting=True,
+            goes_on=True,
+            user=user,
         )
+
+    def _directory_of(self, file: RingFile) -> str:
+        """Return the log's directory if it is known, else the one that the ring names."""
+        return self._place.directory or file.ring.path
 
     # -- may this session do it? -------------------------------------------------------------------------
 
@@ -151,8 +160,9 @@ class Keeper:
                 return "a writer starts no other"
             if self._begin is None:
                 _check_user(file)
-            identity = read_identity(file.ring.path)
-            if (stop := stopped(self._name, file.ring.path)) is not None:
+            path = self._directory_of(file)
+            identity = read_identity(path)
+            if (stop := stopped(self._place.name, path)) is not None:
                 return LogStoppedError(*stop).how()
             if _is_served(file, identity):
                 return SERVED
@@ -170,25 +180,25 @@ class Keeper:
 
     def _log_of(self, file: RingFile) -> Log:
         """Return the log of a ring, if its directory agrees.  Raises RefusedError, DiskLogError, OSError."""
-        ring, owner = file.ring, _check_user(file)
-        directory = Directory(ring.path)
+        ring, owner, path = file.ring, _check_user(file), self._directory_of(file)
+        directory = Directory(path)
         try:
-            there = os.lstat(os.path.join(ring.path, LOCK))
+            there = os.lstat(os.path.join(path, LOCK))
             if not directory.exists() or not stat.S_ISREG(there.st_mode):
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), ring.path)
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         except FileNotFoundError:
-            raise RefusedError(f"the log's directory {ring.path} is not there") from None
-        if not {there.st_uid, os.stat(ring.path).st_uid} <= {owner, 0}:
-            raise RefusedError(f"{ring.path} belongs to another user than the ring")
-        identity = read_identity(ring.path)
-        rings = self._ring_dir or _names.SHM
+            raise RefusedError(f"the log's directory {path} is not there") from None
+        if not {there.st_uid, os.stat(path).st_uid} <= {owner, 0}:
+            raise RefusedError(f"{path} belongs to another user than the ring")
+        identity = read_identity(path)
+        rings = os.path.dirname(file.path)
         if identity is None:
             told, given = (directory.read_note()[1], directory.rings()), _options_without_file(ring, there)
         else:
             told, given = (identity.name, identity.ring_dir), {}
-        if told != (self._name, rings) or (identity is not None and identity.log_id != ring.log_id):
-            raise RefusedError(f"{ring.path} is the directory of another log")
-        return Log(ring.path, given)
+        if told != (self._place.name, rings) or (identity is not None and identity.log_id != ring.log_id):
+            raise RefusedError(f"{path} is the directory of another log")
+        return Log(path, given)
 
 
 def _check_user(file: RingFile) -> int:

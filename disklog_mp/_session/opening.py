@@ -9,14 +9,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from disklog_mp import _environment, _options
+from disklog_mp._os.files import is_same
 from disklog_mp._pages.directory import Directory
+from disklog_mp._pages.identity import read_identity
 from disklog_mp._ring import file as _ring
-from disklog_mp._ring import names as _names
 from disklog_mp._ring.labels import check_label
 from disklog_mp._ring.liveness import writer_alive
+from disklog_mp._ring.names import SHM, check_name
 from disklog_mp._session import joining, requests, start_writer
 from disklog_mp._session.attachments import attachments
 from disklog_mp._session.connection import Connection
+from disklog_mp._session.place import Place
 from disklog_mp._session.session import BlockingConnection, Session
 from disklog_mp._session.stopped import raise_if_stopped
 from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiveError
@@ -111,6 +114,7 @@ def open(
 
 def attach(
     name: str,
+    path: str | os.PathLike[str] | None = None,
     *,
     on_full: str = "block",
     timeout: float | str = 5.0,
@@ -121,22 +125,25 @@ def attach(
 
     If its writer dies, this session starts another as any does, unless the log is served.
 
+    Where logs in several directories have the name, the one with a live writer is meant; if several have one,
+    the one with attached processes.  `path`, a log's directory, decides where that does not.
+
     Cheap and idempotent: sessions of one process share one slot.  Safe after fork, spawn, forkserver.  While
     the log's ring is being replaced, waits for it up to `timeout` seconds, at most 5.  on_full and timeout
     are those of open().
 
-    Raises LogNotFoundError, FormatVersionError, TooManyProducersError, PermissionError, ValueError,
-    TypeError.
+    Raises LogNotFoundError, AmbiguousLogError, FormatVersionError, TooManyProducersError, PermissionError,
+    ValueError, TypeError.
     """
     options = with_environment(
         name, is_opened=False, on_full=on_full, timeout=timeout, ring_dir=ring_dir, label=label
     )
-    return Session(connect(BlockingConnection, name, **options))
+    return Session(connect(BlockingConnection, name, directory=path, **options))
 
 
 def directory_of(name: str, path: str | os.PathLike[str] | None) -> str:
     """Return the directory in which open() opens a log."""
-    return _environment.directory(_names.check_name(name), path) or "."
+    return _environment.directory(check_name(name), path) or "."
 
 
 def with_environment(name: str, *, is_opened: bool = True, **options: Any) -> dict[str, Any]:
@@ -156,17 +163,34 @@ def check(
     """Raise what connect() would, as far as it can be seen without attaching or starting a writer.
 
     That a log is not there, or has no writer, is no error: it may come.  Raises ConfigMismatchError,
-    WriterActiveError, FormatVersionError, OSError (PermissionError: ring or directory are closed to this
-    user; NotADirectoryError), ValueError, TypeError.
+    WriterActiveError, AmbiguousLogError, FormatVersionError, OSError (PermissionError: ring or directory are
+    closed to this user; NotADirectoryError), ValueError, TypeError.
     """
     if label is not None:
         check_label(label)
-    opening = _Opening(name, path or "", _options.check(options), ring_dir, True)
+    place = Place(name, path, ring_dir)
+    opening = _Opening(place, _options.check(options), True)
     if path is None:
         opening.has_ring()
-    elif not opening.is_running(ring_dir) and not opening.has_ring():
+        return
+    _check_log(name, path)
+    if not opening.is_running(place) and not opening.has_ring():
         _options.group_id(opening.given.get("group"))
         _check_directory(path)
+
+
+def _check_log(name: str, path: str) -> None:
+    """Refuse a directory that holds other files, or another log."""
+    directory = Directory(path)
+    if not directory.exists():
+        return
+    directory.refuse_foreign_files()
+    identity = read_identity(path)
+    if identity is not None and identity.name != name:
+        raise ConfigMismatchError("name", identity.name, name)
+    pid, other = directory.read_note()
+    if identity is None and other not in ("", name) and directory.is_locked():
+        raise WriterActiveError(other, path, pid)
 
 
 def _check_directory(path: str) -> None:
@@ -188,6 +212,7 @@ def connect(
     name: str,
     path: str | os.PathLike[str] | None = None,
     *,
+    directory: str | os.PathLike[str] | None = None,
     on_full: str = "block",
     timeout: float | str = 5.0,
     ring_dir: str | None = None,
@@ -200,6 +225,7 @@ def connect(
 ) -> Kind:
     """Return an attached connection of that kind: as open() does with `path`, as attach() does without.
 
+    `directory`: the log's, for attaching; None: it is found by name.
     `patience`: seconds for the writer to become ready.  With `accept_ring` a ring without a writer will do,
     where no writer can be started from here.  `on_kept` is called with a text if options do not apply; None:
     that is a warning.  With `strict` it is an error.
@@ -207,16 +233,14 @@ def connect(
     ring_dir = None if ring_dir is None else os.path.abspath(ring_dir)
     _environment.tell_unknown()
     if path is None:
-        connection = kind(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout, label=label)
+        where = None if directory is None else os.path.abspath(os.fsdecode(directory))
+        connection = kind(Place(name, where, ring_dir), on_full=on_full, timeout=timeout, label=label)
         connection.attach()
         return connection
-    _names.check_name(name)
-    opening = _Opening(
-        name, os.path.abspath(os.fsdecode(path)), _options.check(options), ring_dir, accept_ring
-    )
+    place = Place(name, os.path.abspath(os.fsdecode(path)), ring_dir)
+    opening = _Opening(place, _options.check(options), accept_ring)
     connection = kind(
-        name,
-        ring_dir=ring_dir,
+        place,
         on_full=on_full,
         timeout=timeout,
         label=label,
@@ -239,16 +263,20 @@ def connect(
 class _Opening(NamedTuple):
     """A log that is to have a writer."""
 
-    name: str
-    path: str  # absolute
+    place: Place  # with the directory
     given: dict[str, Any]  # the options that were given, checked
-    ring_dir: str | None
     accept_ring: bool
+
+    @property
+    def path(self) -> str:
+        """The log's directory, absolute."""
+        assert self.place.directory is not None
+        return self.place.directory
 
     def ensure_writer(self, deadline: float) -> bool:
         """Start a writer if none is alive, and wait until it is ready; False: look again in a moment."""
         try:
-            if self.is_running(self.ring_dir) or self.is_inherited():
+            if self.is_running(self.place) or self.is_inherited():
                 return True
         except OSError:  # this process may not open the ring, or cannot
             if self.is_inherited():
@@ -258,18 +286,21 @@ class _Opening(NamedTuple):
             if not self.start(wait=max(0.0, deadline - time.monotonic())):
                 raise TimeoutError(
                     errno.ETIMEDOUT,
-                    f"the writer of log {self.name!r} was started and is not ready yet",
+                    f"the writer of log {self.place.name!r} was started and is not ready yet",
                     self.path,
                 )
         except WriterActiveError as active:
             # Another process may have started one for the same log at the same moment.
-            is_same = active.args[0] == self.name and active.args[1] == self.path
-            if not is_same or time.monotonic() > deadline:
+            is_ours = active.name == self.place.name and is_same(active.path, self.path)
+            if not is_ours or time.monotonic() > deadline:
                 raise
-            # The directory's note may be a dead writer's: the ring there says whether it is this one's.
-            current, wanted = Directory(self.path).rings(), self.ring_dir or _names.SHM
-            if current not in ("", wanted) and self.is_running(current):
-                raise ConfigMismatchError("ring_dir", current, wanted) from None
+            # The directory's file may be a dead writer's: the ring there says whether it is this one's.
+            wanted = self.place.ring_dir
+            if wanted is not None and self.is_running(Place(self.place.name, self.path)):
+                identity = self.place.identity()
+                current = SHM if identity is None else identity.ring_dir
+                if not is_same(current, wanted):
+                    raise ConfigMismatchError("ring_dir", current, wanted) from None
             return False
         except OSError:
             if not (self.accept_ring and self.has_ring()):
@@ -278,48 +309,49 @@ class _Opening(NamedTuple):
 
     def start(self, *, wait: float) -> bool:
         """Start a writer and wait `wait` seconds for its answer: see start_writer.start()."""
-        return start_writer.start(self.name, self.path, self.given, self.ring_dir, wait=wait)
+        place = self.place
+        return start_writer.start(place.name, self.path, self.given, place.ring_dir, wait=wait)
 
     def go_on(self, *, wait: float) -> bool:
         """Start a writer in place of one that died.  Raises LogStoppedError if the log was stopped."""
-        raise_if_stopped(self.name, self.path)
-        return start_writer.start(self.name, self.path, self.given, self.ring_dir, wait=wait, goes_on=True)
+        place = self.place
+        raise_if_stopped(place.name, self.path)
+        return start_writer.start(place.name, self.path, self.given, place.ring_dir, wait=wait, goes_on=True)
 
     def log(self) -> requests.Log:
         """Return the log as one to ask."""
-        return requests.log_in(self.name, self.path, self.ring_dir)
+        return requests.log_in(self.place.name, self.path, self.place.ring_dir)
 
     def begin(self) -> start_writer.Starting:
         """Start a writer and do not wait for it."""
-        return start_writer.begin(self.name, self.path, self.given, self.ring_dir, waiting=True, goes_on=True)
+        place = self.place
+        return start_writer.begin(
+            place.name, self.path, self.given, place.ring_dir, waiting=True, goes_on=True
+        )
 
     def is_inherited(self) -> bool:
         """True if the parent had the log's ring open, and its writer is alive."""
-        file = attachments.inherited(self.name, self.ring_dir)
-        return file is not None and file.ring.path == self.path and writer_alive(file)
+        file = attachments.inherited(self.place)
+        return file is not None and writer_alive(file)
 
     def has_ring(self) -> bool:
         """True if the log's ring is there, for the next writer: it takes records until it is full."""
         try:
-            file = _ring.attach(self.name, self.ring_dir)
+            file = _ring.attach(self.place.ring_path())
         except LogNotFoundError:
             return False
         try:
-            return file.ring.path == self.path and not file.ring.is_closed()
+            return not file.ring.is_closed()
         finally:
             os.close(file.fd)
 
-    def is_running(self, ring_dir: str | None) -> bool:
-        """True if the log has a live writer; WriterActiveError if it is another's."""
+    def is_running(self, place: Place) -> bool:
+        """True if the log has a live writer."""
         try:
-            file = _ring.attach(self.name, ring_dir)
+            file = _ring.attach(place.ring_path())
         except LogNotFoundError:
             return False
         try:
-            if not writer_alive(file):
-                return False
-            if file.ring.path != self.path:
-                raise WriterActiveError(self.name, file.ring.path, file.ring.writer_pid)
-            return True
+            return writer_alive(file)
         finally:
             os.close(file.fd)

@@ -12,6 +12,7 @@ from disklog_mp import _core
 from disklog_mp._options import check_changes
 from disklog_mp._session import leaving, requests
 from disklog_mp._session.connection import Connection
+from disklog_mp._session.place import Place
 from disklog_mp._session.policy import group_entry, log_or_refuse, record_entry
 from disklog_mp._session.waiting import carry_out, read_stats, ready_ring, wait_for
 
@@ -69,8 +70,12 @@ class Session(_core.Handle):
 
     @property
     def path(self) -> str:
-        """The log's directory."""
-        return carry_out(ready_ring(self._connection)).path
+        """The log's directory.
+
+        Raises FileNotFoundError if it cannot be seen from here, or the log there is not this one.
+        """
+        carry_out(ready_ring(self._connection))
+        return self._connection.place.path()
 
     @property
     def closed(self) -> bool:
@@ -205,19 +210,15 @@ class Session(_core.Handle):
 
     def __reduce__(self) -> tuple[Any, ...]:
         connection = self._connection
-        return _unpickle, (
-            connection.name,
-            connection.ring_dir,
-            connection.on_full,
-            connection.timeout,
-            connection.label,
-        )
+        place = connection.place
+        where = (place.name, place.directory, place.ring_dir)
+        return _unpickle, (*where, connection.on_full, connection.timeout, connection.label)
 
 
-def _unpickle(
-    name: str, ring_dir: str | None, on_full: str, timeout: float, label: str | None = None
-) -> Session:
-    connection = BlockingConnection(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout, label=label)
+def _unpickle(name: str, directory: str | None, ring_dir: str | None, *how: Any) -> Session:
+    on_full, timeout, label = how
+    place = Place(name, directory, ring_dir)
+    connection = BlockingConnection(place, on_full=on_full, timeout=timeout, label=label)
     connection.attach()
     return Session(connection)
 
@@ -226,7 +227,8 @@ def configure(connection: Connection, options: dict[str, Any]) -> None:
     """Have the log's writer change options, and wait for its answer."""
     changes = check_changes(options)
     ring = carry_out(ready_ring(connection))
-    log = requests.log_in(connection.name, ring.path, connection.ring_dir, ring.wake)
+    place = connection.place
+    log = requests.log_in(connection.name, place.path(), place.ring_dir, ring.wake)
     requests.ask(log, "configure", options=changes)
 
 

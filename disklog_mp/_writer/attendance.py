@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from disklog_mp import _core
@@ -66,7 +67,16 @@ class Attendance:
     def is_over(self, now: float) -> bool:
         """True if no process has needed this writer for as long as it was to linger."""
         linger = self._linger()
-        return linger is not None and now - self.last_used > linger and self.is_unused()
+        if linger is None or now - self.last_used <= linger:
+            return False
+        return self.is_unused() or self.is_abandoned()
+
+    def is_abandoned(self) -> bool:
+        """True if no producer is attached and the directory was removed: nothing can be written any more.
+
+        What is in the ring stays there, for a writer of a directory of that path.
+        """
+        return not self._count() and not os.path.lexists(self._pages.folder.directory.path)
 
     def is_unused(self) -> bool:
         """True if no producer is attached and the ring is empty."""

@@ -112,6 +112,8 @@ class Leaving:
                 self._maker.unlink()
             except OSError as error:  # another user's, in a directory where only the owner may
                 self._troubles.say(f"the ring stays, closed, for the next writer: {error}")
+        elif self._attendance.is_abandoned():
+            return True
         elif not asked:
             self._attendance.last_used = now
             return False

@@ -16,10 +16,11 @@ from disklog_mp._pages.format import POSITION_MAX
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._ring import control as _control
 from disklog_mp._ring import repair as _repair
-from disklog_mp._ring.file import RingFile
+from disklog_mp._ring.file import RingFile, hold
 from disklog_mp._ring.liveness import Witnesses
-from disklog_mp._ring.relog import append_to
+from disklog_mp._ring.relog import append_to, rescue
 from disklog_mp._ring.repair import Repair
+from disklog_mp._ring.slots import take_slot
 from disklog_mp._writer.control_guard import ControlGuard
 
 WORD = 2**64 - 1
@@ -251,6 +252,20 @@ def released_by(ring: Ring, written: int) -> int | None:
     # Pages may have been removed: then the ring is right, and no process stores a hint beyond its frontier.
     is_ahead = written < told < POSITION_MAX and ring.hint > ring.frontier(written)
     return told if told % _core.GRANULE == 0 and (is_behind or is_ahead) else None
+
+
+def log_stray_again(live: LiveRing, stray: RingFile, this_process: _processes.Identity) -> bool:
+    """Log what is in a ring without writer again, in the live ring; False: to be called again.
+
+    The live ring takes what it has room for.
+    """
+    producer, held = _core.Producer(), hold(live.file.path)
+    producer.bind(held.ring, take_slot(held, this_process, time.time_ns()), this_process.pid)
+    try:
+        return rescue(stray, append_to(producer))
+    finally:
+        producer.unbind()
+        held.seat.close()
 
 
 # -- rings that are made, and rings that are given up ----------------------------------------------------

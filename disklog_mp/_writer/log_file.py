@@ -21,6 +21,7 @@ class LogFile:
     def __init__(self, directory: Directory, found: LogIdentity | None, identity: LogIdentity) -> None:
         """`found`: what the file says; `identity`: what it has to say, with the next write."""
         self._directory = directory
+        self.found = found
         self.identity = identity
         self.is_written = found == identity
 
@@ -65,6 +66,19 @@ class LogFile:
         """Write what could not be written yet, or was removed.  Raises OSError."""
         if not self.is_in_place():
             self.write(self.identity)
+
+    def written_at_start(self) -> LogFile:
+        """Write it, and return it, before the log's ring is there: sessions find the ring by what it says.
+
+        Raises OSError, unless sessions find the ring all the same: then it is written later.
+        """
+        try:
+            self.write_if_missing()
+        except OSError:
+            told, found = self.identity, self.found
+            if found is None or (found.log_id, found.ring_dir) != (told.log_id, told.ring_dir):
+                raise
+        return self
 
     def answer_to(self, request: str) -> dict[str, Any] | None:
         """Return the answer to a request that was done, None if it was not."""

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from disklog_mp._os.files import Place
 from disklog_mp._pages.writer import PageWriter
+from disklog_mp._ring.file import place
 from disklog_mp._writer import intervals, schedule
 from disklog_mp._writer.attendance import Attendance
 from disklog_mp._writer.live_ring import LiveRing
@@ -76,7 +77,7 @@ class Rest:
         with suppress(OSError):  # the kernel cannot say now: the inspections look, too
             places.append(self._pages.folder.directory.place())
         with suppress(OSError):
-            places.append(self._maker.place(self._live.file))
+            places.append(place(self._live.file))
         return Watched(tuple(places), self._live.witnesses.pidfds())
 
     def _is_something_due(self) -> bool:

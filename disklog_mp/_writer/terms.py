@@ -20,6 +20,7 @@ from disklog_mp import _options
 from disklog_mp._options import Options
 from disklog_mp._pages.identity import LogIdentity
 from disklog_mp._pages.writer import PageWriter
+from disklog_mp._writer.establishing import Established
 
 SET = "set, "  # how the source of an option begins that was set in a running log
 SERVED = "serve"
@@ -78,22 +79,22 @@ def options_in(found: LogIdentity) -> dict[str, Any]:
     return good
 
 
-def identity_to_write(
-    found: LogIdentity | None, terms: Terms, chosen: Chosen, pages: PageWriter, ring_dir: str
-) -> LogIdentity:
-    """Return what the log's file has to say while this writer runs; `found`: what it says."""
+def identity_to_write(settled: Established, terms: Terms, chosen: Chosen, pages: PageWriter) -> LogIdentity:
+    """Return what the log's file has to say while this writer runs."""
     folder = pages.folder
     told = LogIdentity(
-        log_id=pages.log_id,
+        log_id=settled.log_id,
+        former_ids=settled.former_ids,
         name=folder.name,
         owner=os.stat(folder.directory.path).st_uid,
         directory=folder.directory.path,
-        ring_dir=ring_dir,
+        ring_dir=settled.ring_dir,
         options=chosen.options._asdict(),
         sources=chosen.sources,
         served=terms.is_served,
     )
-    if found is None or found.log_id != told.log_id:
+    found = settled.found
+    if found is None:
         return told
-    told = told._replace(owner=found.owner, done=found.done, former_ids=found.former_ids)
+    told = told._replace(owner=found.owner, done=found.done)
     return told._replace(served=found.served, stopped=found.stopped) if terms.goes_on else told

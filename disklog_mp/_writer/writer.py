@@ -18,14 +18,14 @@ from disklog_mp._os import processes as _processes
 from disklog_mp._os.background import Closer
 from disklog_mp._os.files import REAL, Files
 from disklog_mp._pages.directory import Directory
-from disklog_mp._pages.identity import LogIdentity, read_identity
 from disklog_mp._pages.writer import NO_LIMIT, PageWriter
 from disklog_mp._ring.death_watch import DeathWatch
 from disklog_mp._ring.file import RingFile
-from disklog_mp._ring.names import SHM, check_name
+from disklog_mp._ring.names import check_name
 from disklog_mp._writer import intervals
 from disklog_mp._writer.attendance import Attendance
 from disklog_mp._writer.desk import Desk
+from disklog_mp._writer.establishing import establish
 from disklog_mp._writer.housekeeping import Housekeeping, Task
 from disklog_mp._writer.labelling import Labelling
 from disklog_mp._writer.live_ring import LiveRing
@@ -37,10 +37,11 @@ from disklog_mp._writer.repairs import Repairs
 from disklog_mp._writer.rest import Rest
 from disklog_mp._writer.ring_maker import RingMaker
 from disklog_mp._writer.signals import StopSignals
+from disklog_mp._writer.strays import Strays
 from disklog_mp._writer.succession import Succession
 from disklog_mp._writer.syncer import Syncer
 from disklog_mp._writer.takeover import Context, is_attached_to, take_over
-from disklog_mp._writer.terms import Chosen, Terms, identity_to_write
+from disklog_mp._writer.terms import Terms, identity_to_write
 from disklog_mp._writer.troubles import BackOff, Troubles
 from disklog_mp.errors import WriterActiveError
 
@@ -69,28 +70,27 @@ class Writer:
         terms = terms or Terms(options._asdict(), f"open, process {who.pid}")
         self._deaths = DeathWatch(self.ring_bell)
         self._directory = Directory(path, files)
-        self._directory.create(options.mode, group_id(options.group))
-        if not self._directory.lock(options.mode, group_id(options.group)):
-            pid, other = self._directory.read_note()
-            raise WriterActiveError(other or self.name, self._directory.path, pid)
+        _lock(self._directory, self.name, options)
         self.troubles = Troubles(self.name)
         self._closer = Closer()
+        self.strays = Strays(who, self.troubles)
         try:
-            found, chosen = _choose(terms, self.name, ring_dir, self._directory.path)
+            settled = establish(self._directory, self.name, ring_dir, self.strays)
+            chosen = terms.choose(settled.found, is_attended=is_attached_to(settled.ring_path))
             gid = group_id(chosen.options.group)
             self.live = LiveRing(chosen.options.to_json(), who, self._deaths.add)
             self.pages = PageWriter(self._directory, name, chosen.options, gid, self._closer)
-            self._directory.note(f"{who.pid} {name}", ring_dir or SHM)
-            self._maker = RingMaker(self.name, ring_dir, gid, self._directory.path, self.pages)
+            self.pages.log_id = settled.log_id
+            told = identity_to_write(settled, terms, chosen, self.pages)
+            self.log_file = LogFile(self._directory, settled.found, told).written_at_start()
+            self._maker = RingMaker(self.name, settled.ring_path, gid, self._directory.path, self.pages)
             taken = take_over(Context(self._maker, self.pages, self.troubles, who))
             _serve_first(self.live, taken.file, self.pages.position)
         except BaseException:
-            self._directory.unlock()
-            self.troubles.close()
+            for let_go in (self.strays.close, self._directory.unlock, self.troubles.close):
+                let_go()
             raise
         self.recovered = taken.recovered
-        told = identity_to_write(found, terms, chosen, self.pages, ring_dir or SHM)
-        self.log_file = LogFile(self._directory, found, told)
         self._compose()
         self.troubles.show_in(self.live.ring)
         self.keeper.publish()
@@ -293,17 +293,20 @@ class Writer:
         self._closer.close()
         self._deaths.close()
         self.succession.close()
+        self.strays.close()
         self.live.data.release()
         self._directory.unlock()
         self.desk.requests.let_go()
         self.troubles.close()
 
 
-def _choose(terms: Terms, name: str, ring_dir: str | None, path: str) -> tuple[LogIdentity | None, Chosen]:
-    """Return what the log's file says, and the options that this writer works with."""
-    found = read_identity(path)
-    is_attended = found is not None and is_attached_to(name, ring_dir, path)
-    return found, terms.choose(found, is_attended=is_attended)
+def _lock(directory: Directory, name: str, options: Options) -> None:
+    """Make the directory if there is none, and take its lock."""
+    gid = group_id(options.group)
+    directory.create(options.mode, gid)
+    if not directory.lock(options.mode, gid):
+        pid, other = directory.read_note()
+        raise WriterActiveError(other or name, directory.path, pid)
 
 
 def _serve_first(live: LiveRing, file: RingFile, position: int) -> None:
@@ -336,4 +339,5 @@ def _housekeeping_of(writer: Writer) -> Housekeeping:
         Task(attendance.inspection_interval, succession.inspect),
         Task(each_round, keeper.roll_when_due),
         Task(each_round, writer.live.show_that_it_works),
+        Task(each_round, lambda now: writer.strays.log_again(writer.live)),
     )

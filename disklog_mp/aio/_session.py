@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from disklog_mp import _core
 from disklog_mp._session import leaving, opening
 from disklog_mp._session.connection import Connection
+from disklog_mp._session.place import Place
 from disklog_mp._session.policy import Entry, group_entry, log_or_refuse, record_entry
 from disklog_mp._session.session import ask_roll, configure
 from disklog_mp._session.waiting import (
@@ -52,10 +53,10 @@ async def open(name: str, path: str | os.PathLike[str] | None = None, **options:
     return await in_thread(_connect, name, opening.directory_of(name, path), options)
 
 
-async def attach(name: str, **options: Any) -> Session:
+async def attach(name: str, path: str | os.PathLike[str] | None = None, **options: Any) -> Session:
     """Attach to a log as disklog_mp.attach() does, with the same options and errors."""
     options = opening.with_environment(name, is_opened=False, **options)
-    return await in_thread(_connect, name, None, options)
+    return await in_thread(_connect, name, None, {"directory": path, **options})
 
 
 def _connect(name: str, path: str | None, options: dict[str, Any]) -> Session:
@@ -178,7 +179,8 @@ class Session:
 
     async def reader(self) -> Reader:
         """Return a reader over the log's directory."""
-        return Reader((await _carry_out(ready_ring(self._connection))).path)
+        await _carry_out(ready_ring(self._connection))
+        return Reader(self._connection.place.path())
 
     async def get_page(self, number: int) -> Page:
         """Return a page by its number, from 1, after a flush: a session finds what it logged."""
@@ -206,19 +208,15 @@ class Session:
 
     def __reduce__(self) -> tuple[Any, ...]:
         connection = self._connection
-        return _unpickle, (
-            connection.name,
-            connection.ring_dir,
-            connection.on_full,
-            connection.timeout,
-            connection.label,
-        )
+        place = connection.place
+        where = (place.name, place.directory, place.ring_dir)
+        return _unpickle, (*where, connection.on_full, connection.timeout, connection.label)
 
 
-def _unpickle(
-    name: str, ring_dir: str | None, on_full: str, timeout: float, label: str | None = None
-) -> Session:
-    connection = LoopConnection(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout, label=label)
+def _unpickle(name: str, directory: str | None, ring_dir: str | None, *how: Any) -> Session:
+    on_full, timeout, label = how
+    place = Place(name, directory, ring_dir)
+    connection = LoopConnection(place, on_full=on_full, timeout=timeout, label=label)
     if asyncio._get_running_loop() is None:
         connection.attach()
     return Session(connection)  # unpickled by a coroutine, it attaches at first use

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import click
 
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import finding as _finding
 from disklog_mp._ring import names as _names
 from disklog_mp._session import requests
 from disklog_mp._verify import survey as _survey
@@ -52,15 +53,15 @@ def find(log: str, ring_dir: str | None) -> Found:
     """Find a log and its ring.
 
     A word is the name of an open log, or else a directory; with a slash in it, it is a directory.
-    Raises NoSuchLogError, NotADirectoryError, what _ring.attach raises for a name.
+    Raises NoSuchLogError, NotADirectoryError, what finding.find() raises for a name.
     """
     if _names.NAME.fullmatch(log) and log not in (".", ".."):
         try:
-            file = _ring.attach(log, ring_dir)
+            file = _finding.find(log, ring_dir)
         except LogNotFoundError:
             pass
         else:
-            return Found(file.ring.path, log, file)
+            return _by_ring(file, log)
     path = directory(log)
     name = _survey.name_of(path)
     return Found(path, name, _ring_of(path, name, ring_dir))
@@ -84,54 +85,59 @@ def directory(path: str) -> str:
     return where
 
 
+def _by_ring(file: _ring.RingFile, name: str) -> Found:
+    """The log of a ring.  A ring can be written by all producers, so what it names must be its log."""
+    where = file.ring.path
+    if os.path.lexists(where) and not _survey.is_log_of(where, file):
+        os.close(file.fd)
+        raise NoSuchLogError(
+            f"the ring of log {name!r} names {where}, and the log there is another one: give its directory"
+        )
+    return Found(where, name, file)
+
+
+def at(path: str) -> Found:
+    """Return the log of a ring, by the ring's path; raises what _ring.attach() raises."""
+    return _by_ring(_ring.attach(path), _names.log_of(path))
+
+
 def _ring_of(path: str, name: str, ring_dir: str | None) -> _ring.RingFile | None:
-    """The ring of the log in a directory: in `ring_dir`, or else where the lock file says that it is."""
-    if ring_dir is None:
-        noted = _survey.ring_dir_of(path)
-        ring_dir = noted if os.path.isabs(noted) and noted != _names.SHM else None
-    if _names.NAME.fullmatch(name) is None:
+    """The ring of the log in a directory: in `ring_dir`, or else where the log's file says that it is."""
+    ring_path = _survey.ring_path_of(path, ring_dir)
+    if ring_path is None:
         return None
     try:
-        file = _ring.attach(name, ring_dir)
+        return _ring.attach(ring_path)
     except LogNotFoundError:
         return None
     except (FormatVersionError, PermissionError) as problem:
         why = str(problem) if isinstance(problem, DiskLogError) else problem.strerror
         _text.say(f"the ring of log {name!r} cannot be read: {why}")
         return None
-    if os.path.exists(file.ring.path) and os.path.samefile(file.ring.path, path):
-        return file
-    os.close(file.fd)  # the log of that name has another directory
-    return None
 
 
-def name_and_ring_dir(log: str, ring_dir: str | None) -> tuple[str, str | None]:
-    """Return the name of a log, and the directory of its ring; `log` is a name, or a directory.
+def ring_of(log: str, ring_dir: str | None) -> str | None:
+    """Return the path of the ring of a log, which is a directory; None if `log` is a name.
 
     Raises NoSuchLogError for a directory without a log, or with one whose ring is gone.
     """
-    if _names.NAME.fullmatch(log) and log not in (".", "..") and not _is_only_a_directory(log, ring_dir):
-        return log, ring_dir
+    is_name = _names.NAME.fullmatch(log) and log not in (".", "..")
+    if is_name and not _is_only_a_directory(log, ring_dir):
+        return None
     path = directory(log)
-    name = _survey.name_of(path)
-    noted = ring_dir or _survey.ring_dir_of(path)
-    ring_dir = noted if os.path.isabs(noted) and noted != _names.SHM else None
-    file = _ring_of(path, name, ring_dir)
-    if file is None:
+    ring_path = _survey.ring_path_of(path, ring_dir)
+    if ring_path is None or not os.path.lexists(ring_path):
         raise NoSuchLogError(f"the log in {path} has no ring")
-    os.close(file.fd)
-    return name, ring_dir
+    return ring_path
 
 
 def _is_only_a_directory(log: str, ring_dir: str | None) -> bool:
-    return not os.path.lexists(_names.ring_path(log, ring_dir)) and _survey.is_directory(log)
+    has_ring = _names.rings_of(log, ring_dir) or os.path.lexists(_names.former_ring_path(log, ring_dir))
+    return not has_ring and _survey.is_directory(log)
 
 
 def to_ask(found: Found, ring_dir: str | None) -> requests.Log:
     """Return the log as one whose writer can be asked; where none lives, one is started."""
-    if ring_dir is None:
-        noted = _survey.ring_dir_of(found.path)
-        ring_dir = noted if os.path.isabs(noted) and noted != _names.SHM else None
     wake = (lambda: None) if found.file is None else found.file.ring.wake
     return requests.log_in(found.name, found.path, ring_dir, wake)
 
@@ -141,10 +147,6 @@ def is_written(path: str) -> bool:
     return _survey.is_written(path)
 
 
-def names(ring_dir: str | None) -> list[str]:
-    """Return the names of the logs that have a ring on this machine."""
-    where = ring_dir or _names.SHM
-    found = [
-        entry.removeprefix(_names.PREFIX) for entry in os.listdir(where) if entry.startswith(_names.PREFIX)
-    ]
-    return sorted(name for name in found if _names.NAME.fullmatch(name))
+def rings(ring_dir: str | None) -> list[str]:
+    """Return the paths of the rings on this machine, in the order of the logs' names."""
+    return sorted(_names.all_rings(ring_dir), key=lambda path: (_names.log_of(path), path))

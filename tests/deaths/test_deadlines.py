@@ -30,6 +30,7 @@ from typing import Any
 import pytest
 from support.children import child, fork, stepping_clock, succeeds
 from support.machine import processes_of, shared_memory_of, wait_until
+from support.rings import attach_ring, ring_path
 from support.workers import claim_and
 
 import disklog_mp
@@ -183,7 +184,7 @@ class Scene:
     @contextlib.contextmanager
     def ring(self) -> Iterator[_ring.RingFile]:
         """The ring, as a bystander sees it."""
-        file = _ring.attach(self.name, None)
+        file = attach_ring(self.name)
         try:
             yield file
         finally:
@@ -318,19 +319,19 @@ def writer_replaced_meanwhile(scene: Scene) -> None:
 
 def ring_replaced_meanwhile(scene: Scene) -> None:
     """The writer finds its ring without a name, within a second, and makes another."""
-    os.unlink(_names.ring_path(scene.name, None))
+    os.unlink(ring_path(scene.name))
 
 
 def name_removed_and_writer_stopped(scene: Scene) -> None:
     """There is a ring, which nobody can attach to any more."""
     scene.stop()
-    os.unlink(_names.ring_path(scene.name, None))
+    os.unlink(ring_path(scene.name))
 
 
 def name_removed_and_writer_killed(scene: Scene) -> None:
     """There is a ring, which nobody can attach to any more."""
     scene.kill()
-    os.unlink(_names.ring_path(scene.name, None))
+    os.unlink(ring_path(scene.name))
 
 
 def claim(scene: Scene, number: int) -> None:
@@ -620,7 +621,7 @@ class TestStart:
             assert in_time(lambda: log.flush(TIMEOUT), TIMEOUT)
             assert in_time(lambda: log.sync(TIMEOUT), TIMEOUT)
             fill(log.log, TIMEOUT)
-            os.unlink(_names.ring_path(scene.name, None))
+            os.unlink(ring_path(scene.name))
 
             def find_none() -> None:
                 assert in_time(lambda: log.log(RECORD), TIMEOUT)
@@ -839,9 +840,9 @@ def test_a_ring_that_is_replaced_while_one_attaches_is_left_for_the_next(
     writer_stopped_between_two_rings(scene)
     attach = _ring.attach
 
-    def attach_slowly(name: str, ring_dir: str | None) -> _ring.RingFile:
+    def attach_slowly(path: str) -> _ring.RingFile:
         monkeypatch.undo()
-        file = attach(name, ring_dir)
+        file = attach(path)
         os.kill(scene.writer, signal.SIGCONT)
         wait_until(lambda: not _liveness.writer_alive(file), 60)
         return file

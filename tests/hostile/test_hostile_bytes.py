@@ -17,13 +17,14 @@ from support.chance import SEED, TIMES
 from support.command import in_process, look
 from support.layout import CONTROL, MAP_OFFSET, SLOTS_OFFSET, slot_offset, word_offset
 from support.machine import stop_writer, wait_until
+from support.rings import attach_ring
 from support.sessions import connection_of, ring_of
 
 import disklog_mp
 from disklog_mp import _core
 from disklog_mp._options import Options
 from disklog_mp._pages.directory import Directory
-from disklog_mp._ring import file as _ring
+from disklog_mp._ring.file import is_replaced
 from disklog_mp._verify.pages import check_page
 from disklog_mp._writer.writer import Writer
 
@@ -148,8 +149,8 @@ class TestSalvage:
 @pytest.fixture
 def was_replaced(log: disklog_mp.Session) -> Iterator[Callable[[], bool]]:
     """Tells whether the log's name leads to another ring than at the beginning."""
-    file = _ring.attach(log.name, None)
-    yield lambda: _ring.is_replaced(file, log.name, None)
+    file = attach_ring(log.name)
+    yield lambda: is_replaced(file)
     os.close(file.fd)
 
 
@@ -162,7 +163,7 @@ class TestReplacing:
         assert ring is not None
         memoryview(ring)[0:64] = os.urandom(64)
         with pytest.raises(disklog_mp.FormatVersionError):
-            _ring.attach(log.name, None)
+            attach_ring(log.name)
         wait_until(was_replaced)
 
         with disklog_mp.attach(log.name) as other:
@@ -201,7 +202,7 @@ class TestReplacing:
         ring.store64(slot_offset(attachment.slot), word)
 
         def generation() -> int:
-            file = _ring.attach(log.name, None)
+            file = attach_ring(log.name)
             os.close(file.fd)
             return file.ring.generation
 
@@ -306,7 +307,7 @@ def attach_until_closed(name: str, pause: int, go: int) -> None:
 
 def scribble(name: str, where: str, seed: int, seconds: float) -> None:
     """Overwrite words at random for so long."""
-    file = _ring.attach(name, None)
+    file = attach_ring(name)
     memory = memoryview(file.ring)
     start, end = region(file.ring, where)
     os.close(file.fd)

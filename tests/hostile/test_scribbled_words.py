@@ -18,6 +18,7 @@ import pytest
 from support.command import in_process, look
 from support.layout import MAP_OFFSET
 from support.machine import RUN, stop_writer, wait_until
+from support.rings import attach_ring, ring_path
 from support.sessions import connection_of, ring_of
 
 import disklog_mp
@@ -26,7 +27,6 @@ from disklog_mp._options import Options
 from disklog_mp._os import processes as _processes
 from disklog_mp._pages.directory import Directory
 from disklog_mp._ring import file as _ring
-from disklog_mp._ring import names as _names
 from disklog_mp._ring import slots as _slots
 from disklog_mp._verify import books as _books
 from disklog_mp._verify.pages import DAMAGE, check_page
@@ -98,7 +98,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def can_be_attached(name: str) -> bool:
     """True if the constants of the ring are what they should be."""
     with contextlib.suppress(FormatVersionError):
-        os.close(_ring.attach(name, None).fd)
+        os.close(attach_ring(name).fd)
         return True
     return False
 
@@ -131,7 +131,7 @@ class Image:
         os.waitpid(pid, 0)
         with open(answer) as file:
             self.slot, self.positions = json.load(file)
-        self.ring_file = Path(_names.ring_path(self.name, str(self.rings)))
+        self.ring_file = Path(ring_path(self.name, str(self.rings)))
         shutil.copytree(self.path, self.kept / "log", ignore=shutil.ignore_patterns("*.sock"))
         shutil.copytree(self.rings, self.kept / "rings")
 
@@ -162,13 +162,13 @@ class Image:
 
     def claim_and_die(self) -> int:
         """Have a process claim and die; return where."""
-        file = _ring.attach(self.name, str(self.rings))
+        file = attach_ring(self.name, str(self.rings))
         ring = file.ring
         os.close(file.fd)
         position = ring.frontier(ring.released)
         pid = os.fork()
         if pid == 0:
-            held = _ring.hold(self.name, str(self.rings))
+            held = _ring.hold(ring_path(self.name, str(self.rings)))
             slot = _slots.take_slot(held, _processes.identity(), time.time_ns())
             word = (position // CAPACITY + 1) % 2**28 << 36 | 1 << 33 | slot << 20 | 3
             ring.store64(MAP_OFFSET + position % CAPACITY // _core.GRANULE * 8, word)

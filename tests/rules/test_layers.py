@@ -28,7 +28,7 @@ MAY = {  # room: the rooms, or single modules, that it may import besides FREE a
     # Not _writer: a producer does not load it.
     "_session": {"_os", "_ring", "_reader", "_pages.directory", "_pages.identity"},
     "_verify": {"_os", "_ring", "_reader", "_pages.format", "_pages.directory", "_pages.identity"},
-    "_loggers": {"_session", "_ring.names", "_ring.labels"},
+    "_loggers": {"_session", "_ring.names", "_ring.labels", "_os.files"},
     "aio": {"_session", "_reader", "_ring"},
     "doors": {"_loggers"},
     "testing": {"_loggers", "_session", "_reader", "_ring.removal", "_os.processes", "doors"},

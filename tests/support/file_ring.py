@@ -7,19 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names
 from disklog_mp._ring.file import RingFile
 
 CAPACITY = 4096
+LOG_ID = b"l" * 16
+
+
+def path_in(directory: Path, name: str = "app") -> str:
+    """The path of the ring that new_ring() makes there."""
+    return names.ring_path(name, LOG_ID, str(directory))
 
 
 def new_ring(directory: Path, name: str = "app", *, mode: int = 0o600, **other: Any) -> RingFile:
     """Create the ring of that name, its writer's lock held by the descriptor."""
-    reserved = _ring.reserve(name, ring_dir=str(directory), capacity=CAPACITY, mode=mode, gid=-1)
+    reserved = _ring.reserve(path_in(directory, name), capacity=CAPACITY, mode=mode, gid=-1)
     given: dict[str, Any] = {
         "base": 0,
         "generation": 1,
         "salt": 7,
-        "log_id": b"l" * 16,
+        "log_id": LOG_ID,
         "path": "/path",
         "replace": False,
         "fill": lambda ring: None,

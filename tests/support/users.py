@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import disklog_mp
 from disklog_mp._os import systemd as _systemd
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names
 from disklog_mp._ring import stats as _stats
 from disklog_mp._writer import writer
 
@@ -98,8 +99,9 @@ def serving(
 
 def make_ring(name: str, ring_dir: str | None, path: str) -> None:
     """Make a ring as a writer does, that nobody writes: what somebody may plant, or a crash leave."""
+    place = names.ring_path(name, bytes(16), ring_dir)
     file = _ring.create(
-        _ring.reserve(name, ring_dir=ring_dir, capacity=4096, mode=0o600, gid=-1),
+        _ring.reserve(place, capacity=4096, mode=0o600, gid=-1),
         name,
         base=0,
         generation=1,

@@ -15,6 +15,7 @@ from disklog_mp._writer import pace as _pace
 from disklog_mp._writer.signals import stop_on_signals
 from disklog_mp._writer.writer import Writer
 from support.layout import word_offset
+from support.rings import ring_path
 from support.sessions import ring_of
 
 
@@ -43,7 +44,7 @@ def log_for_ever(name: str, worker: int, acknowledged: memoryview) -> None:
 
 def claim_and(name: str, number: int, length: int = 3) -> None:
     """Claim granules at the frontier as log() does, then get that signal before committing."""
-    held = _ring.hold(name, None)
+    held = _ring.hold(ring_path(name))
     ring = held.ring
     slot = _slots.take_slot(held, _processes.identity(), time.time_ns())
     position = ring.frontier(ring.released)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.machine import stop_writer, stopped_writer, wait_until
+from support.rings import has_ring, ring_path
 from support.sessions import read_stats_of
 
 import disklog_mp
@@ -481,10 +482,10 @@ def test_a_replaced_ring_is_found(name: str, path: Path) -> None:
         async with await aio.open(name, path, **SMALL) as log:
             await log.log(b"old")
             await log.flush()
-            os.unlink(f"/dev/shm/disklog-{name}")
+            os.unlink(ring_path(name))
             await log.log(b"lost sight of")
             await log.flush()
-            while not os.path.exists(f"/dev/shm/disklog-{name}"):
+            while not has_ring(name):
                 await asyncio.sleep(0.01)
             await log.log(b"new")
             await log.flush()

@@ -12,9 +12,9 @@ import click
 import pytest
 from support.command import COMMAND, call, kill_writer, run, start
 from support.machine import stop_writer, wait_until
+from support.rings import has_ring
 
 import disklog_mp
-from disklog_mp._ring import names as _names
 from disklog_mp.cli import COMMANDS, _text, commands
 
 OpenLog = Callable[..., disklog_mp.Session]
@@ -190,7 +190,7 @@ class TestServe:
         assert last.endswith(b"stopped: all committed records are written")
         assert process.returncode == 0
         assert [len(page) for page in disklog_mp.Reader(path).pages()] == [3, 3, 1]
-        assert not os.path.exists(_names.ring_path(name, None))
+        assert not has_ring(name)
 
     def test_a_second_writer(self, log: disklog_mp.Session, name: str, path: Path) -> None:
         """A log has one writer: the second is told which process that is, and exits with 2."""
@@ -347,7 +347,7 @@ class TestRm:
             refused.stderr.decode()
         )
         assert forced.returncode == 0
-        assert not os.path.exists(_names.ring_path(name, None))
+        assert not has_ring(name)
         assert [record.data for record in disklog_mp.Reader(path)] == [b"in a page"]
 
     def test_what_is_no_ring(self, tmp_path: Path) -> None:

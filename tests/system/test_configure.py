@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from support.configured import SMALL, identity_of, worker_on
 from support.machine import stop_writer, wait_until
+from support.rings import ring_path
 from support.sessions import ring_of
 
 import disklog_mp
 from disklog_mp._options import Options
 from disklog_mp._os import files as _files
-from disklog_mp._ring import names as _names
 from disklog_mp._writer.writer import Writer
 
 
@@ -92,7 +92,7 @@ class TestJoining:
         with disklog_mp.open(name, path, page_records=1, mode="0660", **SMALL) as log:
             log.log(b"x")
             log.flush()
-            ring = os.stat(_names.ring_path(name, None))
+            ring = os.stat(ring_path(name))
 
             assert ring.st_mode & 0o777 == 0o660
             assert path.stat().st_mode & 0o777 == 0o770

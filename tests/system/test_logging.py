@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from support.machine import stop_writer, stopped_writer, wait_until
+from support.rings import ring_path
 
 import disklog_mp
 from disklog_mp.logging import DiskLogHandler
@@ -761,13 +762,13 @@ def test_a_child_finds_a_ring_whose_name_is_gone_through_its_parent(
         logger.info("first")
         handler.flush()
         with stopped_writer(name):  # it would make another
-            os.rename(f"/dev/shm/disklog-{name}", f"/dev/shm/aside-{name}")
+            os.rename(path_of_ring := ring_path(name), f"/dev/shm/aside-{name}")
             child = os.fork()
             if child == 0:
                 log_some(logger, 10)
                 os._exit(handler.dropped)
             status = os.waitpid(child, 0)[1]
-            os.rename(f"/dev/shm/aside-{name}", f"/dev/shm/disklog-{name}")
+            os.rename(f"/dev/shm/aside-{name}", path_of_ring)
 
         assert os.waitstatus_to_exitcode(status) == 0
         assert len(logged()) == 11

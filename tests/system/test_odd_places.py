@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from support.children import child, end, fork, stepping_clock, succeeds
 from support.machine import stop_writer, wait_until
+from support.rings import has_ring, ring_path
 from support.sessions import ring_of
 
 import disklog_mp
@@ -24,7 +25,6 @@ from disklog_mp import _core
 from disklog_mp._os import locks as _locks
 from disklog_mp._os import processes as _processes
 from disklog_mp._ring import file as _ring
-from disklog_mp._ring import names as _names
 from disklog_mp._ring import slots as _slots
 
 OpenLog = Callable[..., disklog_mp.Session]
@@ -67,7 +67,7 @@ class TestForks:
             for fd in os.listdir("/proc/self/fd"):
                 with contextlib.suppress(FileNotFoundError):
                     links.append(os.readlink(f"/proc/self/fd/{fd}"))
-            assert not [link for link in links if link.startswith(_names.ring_path(log.name, None))]
+            assert not [link for link in links if link.startswith(ring_path(log.name))]
 
         _ring_users: list[disklog_mp.Session] = []
         log.close()  # so that each attach() takes a slot anew
@@ -388,7 +388,7 @@ class TestNamespaces:
             os.kill(second, signal.SIGKILL)
             os.waitpid(second, 0)
             log.close()
-            wait_until(lambda: not os.path.exists(_names.ring_path(name, None)))
+            wait_until(lambda: not has_ring(name))
         """
         told = run(
             script,
@@ -457,7 +457,7 @@ def sleepers(log: disklog_mp.Session, count: int) -> Iterator[Callable[[], None]
 
 def occupy(log: disklog_mp.Session, count: int) -> None:
     """Take so many slots for this one process, as so many processes would, and sleep."""
-    held = _ring.hold(log.name, None)
+    held = _ring.hold(ring_path(log.name))
     me = _processes.identity()
     for index in held.ring.slots(_core.SLOT_FREE, count):
         assert _locks.lock_byte(held.seat.fd, index)
@@ -552,7 +552,7 @@ class TestCrowds:
 
 def _ring_attach_another(name: str) -> None:
     """Take and give back a slot beside the one this process has."""
-    held = _ring.hold(name, None)
+    held = _ring.hold(ring_path(name))
     _slots.take_slot(held, _processes.identity(), time.time_ns())
     held.seat.close()
 
@@ -726,7 +726,7 @@ class TestClock:
             timeout=60,
             check=False,
         )
-        wait_until(lambda: not os.path.exists(_names.ring_path(name, None)))
+        wait_until(lambda: not has_ring(name))
         assert (done.stdout, done.stderr) == ("done\n", "")
 
         records = list(disklog_mp.Reader(path))

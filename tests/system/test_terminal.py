@@ -11,13 +11,12 @@ import pytest
 from support.command import call, run
 from support.layout import ERROR_TEXT, OPTIONS
 from support.pages import LOG_ID, SALT, frame, page_path, write_page
+from support.rings import attach_ring, ring_path
 from support.sessions import ring_of
 from support.users import make_ring
 
 import disklog_mp
 from disklog_mp import _core
-from disklog_mp._ring import file as _ring
-from disklog_mp._ring import names as _names
 
 OpenLog = Callable[..., disklog_mp.Session]
 
@@ -76,7 +75,7 @@ class TestTerminal:
         """Name, directory, last trouble and options: any process that may attach could write them."""
         rings = str(tmp_path / "rings")
         make_ring(name, rings, str(path))
-        target = _names.ring_path(name, rings)
+        target = ring_path(name, rings)
         size = os.path.getsize(target)
         os.unlink(target)
         with open(target, "x+b") as file:
@@ -94,7 +93,7 @@ class TestTerminal:
         view[OPTIONS : OPTIONS + len(options)] = options
         trouble = NASTY_BYTES[: _core.ERROR_TEXT_LENGTH]
         view[ERROR_TEXT : ERROR_TEXT + len(trouble)] = trouble
-        ring = _ring.attach(name, rings)
+        ring = attach_ring(name, rings)
         ring.ring.error_time = 1
         os.close(ring.fd)
         for command in (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from disklog_mp._ring import removal
+from disklog_mp._ring.names import log_of
 from disklog_mp.cli import _find as _logs
 from disklog_mp.cli import _text
 
@@ -19,9 +20,12 @@ def rm(log: str, force: bool, ring_dir: str | None) -> int:
     Page files stay.  Refuses, with exit code 1, while the writer or a producer is alive, and if the ring
     holds records that are in no page yet.
     """
-    name, ring_dir = _logs.name_and_ring_dir(log, ring_dir)
-    refused = removal.remove(name, ring_dir, force=force)
+    path = _logs.ring_of(log, ring_dir)
+    if path is None:
+        refused = removal.remove(log, ring_dir, force=force)
+    else:
+        refused = removal.remove_ring(path, force=force)
     if refused is not None:
-        _text.say(f"{name}: not removed: {refused}")
+        _text.say(f"{log if path is None else log_of(path)}: not removed: {refused}")
         return 1
     return 0

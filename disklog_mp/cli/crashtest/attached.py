@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import disklog_mp
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import finding as _finding
 from disklog_mp._ring import liveness as _liveness
 from disklog_mp.cli.crashtest.children import Forked
 from disklog_mp.cli.crashtest.notes import ACCEPTED, BLOB, READY, STOP, Notes, Order, RunDelay, go_apart
@@ -131,7 +132,7 @@ def _kill_writers(order: Order, notes: Notes, seconds: float, findings: list[str
             return []
         time.sleep(0.01)
     kills: list[tuple[int, int]] = []
-    file = _ring.attach(order.name, None)
+    file = _finding.find(order.name)
     try:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -176,7 +177,7 @@ def _wait_for_the_end(name: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
-            os.close(_ring.attach(name, None).fd)
+            os.close(_finding.find(name).fd)
         except DiskLogError:
             return
         time.sleep(0.02)

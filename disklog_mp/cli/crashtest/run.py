@@ -138,7 +138,7 @@ class Run:
                 role.kill()
         if file is not None:
             self._look(now, file)
-            if not _ring.is_current(file, self._order.name, None):
+            if not _ring.is_current(file):
                 self._find("the ring was replaced")
 
     def _look(self, now: float, file: _ring.RingFile) -> None:
@@ -282,8 +282,7 @@ class Run:
                 self._find(f"left behind: {kind}: {', '.join(leaks[kind])}")
 
     def _remove_ring(self) -> None:
-        path = _names.ring_path(self._order.name, None)
-        if os.path.exists(path):
+        for path in _names.rings_of(self._order.name):
             if not self._result.is_right:
                 shutil.copyfile(path, os.path.join(self._order.place, "ring"))
             os.unlink(path)

@@ -7,6 +7,7 @@ import json
 import os
 
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import finding as _finding
 from disklog_mp._ring import liveness as _liveness
 from disklog_mp.cli.crashtest import notes as _notes
 from disklog_mp.cli.crashtest import processes as _processes
@@ -64,7 +65,7 @@ class Starter:
         """Return the log's ring, None as long as no writer has made it."""
         if self.file is None:
             with contextlib.suppress(LogNotFoundError):
-                self.file = _ring.attach(self.order.name, None)
+                self.file = _finding.find(self.order.name)
         return self.file
 
     def is_serving(self, child: Child) -> bool:

@@ -10,10 +10,10 @@ import click
 
 import disklog_mp
 from disklog_mp import _options
+from disklog_mp._core import Ring
 from disklog_mp._loggers import lines as _lines
 from disklog_mp._ring import control as _control
-from disklog_mp._ring import file as _ring
-from disklog_mp.cli._find import ring_dir_option
+from disklog_mp.cli._find import find, ring_dir_option
 
 CHUNK = 256 << 10
 GROUP = 64  # most records of one group: a damaged byte on disk costs its whole group
@@ -61,7 +61,9 @@ def append(
     else:
         log = disklog_mp.open(name, path, timeout=seconds, ring_dir=ring_dir, label=label)
     with log:
-        sink = _Sink(log, tag, ring_dir)
+        with find(name if path is None else path, ring_dir) as found:
+            assert found.file is not None
+            sink = _Sink(log, tag, found.file.ring)
         for chunk, records in _records(sys.stdin.fileno(), b"\0" if null else b"\n", sink.limit):
             sink.log(records)
             if tee:
@@ -94,9 +96,7 @@ def _records(fd: int, end: bytes, limit: int) -> Iterator[tuple[bytes, list[byte
 class _Sink:
     """Logs records, several in one group where that changes nothing."""
 
-    def __init__(self, log: disklog_mp.Session, tag: int, ring_dir: str | None) -> None:
-        ring, fd = _ring.attach(log.name, ring_dir)
-        os.close(fd)
+    def __init__(self, log: disklog_mp.Session, tag: int, ring: Ring) -> None:
         self.limit = ring.record_limit
         self._log = log
         self._tag = tag

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from disklog_mp._options import shown
+from disklog_mp._ring.names import log_of
 from disklog_mp._ring.repair import Repair
 from disklog_mp.cli import _find as _logs
 from disklog_mp.cli import _text
@@ -33,17 +34,19 @@ def stat(log: str | None, as_json: bool, ring_dir: str | None) -> int:
     dropped, records wait for a writer and none is alive, a process is stopped inside log().  An error: the
     writer cannot write, there is no such log.
     """
-    names = _logs.names(ring_dir) if log is None else [log]
-    if not names:
+    places = _logs.rings(ring_dir) if log is None else [log]
+    if not places:
         _text.say("no log is open on this machine")
     worst = 0
-    for place, each in enumerate(names):
+    for place, each in enumerate(places):
         try:
-            found = _logs.find(each, ring_dir)
+            found = _logs.find(each, ring_dir) if log is not None else _logs.at(each)
         except (DiskLogError, PermissionError) as problem:
             if log is not None:
                 raise
-            _text.say(f"{each}: {_text.error_line(problem)}")  # another user's log does not hide the rest
+            _text.say(
+                f"{log_of(each)}: {_text.error_line(problem)}"
+            )  # another user's log does not hide the rest
             worst = max(worst, 1)
             continue
         with found:

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.file_ring import CAPACITY, closing, new_ring
+from support.file_ring import CAPACITY, closing, new_ring, path_in
 
 from disklog_mp import _core
 from disklog_mp._os import locks
 from disklog_mp._ring import file as _ring
 from disklog_mp.errors import FormatVersionError, LogNotFoundError
 
-TEMPORARY = f".disklog-app.{os.getpid()}"
+RING = "disklog-app.6c6c6c6c6c6c6c6c"
+TEMPORARY = f".{RING}.{os.getpid()}"
 
 
 def test_a_ring_gets_its_name_when_it_is_whole(tmp_path: Path) -> None:
@@ -25,7 +26,7 @@ def test_a_ring_gets_its_name_when_it_is_whole(tmp_path: Path) -> None:
         ring.page = 5
 
     made = new_ring(tmp_path, fill=fill)
-    found = _ring.attach("app", str(tmp_path))
+    found = _ring.attach(path_in(tmp_path))
     with closing(made, found):
         assert (found.ring.page, found.ring.name, found.ring.path) == (5, "app", "/path")
         assert found.ring.capacity == CAPACITY
@@ -33,7 +34,7 @@ def test_a_ring_gets_its_name_when_it_is_whole(tmp_path: Path) -> None:
         assert _ring.is_of_this_boot(found.ring)
 
     assert seen == [[TEMPORARY]]
-    assert os.listdir(tmp_path) == ["disklog-app"]
+    assert os.listdir(tmp_path) == [RING]
 
 
 def test_a_ring_that_cannot_be_filled_leaves_nothing(tmp_path: Path) -> None:
@@ -53,42 +54,42 @@ def test_a_name_is_taken_once_and_replaced_in_one_step(tmp_path: Path) -> None:
     with closing(old):
         with pytest.raises(FileExistsError):
             new_ring(tmp_path)
-        assert os.listdir(tmp_path) == ["disklog-app"]
-        assert _ring.is_current(old, "app", str(tmp_path))
+        assert os.listdir(tmp_path) == [RING]
+        assert _ring.is_current(old)
 
         with closing(new := new_ring(tmp_path, replace=True, generation=2)):
-            assert not _ring.is_current(old, "app", str(tmp_path))
-            assert _ring.is_replaced(old, "app", str(tmp_path))
-            assert _ring.is_current(new, "app", str(tmp_path))
+            assert not _ring.is_current(old)
+            assert _ring.is_replaced(old)
+            assert _ring.is_current(new)
 
 
 def test_a_removed_name_is_not_replaced(tmp_path: Path) -> None:
     """The ring is no longer current, and no other one is there; a second removal says so."""
     with closing(file := new_ring(tmp_path)):
-        assert _ring.unlink("app", str(tmp_path))
-        assert not _ring.is_current(file, "app", str(tmp_path))
-        assert not _ring.is_replaced(file, "app", str(tmp_path))
-        assert not _ring.unlink("app", str(tmp_path))
+        assert _ring.unlink(path_in(tmp_path))
+        assert not _ring.is_current(file)
+        assert not _ring.is_replaced(file)
+        assert not _ring.unlink(path_in(tmp_path))
 
     with pytest.raises(LogNotFoundError, match="app"):
-        _ring.attach("app", str(tmp_path))
+        _ring.attach(path_in(tmp_path))
 
 
 def test_temporary_names_of_dead_creators_are_removed(tmp_path: Path) -> None:
     """Those of living processes, of other logs, and what only looks like one stay."""
-    alive = f".disklog-app.{os.getppid()}"
-    stay = [alive, ".disklog-app.x", ".disklog-other.4000000", "disklog-app.4000000"]
-    for name in (*stay, ".disklog-app.4000000", TEMPORARY):
+    alive = f".{RING}.{os.getppid()}"
+    stay = [alive, f".{RING}.x", ".disklog-other.4000000", f"{RING}.4000000"]
+    for name in (*stay, f".{RING}.4000000", TEMPORARY):
         (tmp_path / name).touch()
 
-    _ring.tidy("app", str(tmp_path))
+    _ring.tidy(path_in(tmp_path))
 
     assert sorted(os.listdir(tmp_path)) == sorted(stay)
 
 
 def test_reserved_memory_can_be_given_back(tmp_path: Path) -> None:
     """It has its whole size from the beginning."""
-    reserved = _ring.reserve("app", ring_dir=str(tmp_path), capacity=CAPACITY, mode=0o600, gid=-1)
+    reserved = _ring.reserve(path_in(tmp_path), capacity=CAPACITY, mode=0o600, gid=-1)
     status = os.fstat(reserved.fd)
     assert status.st_size == _core.ring_size(CAPACITY) <= status.st_blocks * 512
     _ring.drop(reserved)
@@ -135,26 +136,26 @@ def test_what_is_no_ring_is_not_attached(
     tmp_path: Path, plant: Any, error: type[Exception], text: str
 ) -> None:
     """The error says what has the name, and how to get rid of it."""
-    plant(tmp_path / "disklog-app")
+    plant(tmp_path / RING)
 
     with pytest.raises(error, match=text):
-        _ring.attach("app", str(tmp_path))
+        _ring.attach(path_in(tmp_path))
 
 
 def test_a_ring_of_another_version_says_which(tmp_path: Path) -> None:
     """The version is read from the file that is there."""
     os.close(new_ring(tmp_path).fd)
-    with open(tmp_path / "disklog-app", "r+b") as file:
+    with open(tmp_path / RING, "r+b") as file:
         file.seek(8)
         file.write((99).to_bytes(4, "little"))
 
     with pytest.raises(FormatVersionError, match="a ring of version 99"):
-        _ring.attach("app", str(tmp_path))
+        _ring.attach(path_in(tmp_path))
 
 
 def test_the_access_of_a_ring_is_renewed(tmp_path: Path) -> None:
     """A ring gets the mode asked for, also when an earlier writer gave it a wider one."""
     with closing(file := new_ring(tmp_path, mode=0o660)):
-        _ring.renew_access(file, 0o600, -1, str(tmp_path / "disklog-app"))
+        _ring.renew_access(file, 0o600, -1)
 
         assert os.fstat(file.fd).st_mode & 0o777 == 0o600

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from support.file_ring import closing, new_ring
+from support.file_ring import closing, new_ring, path_in
 
 from disklog_mp import _core
 from disklog_mp._os import locks, processes
@@ -22,7 +22,7 @@ def attach(file: RingFile, index: int, owner: Identity) -> _core.Slot:
 def test_a_writer_is_alive_while_it_holds_its_lock(tmp_path: Path) -> None:
     """As seen through another descriptor: the lock can be given back, and another process can take it."""
     writer = new_ring(tmp_path)
-    other = _ring.attach("app", str(tmp_path))
+    other = _ring.attach(path_in(tmp_path))
     with closing(writer, other):
         assert liveness.writer_alive(other)
         assert not liveness.lock_as_writer(other)
@@ -38,13 +38,13 @@ def test_a_writer_is_alive_while_it_holds_its_lock(tmp_path: Path) -> None:
 def test_locked_slots_are_those_of_living_producers(tmp_path: Path) -> None:
     """The first and the last one, and not the writer's lock behind them."""
     writer = new_ring(tmp_path)
-    producer = _ring.attach("app", str(tmp_path))
+    producer = _ring.attach(path_in(tmp_path))
     with closing(writer, producer):
         for index in (0, 7, _core.SLOTS - 1):
             assert locks.lock_byte(producer.fd, index)
 
         assert liveness.locked_slots(writer) == {0, 7, _core.SLOTS - 1}
-    with closing(again := _ring.attach("app", str(tmp_path))):
+    with closing(again := _ring.attach(path_in(tmp_path))):
         assert liveness.locked_slots(again) == set()
 
 
@@ -52,7 +52,7 @@ def test_two_witnesses_tell_the_dead(tmp_path: Path) -> None:
     """A slot without a lock is a dead producer's, unless its process is there and has a ring mapped."""
     me = processes.identity()
     writer = new_ring(tmp_path)
-    producer = _ring.attach("app", str(tmp_path))
+    producer = _ring.attach(path_in(tmp_path))
     with closing(writer, producer):
         living = attach(writer, 1, me)
         earlier = attach(writer, 2, me._replace(start=me.start - 1))  # its pid is this process's now

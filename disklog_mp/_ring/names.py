@@ -7,6 +7,8 @@ id, so the rings of logs of one name do not collide.
 import os
 import re
 
+from disklog_mp._os.files import list_directory
+
 SHM = "/dev/shm"  # where Linux keeps POSIX shared memory
 PREFIX = "disklog-"
 NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -41,10 +43,13 @@ def log_of(path: str) -> str:
 
 
 def all_rings(ring_dir: str | None) -> list[str]:
-    """Return the paths of all rings in a directory, in order; [] if there is no such directory."""
+    """Return the paths of all rings in a directory, in order; [] if there is no such directory.
+
+    Raises PermissionError, with what to do.
+    """
     where = ring_dir or SHM
     try:
-        entries = os.listdir(where)
+        entries = list_directory(where)
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [os.path.join(where, entry) for entry in sorted(entries) if RING.fullmatch(entry)]

@@ -166,7 +166,9 @@ class TestGroup:
                     as_user(NOBODY, use)
             assert found == [b"member"]
             assert access(ring_path(name, rings)) == (0o660, SHARED)
-            assert {access(file) for file in path.iterdir()} == {(0o660, SHARED)}
+            files = [file for file in path.iterdir() if file.name != FILE]
+            assert {access(file) for file in files} == {(0o660, SHARED)}
+            assert access(path / FILE) == (0o640, SHARED)
             assert access(path) == (0o770, SHARED)
 
     def test_who_may_read_may_not_write(self, name: str, path: Path) -> None:

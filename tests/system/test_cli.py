@@ -82,7 +82,7 @@ class TestHelp:
 
         assert long.stdout == short.stdout
         assert long.stdout.startswith(b"disklog-mp 0.")
-        assert b"ring format 1, page format 1" in long.stdout
+        assert b"ring format 2, page format 1" in long.stdout
 
 
 class TestErrors:

@@ -192,7 +192,7 @@ class TestLs:
 
     def test_what_is_no_ring(self, tmp_path: Path) -> None:
         """A ring that cannot be read is reported on stderr, with exit code 1; other files are ignored."""
-        (tmp_path / "disklog-broken").write_bytes(b"nonsense" * 1000)
+        (tmp_path / "disklog-broken.0123456789abcdef").write_bytes(b"nonsense" * 1000)
         (tmp_path / "something").write_bytes(b"")
         done = call("ls", "--ring-dir", tmp_path)
 

@@ -49,8 +49,8 @@ class Found:
             os.close(self.file.fd)
 
 
-def find(log: str, ring_dir: str | None) -> Found:
-    """Find a log and its ring.
+def find(log: str, ring_dir: str | None, *, reads_pages: bool = True) -> Found:
+    """Find a log and its ring.  `reads_pages` False: what the ring tells will do.
 
     A word is the name of an open log, or else a directory; with a slash in it, it is a directory.
     Raises NoSuchLogError, NotADirectoryError, what finding.find() raises for a name.
@@ -61,7 +61,9 @@ def find(log: str, ring_dir: str | None) -> Found:
         except LogNotFoundError:
             pass
         else:
-            return _by_ring(file, log)
+            if reads_pages:
+                _refuse_another_log(file, log)
+            return Found(file.ring.path, log, file)
     path = directory(log)
     name = _survey.name_of(path)
     return Found(path, name, _ring_of(path, name, ring_dir))
@@ -85,20 +87,20 @@ def directory(path: str) -> str:
     return where
 
 
-def _by_ring(file: _ring.RingFile, name: str) -> Found:
-    """The log of a ring.  A ring can be written by all producers, so what it names must be its log."""
+def _refuse_another_log(file: _ring.RingFile, name: str) -> None:
+    """A ring can be written by all producers, so the directory that it names must have its log."""
     where = file.ring.path
     if os.path.lexists(where) and not _survey.is_log_of(where, file):
         os.close(file.fd)
         raise NoSuchLogError(
             f"the ring of log {name!r} names {where}, and the log there is another one: give its directory"
         )
-    return Found(where, name, file)
 
 
 def at(path: str) -> Found:
     """Return the log of a ring, by the ring's path; raises what _ring.attach() raises."""
-    return _by_ring(_ring.attach(path), _names.log_of(path))
+    file = _ring.attach(path)
+    return Found(file.ring.path, _names.log_of(path), file)
 
 
 def _ring_of(path: str, name: str, ring_dir: str | None) -> _ring.RingFile | None:

@@ -40,7 +40,7 @@ def stat(log: str | None, as_json: bool, ring_dir: str | None) -> int:
     worst = 0
     for place, each in enumerate(places):
         try:
-            found = _logs.find(each, ring_dir) if log is not None else _logs.at(each)
+            found = _logs.find(each, ring_dir, reads_pages=False) if log is not None else _logs.at(each)
         except (DiskLogError, PermissionError) as problem:
             if log is not None:
                 raise

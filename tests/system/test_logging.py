@@ -716,8 +716,8 @@ def test_what_is_wrong_with_the_directory_is_raised_by_the_set_up(
         with pytest.raises(NotADirectoryError):
             DiskLogHandler(name, place)
     with disklog_mp.open(name, tmp_path / "log", **SMALL):
-        with pytest.raises(disklog_mp.WriterActiveError):
-            DiskLogHandler(name, tmp_path / "elsewhere")
+        with pytest.raises(disklog_mp.ConfigMismatchError):
+            DiskLogHandler(f"{name}-2", tmp_path / "log")
         DiskLogHandler(name, tmp_path / "log")
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")

@@ -47,7 +47,7 @@ def runs(ring: _core.Ring, position: int, end: int, salt: int, *, records: int, 
     memory = memoryview(ring)
     while position < end:
         shift = ring.offset_of(position) - position  # from a position to its place in memory
-        stop = min(end, len(ring) - shift)
+        stop = min(end, ring.data_offset + ring.capacity - shift)
         for first, last in _whole(ring, shift, position, stop, salt):
             start, behind, count, time = first, first, 0, 0
             for frame_end, frame_records, frame_time in _frames(ring, shift, first, last, salt):

@@ -25,6 +25,7 @@ import disklog_mp
 from disklog_mp import _core
 from disklog_mp._options import Options
 from disklog_mp._os import processes as _processes
+from disklog_mp._pages import identity
 from disklog_mp._pages.directory import Directory
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import slots as _slots
@@ -112,7 +113,10 @@ def assert_pages_are_valid(path: Path) -> None:
 
 
 class Image:
-    """A log whose processes were all killed: pages, and a ring with records, a group, a dead claim."""
+    """A log whose processes were all killed: pages, and a ring with records, a group, a dead claim.
+
+    The log is served.  No session starts its writer, so the next writer is always the test's own.
+    """
 
     name = f"{RUN}-words"
     OPTIONS = Options(ring_bytes=CAPACITY, linger=None, sync="never")
@@ -142,6 +146,7 @@ class Image:
         for data in self.written:
             log.log(data)
         log.flush()
+        self.mark_served()
         stop_writer(self.name, signal.SIGKILL, str(self.rings))
         positions = [log.log(data) for data in self.unwritten]
         dead = self.claim_and_die()
@@ -159,6 +164,11 @@ class Image:
         assert connection_of(log).attachment is not None
         os.write(ask, json.dumps((connection_of(log).attachment.slot, self.positions)).encode())
         os._exit(0)
+
+    def mark_served(self) -> None:
+        """Say in the log's file that a supervisor runs the writer."""
+        file = Path(identity.path_of(str(self.path)))
+        file.write_text(json.dumps({**json.loads(file.read_text()), "served": True}))
 
     def claim_and_die(self) -> int:
         """Have a process claim and die; return where."""

@@ -215,7 +215,8 @@ class Delivery(_core.Outlet):
             if not isinstance(refusal, LogFullError):
                 self._hurried = True  # not every record is to wait until the writer moves again
                 connection.on_full = "drop"
-            if not isinstance(refusal, RingFullError):
+            # A slow writer is no trouble to tell of; a dead one that was not replaced is.
+            if not isinstance(refusal, RingFullError) or refusal.dead_writer or refusal.reason:
                 self._report(refusal)
         elif isinstance(refusal, (DiskLogError, OSError)):
             if self._session is connection:

@@ -792,23 +792,25 @@ def test_a_halted_log_is_reported_once(
 
 
 def test_a_writer_that_cannot_be_replaced_is_reported_once(
-    handler: DiskLogHandler, logger: logging.Logger, name: str, capfd: pytest.CaptureFixture[str]
+    handler: DiskLogHandler,
+    logger: logging.Logger,
+    name: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The ring takes what it can; the rest is counted until a writer comes."""
     logger.info("first")
     handler.flush()
-    stop_writer(name, signal.SIGKILL)
-    session = handler._session
-    assert session is not None
-    starter, session.starter = session.starter, refuse_to_start
-    log_some(logger, 2500)
+    with monkeypatch.context() as patched:
+        patched.setattr("disklog_mp._session.start_writer.begin", refuse_to_start)
+        stop_writer(name, signal.SIGKILL)
+        log_some(logger, 2500)
 
     lines = [line for line in capfd.readouterr().err.splitlines() if "records are dropped" in line]
     assert len(lines) == 1
-    assert "is dead and was not replaced" in lines[0]
+    assert "is dead and was not replaced: starting another failed: [Errno 28]" in lines[0]
     dropped = handler.dropped
     assert dropped > 100
-    session.starter = starter
     assert handler.flush_within(60)  # brings another writer
     log_some(logger, 10)
     assert handler.dropped == dropped

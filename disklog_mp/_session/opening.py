@@ -147,9 +147,12 @@ def directory_of(name: str, path: str | os.PathLike[str] | None) -> str:
 
 
 def with_environment(name: str, *, is_opened: bool = True, **options: Any) -> dict[str, Any]:
-    """Return the options of open(), or attach(); for those left out, what stands in the environment."""
+    """Return the options of open(), or attach(); for those left out, what stands in the environment.
+
+    Raises TypeError or ValueError for what is no name.
+    """
     usual = {**OF_SESSIONS, **(OF_WRITERS if is_opened else {})}
-    return _environment.options(name, options, usual)
+    return _environment.options(check_name(name), options, usual)
 
 
 def check(

@@ -53,7 +53,7 @@ def find(log: str, ring_dir: str | None, *, reads_pages: bool = True) -> Found:
     """Find a log and its ring.  `reads_pages` False: what the ring tells will do.
 
     A word is the name of an open log, or else a directory; with a slash in it, it is a directory.
-    Raises NoSuchLogError, NotADirectoryError, what finding.find() raises for a name.
+    Raises what directory() raises, and what finding.find() raises for a name.
     """
     if _names.NAME.fullmatch(log) and log not in (".", ".."):
         try:
@@ -76,7 +76,13 @@ def directory_of(log: str, ring_dir: str | None) -> str:
 
 
 def directory(path: str) -> str:
-    """Return the absolute path of a directory in which there is a log."""
+    """Return the absolute path of a directory in which there is a log.
+
+    Raises NoSuchLogError, NotADirectoryError, ValueError for what is neither a path of anything nor a name.
+    An empty text is no path: the current directory is ".".
+    """
+    if not path or ("/" not in path and not os.path.lexists(path)):
+        _names.check_name(path)
     where = _survey.absolute(path)
     if not _survey.is_directory(path):
         raise NoSuchLogError(
@@ -121,7 +127,8 @@ def _ring_of(path: str, name: str, ring_dir: str | None) -> _ring.RingFile | Non
 def ring_of(log: str, ring_dir: str | None) -> str | None:
     """Return the path of the ring of a log, which is a directory; None if `log` is a name.
 
-    Raises NoSuchLogError for a directory without a log, or with one whose ring is gone.
+    Raises NoSuchLogError for a directory without a log, or with one whose ring is gone, and what directory()
+    raises.
     """
     is_name = _names.NAME.fullmatch(log) and log not in (".", "..")
     if is_name and not _is_only_a_directory(log, ring_dir):

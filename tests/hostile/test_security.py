@@ -25,7 +25,7 @@ from support.machine import RUN, wait_until
 from support.pages import LOG_ID, SALT, Source, page_path, page_writer
 from support.rings import has_ring, ring_path
 from support.sessions import ring_of
-from support.users import DAEMON, NOBODY, ROOT, User, as_user, make_ring, serving
+from support.users import DAEMON, NOBODY, ROOT, User, as_stranger, as_user, make_ring, serving
 
 import disklog_mp
 from disklog_mp import _core, aio
@@ -120,20 +120,52 @@ class TestOthers:
         log.flush()
         ring = look(ring_path(name))[:2]
         for use in (
-            lambda: disklog_mp.attach(name),
-            lambda: disklog_mp.open(name, path),
-            lambda: list(disklog_mp.Reader(path)),
+            functools.partial(disklog_mp.attach, name),
+            functools.partial(disklog_mp.open, name, path),
+            functools.partial(read, path),
         ):
             with pytest.raises(PermissionError, match=f"root:root 0.00, you are uid {user.uid}; .*{HINT}"):
-                as_user(user, use)
+                as_stranger(user, use)
         path.chmod(0o755)
         with pytest.raises(PermissionError, match=f" 0600, you are uid {user.uid}; .*{HINT}"):
-            as_user(user, lambda: list(disklog_mp.Reader(path)))
+            as_stranger(user, functools.partial(read, path))
         log.log(b"too")
         log.flush()
 
         assert read(path) == [b"mine", b"too"]
         assert look(ring_path(name))[:2] == ring
+
+    @pytest.mark.parametrize("user", [DAEMON, NOBODY])
+    def test_a_forked_child_logs_through_its_parent_and_reads_nothing(
+        self, open_log: OpenLog, name: str, path: Path, user: User
+    ) -> None:
+        """A worker that dropped its rights may attach to and open what its parent has open, and no other log.
+
+        Neither the pages nor the ring's file are open to it.
+        """
+        log = open_log()
+        log.log(b"parent")
+        log.flush()
+
+        def use(attach: Callable[[], disklog_mp.Session], data: bytes) -> None:
+            with attach() as mine:
+                mine.log(data)
+                mine.flush(20)
+
+        as_user(user, lambda: use(lambda: disklog_mp.attach(name), b"attached"))
+        as_user(user, lambda: use(lambda: disklog_mp.open(name, path), b"opened"))
+        other = f"{name}-other"
+        with serving(ROOT, other, path.parent / "other"):
+            for refused in (
+                lambda: disklog_mp.attach(other),
+                lambda: disklog_mp.open(other, path.parent / "other"),
+                lambda: read(path),
+                lambda: open(ring_path(name), "rb"),
+            ):
+                with pytest.raises(PermissionError):
+                    as_user(user, refused)
+
+        assert read(path) == [b"parent", b"attached", b"opened"]
 
     def test_a_ring_nobody_may_read_hides_no_other(self, open_log: OpenLog, name: str, place: Path) -> None:
         """stat and ls go on with the rest, and say which they could not see."""
@@ -627,12 +659,17 @@ class TestNames:
         assert not path.exists()
 
     def test_the_command_line_refuses_it_too(self, path: Path) -> None:
-        """In one line that cannot steer the terminal; exit code 2."""
+        """In one line that cannot steer the terminal; exit code 2.
+
+        Where a directory will do as well, text with a slash is one.
+        """
         for bad in NO_NAMES:
-            for command in (("append", bad), ("serve", bad, path), ("rm", bad)):
+            by_name = ("append", bad), ("serve", bad, path)
+            for command in (*by_name, ("rm", bad), ("stop", bad), ("cat", bad)):
                 done = call(*command)
                 assert done.returncode == 2
-                assert b"1 to 100 of A-Z a-z 0-9" in done.stderr
+                is_directory = command not in by_name and "/" in bad
+                assert is_directory or b"1 to 100 of A-Z a-z 0-9" in done.stderr
                 assert done.stderr.decode().rstrip("\n").isprintable()
         assert not path.exists()
 

@@ -5,6 +5,8 @@ import contextlib
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -64,6 +66,34 @@ def as_user(user: User, function: Callable[[], Any], *, before: Callable[[], obj
     if error is not None:
         raise error
     return value
+
+
+STRANGER = """
+import grp, pickle, pwd, sys
+sys.path[:] = pickle.load(sys.stdin.buffer)
+import support.users
+user, function = pickle.load(sys.stdin.buffer)
+user.become()
+try:
+    function()
+    told = None
+except Exception as error:
+    told = error
+sys.stdout.buffer.write(pickle.dumps(told))
+"""
+
+
+def as_stranger(user: User, function: Callable[[], object]) -> None:
+    """Call the function, which can be pickled, in a new Python of that user; raise what it raises.
+
+    A forked child has what its parent had open.  This process has nothing of it.
+    """
+    order = pickle.dumps(sys.path) + pickle.dumps((user, function))
+    command = [sys.executable, "-c", STRANGER]
+    done = subprocess.run(command, input=order, stdout=subprocess.PIPE, timeout=60, check=True)
+    error = pickle.loads(done.stdout)
+    if error is not None:
+        raise error
 
 
 @contextlib.contextmanager

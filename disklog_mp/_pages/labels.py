@@ -175,12 +175,16 @@ class LabelWriter:
             self._directory.files.sync_directory(self._directory.path)
             self._is_synced = True
 
+    def is_in_place(self) -> bool:
+        """True if the table is in the log's directory, or is empty."""
+        return not self or (self._file is not None and self._file.is_at(self._path))
+
     def restore(self) -> None:
         """Write the table again if its file was removed, or another directory stands in the log's place.
 
         Raises OSError.
         """
-        if not self or (self._file is not None and self._file.is_at(self._path)):
+        if self.is_in_place():
             return
         self._close_file()
         self._create()

@@ -22,15 +22,29 @@ class Labelling:
         self._pages = pages
         self._troubles = troubles
         self._is_full_said = False
+        self.is_missed = False  # the table, at the last inspection
+        self._is_lost = False  # the table, and it is to be written again
 
-    def answer(self, now: float = 0.0) -> None:
+    def inspect(self, now: float) -> None:
+        """Answer; write the table again if it was missing at the inspection before, too: see Post.inspect."""
+        was_missed = self.is_missed
+        folder = self._pages.folder
+        try:
+            self.is_missed = not folder.labels.is_in_place()
+            self._is_lost = was_missed and self.is_missed and folder.directory.is_held()
+        except OSError:  # there is no directory
+            self._is_lost = False
+        self.answer()
+
+    def answer(self) -> None:
         """Answer all producers that wait; those that cannot be answered now are answered later."""
         self._live.labels_seen()  # before the look: a wish that comes now is seen in the next round
         waiting = self._live.ring.unlabelled()
         try:
             for slot in waiting:
                 self._live.answer_label(slot, self._index_for(slot))
-            self._pages.folder.labels.restore()
+            if self._is_lost:
+                self._pages.folder.labels.restore()
         except OSError as error:
             said = f"cannot write the table of labels: {error}; records carry no label, trying again"
             self._troubles.meet("labels", error, said)

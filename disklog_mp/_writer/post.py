@@ -35,6 +35,7 @@ class Post:
         self._log_file = log_file
         self._pages = pages
         self._troubles = troubles
+        self.is_missed = False  # socket or file, since the last inspection
         requests.add({"ping": Kind(_ping)})
 
     def open(self) -> None:
@@ -45,13 +46,20 @@ class Post:
         except OSError as error:
             self._troubles.meet("requests", error, f"cannot take requests: {error}; trying again")
         else:
+            self.is_missed = False
             self._troubles.over("requests", "taking requests again")
 
     def inspect(self, now: float) -> None:
-        """Make what is missing.  Not in a directory that is being taken down behind its last user."""
+        """Make what is missing, also at the inspection before.
+
+        A file that appears in a directory while another process removes the directory makes that fail.  The
+        lock file goes, too, before the next inspection; without it nothing is made.
+        """
+        was_missed, self.is_missed = self.is_missed, True
         if self._requests.is_listening() and self._log_file.is_in_place():
+            self.is_missed = False
             self._troubles.over("requests", "taking requests again")
-        elif self._is_wanted() and self._log_file.is_held():
+        elif was_missed and self._is_wanted() and self._log_file.is_held():
             self.open()
 
     def _listen(self) -> None:

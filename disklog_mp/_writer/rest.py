@@ -44,6 +44,7 @@ class Rest:
         self._pace = pace
         self.sign_of_life = math.inf  # seconds between two that a supervisor expects
         self.is_stopping: Callable[[], bool] = lambda: False  # set by the writer
+        self.is_missing: Callable[[], bool] = lambda: False  # a file of the log; set likewise
 
     def sleep(self, bell: int) -> None:
         """Sleep until there may be something to do; `bell` is what the bell showed before all checks."""
@@ -82,7 +83,7 @@ class Rest:
 
     def _is_something_due(self) -> bool:
         """True if a sync is to come, or another attempt at what failed, or room for more, or the end."""
-        again = self._syncer.has_failed() or self._troubles.are_there()
+        again = self._syncer.has_failed() or self._troubles.are_there() or self.is_missing()
         is_refusing = bool(self._live.ring.halted)
         is_leaving = self.is_stopping() or not self._attendance.is_wanted()
         return self._syncer.is_behind() or again or is_refusing or is_leaving

@@ -104,8 +104,7 @@ class Writer:
         self.attendance = Attendance(live, pages, self.producers, self.succession)
         self.syncer = Syncer(live, pages, troubles, self.ring_bell)
         self.keeper = PageKeeper(live, pages, troubles, self.attendance, self.syncer)
-        self.back_off = BackOff(troubles)
-        self.pace = Pace()
+        self.back_off, self.pace = BackOff(troubles), Pace()
         self.rest = Rest(
             live,
             pages,
@@ -133,6 +132,7 @@ class Writer:
         )
         self.leaving = self.desk.leaving
         self.rest.is_stopping = self.leaving.is_stopping
+        self.rest.is_missing = lambda: self.desk.post.is_missed or self.labelling.is_missed
         self.reread: Callable[[], dict[str, Any]] = dict  # for SIGHUP: the options as they are given now
         self.housekeeping = _housekeeping_of(self)
 
@@ -332,7 +332,7 @@ def _housekeeping_of(writer: Writer) -> Housekeeping:
         Task(each_round, keeper.retire_when_due),
         Task(lambda: intervals.PRODUCERS_CHECK, writer.producers.free_left),
         Task(attendance.check_interval, attendance.count),
-        Task(lambda: intervals.RETRY, writer.labelling.answer),
+        Task(lambda: intervals.RETRY, writer.labelling.inspect),
         Task(each_round, succession.check),
         # After the count: without producers the directory may be taken down just now.
         Task(attendance.inspection_interval, keeper.inspect),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from support.children import fork
 from support.command import COMMAND, call, kill_writer, run, start
 from support.machine import stop_writer, wait_until
 from support.rings import has_ring
@@ -60,7 +61,7 @@ class TestHelp:
             ("serve", "Refuse records when the log has reached this size."),
             ("serve", "Exit this long after the last producer detached."),
             ("serve", "Creates the directory and the ring if missing"),
-            ("rm", "Remove the shared memory that a crash of log NAME left behind."),
+            ("rm", "Remove the shared memory that a crash of LOG left behind."),
             ("crashtest", "Kill processes at random; prove nothing is lost."),
             ("crashtest", "on failure the log is kept for inspection"),
             ("crashtest", "A stall is a call of log() or log_many() that takes more than 100 ms"),
@@ -121,7 +122,7 @@ class TestErrors:
             ["cat", "x", "-0"],
             ["cat", "x", "--since", "soon"],
             ["tail", "x", "-n", "many"],
-            ["serve", "x", "y", "--mode", "rw"],
+            ["serve", "x", "y", "--page-records", "many"],
         ],
         ids=" ".join,
     )
@@ -332,14 +333,20 @@ class TestRm:
         assert done.returncode == 1
         assert f"1 process attached: {os.getpid()}".encode() in done.stderr
 
-    def test_records_that_no_page_has(self, log: disklog_mp.Session, name: str, path: Path) -> None:
+    def test_records_that_no_page_has(self, name: str, path: Path) -> None:
         """Records in the ring alone are removed only with --force; the pages stay in any case."""
-        log.log(b"in a page")
-        log.flush()
+
+        def crash() -> None:
+            """No session is left to start another writer."""
+            log = disklog_mp.open(name, path)
+            log.log(b"in a page")
+            log.flush()
+            os.kill(log.stats().writer_pid, signal.SIGSTOP)
+            log.log(b"in the ring")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        os.waitpid(fork(crash), 0)
         stop_writer(name, signal.SIGKILL)
-        with disklog_mp.attach(name) as other:
-            other.log(b"in the ring")
-        log.close()
         refused, forced = call("rm", name), call("rm", name, "--force")
 
         assert refused.returncode == 1

@@ -15,10 +15,10 @@ from disklog_mp.cli import _text
 @click.option("-f", "--force", is_flag=True, help="Remove it even if records in it were never written.")
 @_logs.ring_dir_option
 def rm(log: str, force: bool, ring_dir: str | None) -> int:
-    """Remove the shared memory that a crash of LOG left behind: the name of a log, or its directory.
+    """Remove the shared memory that a crash of LOG left behind.
 
-    Page files stay.  Refuses, with exit code 1, while the writer or a producer is alive, and if the ring
-    holds records that are in no page yet.
+    LOG is the name of a log, or its directory.  Page files stay.  Refuses, with exit code 1, while the writer
+    or a producer is alive, and if the ring holds records that are in no page yet.
     """
     path = _logs.ring_of(log, ring_dir)
     if path is None:

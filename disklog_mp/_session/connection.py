@@ -112,13 +112,16 @@ class Connection(_core.Producer):
                 problem: DiskLogError = TooManyProducersError(*full.args)
                 pause = SLOT_PAUSE
             except LogNotFoundError as missing:
-                problem = LogNotFoundError(self.name)
                 if not self._is_coming(missing, former):
                     if self.starter is None:
-                        raise problem from None
+                        raise LogNotFoundError(self.name) from None
                     self._start_writer(self.starter, deadline)
+                problem = LogNotFoundError(self.name)
             if time.monotonic() >= deadline:
-                raise problem
+                try:
+                    raise problem
+                finally:
+                    del problem  # its traceback has this frame: the cycle would keep `former` and its slot
             time.sleep(pause)
 
     def _attach_in_turn(self, seen: Attachment | None) -> None:

@@ -128,12 +128,15 @@ class Keeper:
     def _start(self, file: RingFile) -> None:
         try:
             self._starting = self._begin_from_here(file)
+        except RefusedError as refusal:
+            _starts.store_failure(file.ring, str(refusal))
         except (DiskLogError, OSError, TypeError, ValueError) as failure:
             _starts.store_failure(file.ring, f"starting another failed: {failure}")
 
     def _begin_from_here(self, file: RingFile) -> Starting:
         identity = read_identity(self._directory_of(file))
-        if self._begin is not None and identity is None:
+        # A worker that dropped privileges may do what it may do with open(): start a writer as its own user.
+        if self._begin is not None and (identity is None or not _may_act_for_owner(file)):
             return self._begin()
         log = self._log_of(file)
         user = _owner_for_root(file)
@@ -201,10 +204,14 @@ class Keeper:
         return Log(path, given)
 
 
+def _may_act_for_owner(file: RingFile) -> bool:
+    return os.geteuid() in (0, os.fstat(file.fd).st_uid)
+
+
 def _check_user(file: RingFile) -> int:
     """Return the ring's owner.  Raises RefusedError if this process runs as neither that user nor root."""
     owner = os.fstat(file.fd).st_uid
-    if os.geteuid() not in (0, owner):
+    if not _may_act_for_owner(file):
         raise RefusedError(f"only user {owner} (the log's owner) or root may start another")
     return owner
 

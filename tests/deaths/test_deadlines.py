@@ -42,7 +42,10 @@ from disklog_mp._ring import liveness as _liveness
 from disklog_mp._ring import names as _names
 from disklog_mp._ring import slots as _slots
 from disklog_mp._session import connection as _connection
+from disklog_mp._session import leaving as _leaving
 from disklog_mp._session import opening as _open
+from disklog_mp._session import start_writer as _start_writer
+from disklog_mp._session.place import Place
 from disklog_mp._session.session import BlockingConnection
 from disklog_mp._session.start_writer import Starting
 from disklog_mp._writer import pace as _pace
@@ -54,6 +57,8 @@ from disklog_mp.logging import DiskLogHandler
 
 TIMEOUT = 0.1
 TOLERANCE = 0.05
+LEAVING = 0.5  # in place of the 5 s that a process waits in vain, once, until what it logged is in pages
+CLOSING = LEAVING + TIMEOUT  # close() waits so long for pages, and then for appends of other threads
 TO_SPARE = 3.0  # by the clock: less than what a wait without a deadline takes
 WORK = 0.5  # of this process, in one call
 NOTICE = 0.1  # of a death
@@ -112,6 +117,12 @@ class Asked:
         self.passed = time.monotonic() - self._began - self._delay.grown() / 1e9
         self._delay.close()
         self._patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def leaving_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let children wait less for a writer when they close; that it is 5 s is tested with leaving."""
+    monkeypatch.setattr(_leaving, "LONGEST", LEAVING)
 
 
 def in_time(call: Callable[[], object], seconds: float) -> bool:
@@ -411,7 +422,7 @@ def use(log: disklog_mp.Session, happens: Callable[[], None]) -> None:
     fill(log.log, TIMEOUT)
     in_time(lambda: log.log_many([RECORD, RECORD]), TIMEOUT)
     in_time(lambda: log.sync(TIMEOUT), TIMEOUT)
-    in_time(log.close, TIMEOUT)
+    in_time(log.close, CLOSING)
 
 
 def attached(scene: Scene, happens: Callable[[], None]) -> None:
@@ -430,7 +441,7 @@ def dropping(scene: Scene, happens: Callable[[], None]) -> None:
     happens()
     for _ in range(100):
         in_time(lambda: log.log(RECORD), 0)
-    in_time(log.close, TIMEOUT)
+    in_time(log.close, CLOSING)
 
 
 def forked(scene: Scene, happens: Callable[[], None]) -> None:
@@ -442,7 +453,7 @@ def forked(scene: Scene, happens: Callable[[], None]) -> None:
     def use_again() -> None:
         fill(log.log, TIMEOUT)
         in_time(lambda: log.flush(TIMEOUT), TIMEOUT)
-        in_time(log.close, TIMEOUT)
+        in_time(log.close, CLOSING)
 
     with child(use_again) as pid:
         succeeds(pid)
@@ -477,8 +488,9 @@ def handling(scene: Scene, happens: Callable[[], None]) -> None:
     fill(log, TIMEOUT)
     in_time(handler.flush, TIMEOUT)
     handler._retry_at = 0.0
-    in_time(lambda: logger.error("again"), TIMEOUT)
-    in_time(handler.close, TIMEOUT)
+    # It looks for the log, and then waits for room in it: each ends with the timeout.
+    in_time(lambda: logger.error("again"), 2 * TIMEOUT)
+    in_time(handler.close, CLOSING)
 
 
 def asynchronous(scene: Scene, happens: Callable[[], None]) -> None:
@@ -501,7 +513,7 @@ def asynchronous(scene: Scene, happens: Callable[[], None]) -> None:
     in_time(lambda: run(log.flush, TIMEOUT), TIMEOUT)
     fill(functools.partial(run, log.log), TIMEOUT)
     in_time(lambda: run(log.sync, TIMEOUT), TIMEOUT)
-    in_time(lambda: run(log.close), TIMEOUT)
+    in_time(lambda: run(log.close), CLOSING)
     in_time(lambda: run(functools.partial(aio.attach, timeout=TIMEOUT), scene.name), TIMEOUT)
 
 
@@ -583,7 +595,7 @@ STEPS = """
     assert in_time(lambda: log.sync(TIMEOUT), TIMEOUT)
     fill(log.log, TIMEOUT)
     assert in_time(lambda: log.log(RECORD * 10), TIMEOUT)
-    in_time(log.close, TIMEOUT)
+    in_time(log.close, 5 + TIMEOUT)
     over.set()
     stepping.join()
     print("done")
@@ -679,7 +691,7 @@ class TestOtherThreads:
                 return [slot.pid for slot in _slots.read_slots(file.ring, _core.SLOT_ATTACHED)]
 
         scene.serve()
-        connection = Standing(scene.name, timeout=TIMEOUT)
+        connection = Standing(Place(scene.name), timeout=TIMEOUT)
         connection.attach()
         log = disklog_mp.Session(connection)
         log.log(RECORD)
@@ -721,12 +733,14 @@ class TestDeaths:
 
     @pytest.mark.parametrize("meanwhile", [False, True])
     @pytest.mark.parametrize("call", ["flush", "sync", "log", "aio.flush", "aio.log"])
-    def test_of_the_writer_is_seen_by_whoever_waits(self, scene: Scene, call: str, meanwhile: bool) -> None:
+    def test_of_the_writer_is_seen_by_whoever_waits(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch, call: str, meanwhile: bool
+    ) -> None:
         """Within 100 ms another is started: here by a session that cannot, and says so in the end."""
         asked = Asked()
         noticed: list[float] = []
 
-        def begin() -> Starting:
+        def begin(*_: object, **__: object) -> Starting:
             noticed.append(asked.seconds)
             raise OSError(errno.ENOEXEC, "no Python here")
 
@@ -736,8 +750,9 @@ class TestDeaths:
             asked.forget()
 
         scene.serve()
+        monkeypatch.setattr(_start_writer, "begin", begin)  # every session starts writers through it
         kind = LoopConnection if call.startswith("aio") else BlockingConnection
-        connection = kind(scene.name, timeout=1, begin=begin)
+        connection = kind(Place(scene.name), timeout=1)
         connection.attach()
         scene.stop()
         connection.log(RECORD)
@@ -815,7 +830,7 @@ class TestDeaths:
                 else:
                     raise AssertionError("the writer sleeps on")
             else:
-                other = LoopConnection(scene.name, timeout=60)
+                other = LoopConnection(Place(scene.name), timeout=60)
                 other.attach()
                 other.log(RECORD)
                 asyncio.run(aio.Session(other).flush(60))

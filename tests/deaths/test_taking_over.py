@@ -25,12 +25,14 @@ from disklog_mp._options import Options
 from disklog_mp._reader.reader import Reader
 from disklog_mp._ring import liveness as _liveness
 from disklog_mp._verify.log import verify
+from disklog_mp._writer.terms import Terms
 from disklog_mp._writer.writer import Writer
 
 Start = Callable[[], BaseProcess]
 SPAN = 32  # of each frame in the ring
 LOGGED = 12  # in pages of 5
 OPTIONS = Options(ring_bytes=1 << 16, page_records=5, linger=None)
+SERVED = Terms(OPTIONS._asdict(), "serve", is_served=True)  # no session starts its writer again
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def start_writer(name: str, path: Path) -> Iterator[Start]:
     def start_writer() -> BaseProcess:
         if writers:
             writers[-1].join()
-        writers.append(context.Process(target=write_log, args=(name, str(path), OPTIONS)))
+        writers.append(context.Process(target=write_log, args=(name, str(path), OPTIONS, SERVED)))
         writers[-1].start()
         wait_until(lambda: _ring_is_written(name), 30)
         return writers[-1]

@@ -13,6 +13,7 @@ from disklog_mp._ring import file as _ring
 from disklog_mp._ring import slots as _slots
 from disklog_mp._writer import pace as _pace
 from disklog_mp._writer.signals import stop_on_signals
+from disklog_mp._writer.terms import Terms
 from disklog_mp._writer.writer import Writer
 from support.layout import word_offset
 from support.rings import ring_path
@@ -113,10 +114,10 @@ def write_log_asleep(name: str, path: str, options: Options, look: float = 0.05)
     write_log(name, path, options)
 
 
-def write_log(name: str, path: str, options: Options) -> None:
+def write_log(name: str, path: str, options: Options, terms: Terms | None = None) -> None:
     """Be the writer of a log until SIGTERM."""
     with stop_on_signals() as stopping:
-        Writer(name, path, options).run(stopping)
+        Writer(name, path, options, terms=terms).run(stopping)
 
 
 def die_after_logging(name: str, path: str, count: int) -> None:

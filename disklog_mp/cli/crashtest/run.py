@@ -276,6 +276,7 @@ class Run:
         leaks = self._result.leaks
         self._starter.close()
         place, log = self._order.place, self._order.log
+        self._wait(lambda: not _leaks.processes_of(place))  # a writer that was started last is ending
         for kind, found in _leaks.left_behind(self._order.name, place, log, self._descriptors).items():
             leaks[kind] = leaks.get(kind, []) + found
             if leaks[kind]:

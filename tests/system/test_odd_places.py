@@ -52,8 +52,11 @@ def attached(log: disklog_mp.Session) -> list[int]:
 
 
 class TestForks:
-    def test_a_fork_beside_a_thread_that_attaches_inherits_nothing(self, open_log: OpenLog) -> None:
-        """A child that kept a descriptor would hold its parent's lock, and with it the dead parent alive."""
+    def test_a_fork_beside_a_thread_that_attaches_inherits_no_lock(self, open_log: OpenLog) -> None:
+        """A child that kept its parent's descriptor would hold its lock, and with it the dead parent alive.
+
+        What it has of the ring was opened for it, and holds none.
+        """
         log = open_log(linger=5)
         stop = threading.Event()
 
@@ -63,11 +66,12 @@ class TestForks:
                 _ring_users.pop().close()
 
         def look() -> None:
-            links = []
             for fd in os.listdir("/proc/self/fd"):
                 with contextlib.suppress(FileNotFoundError):
-                    links.append(os.readlink(f"/proc/self/fd/{fd}"))
-            assert not [link for link in links if link.startswith(ring_path(log.name))]
+                    if os.readlink(f"/proc/self/fd/{fd}").startswith(ring):
+                        assert "lock:" not in Path(f"/proc/self/fdinfo/{fd}").read_text()
+
+        ring = ring_path(log.name)
 
         _ring_users: list[disklog_mp.Session] = []
         log.close()  # so that each attach() takes a slot anew
@@ -278,7 +282,8 @@ class TestSignalHandlers:
                 worked += 1
             signal.signal(signal.SIGALRM, signal.SIG_IGN)
             signal.setitimer(signal.ITIMER_REAL, 0)
-            assert len(os.listdir("/proc/self/fd")) == before
+            # One less: what was inherited from the parent is let go of.
+            assert len(os.listdir("/proc/self/fd")) <= before
             os.write(write, b"x")
             signal.pause()
 

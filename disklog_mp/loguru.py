@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import os
 import traceback
-from typing import Any, Unpack
+from typing import Any
 
 from disklog_mp._loggers import structured as _structured
 from disklog_mp._loggers.delivery import Delivery
-from disklog_mp._options import LogOptions
 from disklog_mp.logging import ENCODINGS
 
 __all__ = ["Sink"]
@@ -34,9 +33,9 @@ class Sink:
         *,
         encoding: str = "structured",
         on_full: str = "block",
-        timeout: float | str = 1.0,
+        timeout: float = 1.0,
         missing: str = "stderr",
-        **options: Unpack[LogOptions],
+        **options: Any,
     ) -> None:
         if encoding not in ENCODINGS:
             raise ValueError(f"encoding={encoding!r} is not one of {', '.join(ENCODINGS)}")

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Any
 
 from opentelemetry.sdk._logs import export
 
 from disklog_mp._loggers import structured as _structured
 from disklog_mp._loggers.delivery import Delivery
-from disklog_mp._options import LogOptions
 
 __all__ = ["LogRecordExporter"]
 
@@ -38,9 +37,9 @@ class LogRecordExporter(export.LogRecordExporter):
         path: str | os.PathLike[str] | None = None,
         *,
         on_full: str = "block",
-        timeout: float | str = 1.0,
+        timeout: float = 1.0,
         missing: str = "stderr",
-        **options: Unpack[LogOptions],
+        **options: Any,
     ) -> None:
         name = name or os.environ.get(NAME)
         if not name:

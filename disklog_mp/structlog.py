@@ -13,13 +13,14 @@ Any other last processor will do that returns text or bytes, such as structlog.p
 from __future__ import annotations
 
 import os
+import sys
 import time
+import traceback
 from collections.abc import MutableMapping
-from typing import Any, Unpack
+from typing import Any
 
 from disklog_mp._loggers import structured as _structured
 from disklog_mp._loggers.delivery import Delivery
-from disklog_mp._options import LogOptions
 
 __all__ = ["Logger", "LoggerFactory", "render"]
 
@@ -79,9 +80,9 @@ class LoggerFactory:
         path: str | os.PathLike[str] | None = None,
         *,
         on_full: str = "block",
-        timeout: float | str = 1.0,
+        timeout: float = 1.0,
         missing: str = "stderr",
-        **options: Unpack[LogOptions],
+        **options: Any,
     ) -> None:
         self._arguments = name, path, {"on_full": on_full, "timeout": timeout, "missing": missing, **options}
         self._delivery = Delivery(name, path, on_full=on_full, timeout=timeout, missing=missing, **options)
@@ -115,13 +116,18 @@ def render(logger: Any, method: str, event_dict: MutableMapping[str, Any]) -> by
     exception = event_dict.pop("exception", None)
     exc_info = event_dict.pop("exc_info", method == "exception")
     if exc_info and exception is None:
-        exception = _structured.exception_text(exc_info)
+        if isinstance(exc_info, BaseException):
+            exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
+        elif not isinstance(exc_info, tuple):
+            exc_info = sys.exc_info()
+        if exc_info[0]:
+            exception = "".join(traceback.format_exception(*exc_info)).rstrip("\n")
     stack = event_dict.pop("stack", None)
     return _structured.encode(
         time.time_ns(),
         str(event_dict.pop("level", "error" if method == "exception" else method)).upper(),
         str(event_dict.pop("logger", getattr(logger, "name", None) or "")),
-        _structured.show(event_dict.pop("event", "")),
+        str(event_dict.pop("event", "")),
         process=_structured.process_name(),
         task=_structured.task_name(),
         fields=event_dict,

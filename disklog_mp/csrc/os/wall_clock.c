@@ -5,9 +5,8 @@
 #include <string.h>
 #include <time.h>
 
-#define SLICE 1000000u /* ns for which one reading is good (bench: call) */
-/* ns between two readings that still tell the rate; untuned: a clock set meanwhile would tell a wrong one */
-#define LONGEST (64u * SLICE)
+#define SLICE 1000000u /* ns */
+#define LONGEST (64u * SLICE) /* ns between two readings that still tell the rate */
 
 struct dl_wall dl_wall;
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from support.rings import attach_ring, has_ring, remove_ring
 from support.sessions import connection_of, ring_of
 
 import disklog_mp
@@ -183,7 +182,7 @@ class Life:
 
     def _writer_is_ready(self) -> bool:
         with contextlib.suppress(disklog_mp.LogNotFoundError, disklog_mp.FormatVersionError):
-            file = attach_ring(self.name)
+            file = _ring.attach(self.name, None)
             ready = file.ring.writer_pid == self.writer
             os.close(file.fd)
             return ready
@@ -246,7 +245,7 @@ class Life:
             self.log_all(session, who)
             os.close(connection_of(session).attachment.file.fd)
             self.insist(session.flush)
-            self.insist(lambda: remove_ring(self.name))
+            self.insist(lambda: _ring.unlink(self.name, None))
             self.insist(lambda: self._log_until_replaced(session, who))
             self.insist(session.flush)
             self.insist(session.close)
@@ -316,7 +315,7 @@ class Life:
         self.until(self._is_unused, "its slot is never freed")
 
     def _is_unused(self) -> bool:
-        file = attach_ring(self.name)
+        file = _ring.attach(self.name, None)
         used = file.ring.slots(_core.SLOT_ATTACHED) or file.ring.slots(_core.SLOT_DETACHED)
         os.close(file.fd)
         return not used
@@ -359,7 +358,7 @@ class Life:
         while True:
             attachment = connection_of(self.bystander).whole_attachment()
             ring = attachment.file.ring
-            if not _ring.is_current(attachment.file):
+            if not _ring.is_current(attachment.file, self.name, None):
                 self.stand_by(1)  # the ring was replaced, which it has not met yet
             elif ring.slots(_core.SLOT_ATTACHED) == [attachment.slot] and not ring.slots(_core.SLOT_DETACHED):
                 break
@@ -419,8 +418,7 @@ class Life:
         self.kill_all()
         if self.bystander is not None:
             self.bystander.close()
-        if has_ring(self.name):
-            remove_ring(self.name)
+        _ring.unlink(self.name, None)
         for entry in os.listdir(_names.SHM):
             if self.name in entry:
                 os.unlink(os.path.join(_names.SHM, entry))

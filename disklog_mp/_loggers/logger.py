@@ -99,7 +99,7 @@ class _Outlet(Delivery):
 
     def configure(self, log: str | Session, path: str | os.PathLike[str] | None, **options: Any) -> None:
         """Go there from now on; what had nowhere to go is reported there."""
-        _Outlet(log, path, **options)  # what is wrong is found before anything changes
+        _Outlet(log, path, **options)  # raises for wrong options before anything changes
         missed, since = self._missed.take()
         self.close()
         _Outlet.__init__(self, log, path, **options)
@@ -116,7 +116,7 @@ def _unconfigured() -> _Outlet:
 
 
 _default = _unconfigured()
-_outlets: dict[tuple[Any, ...], _Outlet] = {}  # what was asked for, and what goes there
+_outlets: dict[tuple[Any, ...], _Outlet] = {}  # the options asked for -> the outlet with these options
 
 
 def _outlet(log: str | Session, path: str | os.PathLike[str] | None, options: dict[str, Any]) -> _Outlet:
@@ -346,7 +346,7 @@ def _exception_text(exc_info: Any) -> str | None:
         import traceback
 
         return "".join(traceback.format_exception(*exc_info)).removesuffix("\n")
-    except Exception:  # what was given is none, or cannot be shown
+    except Exception:  # the value is no exception, or cannot be shown
         return _structured.show(exc_info)
 
 

@@ -34,7 +34,7 @@ LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "WARNING": 30, "ERROR": 40, "CRIT
 DEPTH = 8  # containers inside each other; deeper ones are shown by their repr
 # Modules whose values are logged as their text, which says all of them.
 AS_TEXT = frozenset({"decimal", "fractions", "ipaddress", "pathlib", "pathlib._local", "uuid"})
-# What logging itself puts into a LogRecord; all other attributes came with extra=.
+# The attributes that logging itself puts into a LogRecord; all others came with extra=.
 STANDARD = frozenset(
     [
         "args",
@@ -296,7 +296,7 @@ def thread_name() -> str:
     return threading.current_thread().name
 
 
-# What the core asks for when it makes a record itself: parts of the JSON text.
+# The core calls these when it makes a record itself: they return parts of the JSON text.
 
 
 def process_part() -> str:

@@ -49,7 +49,7 @@ class Background(Generic[Job]):
     def _run(self) -> None:
         while (given := self._jobs.get()) is not None:
             self._perform(*given)
-            del given  # what it refers to must not live until the next job comes
+            del given  # or its objects would live until the next job comes
 
     def is_started(self) -> bool:
         """True if there is a thread."""

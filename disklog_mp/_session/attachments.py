@@ -227,7 +227,7 @@ class Attachments:
                 if attachment.users == 0:
                     self._remove(attachment)
                     attachment.detach()
-            self._is_busy = False  # what a handler returned until now is seen in the next round
+            self._is_busy = False  # the next round sees attachments that a handler returned until now
         self._is_busy = False
 
     def _remove(self, attachment: Attachment) -> None:

@@ -24,7 +24,7 @@ from disklog_mp._session.waiting import (
 )
 from disklog_mp.errors import LogFullError, LogNotFoundError, RecordTooLargeError, RingFullError
 
-DROPPED = -1  # what log() returns for a record that on_full="drop" dropped
+DROPPED = -1  # log() returns this for a record that on_full="drop" dropped
 
 
 class Entry(NamedTuple):

@@ -42,7 +42,7 @@ class Bell(NamedTuple):
 
     ring: _core.Ring
     which: int  # SPACE or DONE
-    seen: int  # what ring.want(which) returned, before the caller looked for what it waits for
+    seen: int  # the result of ring.want(which), taken before the caller looked at the ring
     seconds: float
 
 

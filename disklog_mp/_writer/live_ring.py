@@ -229,7 +229,7 @@ def released_by(ring: Ring, written: int) -> int | None:
 def open_books(ring: Ring, pages: PageWriter) -> None:
     """Begin to count in a first ring."""
     ring.base_records, ring.base_position = pages.number, pages.position
-    ring.durable = 0  # what is in the pages may not be: the first sync takes them all
+    ring.durable = 0  # the pages' records may not be durable: the first sync takes them all
 
 
 def log_again(ring: Ring, frames: Sequence[Sequence[Record]], who: _processes.Identity) -> None:

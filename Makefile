@@ -16,7 +16,7 @@ INSTRUCTIONS ?=
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format coverage integrations sanitize arm64 stress model faults bench instructions torture pythons dist nightly test-seeds clean long fuzz
+.PHONY: help demo test check format coverage integrations sanitize arm64 stress model faults bench costs instructions torture pythons dist nightly test-seeds clean long fuzz
 
 help: ## what there is to make
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -102,11 +102,14 @@ $(BENCH_VENV)/installed: $(CORE) tests/bench/requirements.txt tests/bench/instal
 bench: $(BENCH_VENV)/installed ## how fast it is on this machine, beside its peers (BENCH="call --quick")
 	PYTHONPATH=tests $(BENCH_VENV)/bin/python -m bench $(BENCH)
 
+costs: $(VENV)/installed ## what each log costs: processes, threads, memory, descriptors, /dev/shm
+	PYTHONPATH=tests $(BIN)/python -m bench.log_costs $(COSTS)
+
 instructions: $(VENV)/installed ## that append, drain and read take no more instructions than before (needs valgrind)
 	PYTHONPATH=tests $(BIN)/python -m bench.instructions $(INSTRUCTIONS)
 
 long: $(VENV)/installed-test ## 100,000 attached and detached again, 1,000 times two writers started at once
-	DISKLOG_MP_LONG=1 $(BIN)/python -m pytest -m long --timeout 3600 --durations 0
+	DISKLOG_TEST_LONG=1 $(BIN)/python -m pytest -m long --timeout 3600 --durations 0
 
 torture: $(VENV)/installed ## processes killed over and over, for TORTURE_MINUTES
 	$(BIN)/python tests/deaths/torture.py $(TORTURE_MINUTES)
@@ -136,7 +139,7 @@ nightly: ## what takes hours: seeds of the day, all pairs of faults, an hour of 
 	done; [ -z "$$failed" ] || { echo "nightly: failed:$$failed"; exit 1; }
 
 test-seeds: $(VENV)/installed-test
-	DISKLOG_MP_SEED=today DISKLOG_MP_TIMES=20 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --timeout 3600 $(TESTS)
+	DISKLOG_TEST_SEED=today DISKLOG_TEST_TIMES=20 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --timeout 3600 $(TESTS)
 
 clean: ## everything that was made
 	rm -rf $(VENV) $(BENCH_VENV) build dist *.egg-info disklog_mp/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

@@ -20,6 +20,7 @@ if sys.platform != "linux":
 
 try:
     from disklog_mp._core import Record
+    from disklog_mp._core import use_parser as _use_parser
 except ModuleNotFoundError as missing:
     if missing.name != "disklog_mp._core":
         raise
@@ -27,19 +28,17 @@ except ModuleNotFoundError as missing:
         f"{__path__[0]} is the source tree of disklog-mp, and its C core is not built there: change to "
         "another directory to use the installed package, or build in place with `pip install --editable .`"
     ) from None
-from disklog_mp._reader.cursor import Cursor
-from disklog_mp._reader.damage import Damage
-from disklog_mp._reader.page import Page
-from disklog_mp._reader.reader import Reader
 from disklog_mp._session.opening import attach, open
 from disklog_mp._session.session import Session
 from disklog_mp.errors import (
+    AmbiguousLogError,
     ConfigMismatchError,
     CorruptPageError,
     DiskLogError,
     FormatVersionError,
     LogFullError,
     LogNotFoundError,
+    LogStoppedError,
     PageNotFoundError,
     PageRetiredError,
     RecordTooLargeError,
@@ -60,20 +59,30 @@ if TYPE_CHECKING:
     from disklog_mp import otel as otel
     from disklog_mp import pools as pools
     from disklog_mp import structlog as structlog
+    from disklog_mp import testing as testing
     from disklog_mp._loggers.logger import Logger, configure_loggers, get_logger
+    from disklog_mp._loggers.structured import Event
+    from disklog_mp._reader.cursor import Cursor
+    from disklog_mp._reader.damage import Damage
+    from disklog_mp._reader.page import Page
+    from disklog_mp._reader.reader import Reader
     from disklog_mp._writer.serving import serve
+    from disklog_mp._writer.serving_all import serve_all
 
     __version__: str
 
 __all__ = [
+    "AmbiguousLogError",
     "ConfigMismatchError",
     "CorruptPageError",
     "Cursor",
     "Damage",
     "DiskLogError",
+    "Event",
     "FormatVersionError",
     "LogFullError",
     "LogNotFoundError",
+    "LogStoppedError",
     "Logger",
     "Page",
     "PageNotFoundError",
@@ -94,6 +103,7 @@ __all__ = [
     "get_logger",
     "open",
     "serve",
+    "serve_all",
 ]
 
 
@@ -116,12 +126,40 @@ def freeze_support() -> None:
 
 # Loaded with their first use: most processes only log.
 _LATER = {
+    "Event": "disklog_mp._loggers.structured",
+    "Cursor": "disklog_mp._reader.cursor",
+    "Damage": "disklog_mp._reader.damage",
+    "Page": "disklog_mp._reader.page",
+    "Reader": "disklog_mp._reader.reader",
     "Logger": "disklog_mp._loggers.logger",
     "configure_loggers": "disklog_mp._loggers.logger",
     "get_logger": "disklog_mp._loggers.logger",
     "serve": "disklog_mp._writer.serving",
+    "serve_all": "disklog_mp._writer.serving_all",
 }
-_MODULES = ("aio", "celery", "errors", "gunicorn", "logging", "loguru", "otel", "pools", "structlog")
+_MODULES = (
+    "aio",
+    "celery",
+    "errors",
+    "gunicorn",
+    "logging",
+    "loguru",
+    "otel",
+    "pools",
+    "structlog",
+    "testing",
+)
+
+
+def _parse(data: bytes) -> "Event | None":
+    """Parse a structured record, for Record.event; what does it is loaded with the first one."""
+    from disklog_mp._loggers.structured import parse
+
+    _use_parser(parse)
+    return parse(data)
+
+
+_use_parser(_parse)
 
 for _name in set(__all__).difference(_LATER):
     globals()[_name].__module__ = __name__  # reprs and tracebacks show where users find them

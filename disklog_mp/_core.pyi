@@ -3,12 +3,16 @@ the files in csrc say how it is done.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from threading import RLock
 from typing import Any, Final, Self, TypeVar, final
 
 from _typeshed import structseq
 from typing_extensions import Buffer, disjoint_base
 
+from disklog_mp._loggers.structured import Event
+
 _Type = TypeVar("_Type", bound=type)
+_Result = TypeVar("_Result")
 
 # Answers of Producer.try_record and try_group: a position, or one of these.
 FULL: Final = -1  # no room now
@@ -48,28 +52,24 @@ KIND_GAP: Final = 4
 GRANULE: Final = 32
 FRAME_HEADER: Final = 24
 SLOTS: Final = 4096
+LABEL_LENGTH: Final = 64  # bytes
+LABEL_MAX: Final = 4095  # the highest index
+NO_LABEL: Final = 4096  # answer to a producer: there is no index for its label
 HUGE_PAGE: Final[int]  # bytes
-SLOTS_OFFSET: Final[int]
 WRITER_LOCK: Final = 4096  # the byte the writer locks; a producer locks the one of its slot's index
-RING_VERSION: Final = 1
+RING_VERSION: Final = 2
 PAGE_VERSION: Final = 1
+PAGE_LABELLED: Final = 2  # the page may hold frames with a label
 CAPACITY_MIN: Final = 4096
 CAPACITY_MAX: Final = 1099511627776
 
-# Offsets in a ring, for load, store, wait and slices.
-HINT: Final[int]
-SPACE_WANTED: Final[int]
+# What a process may wait for: see Ring.want().
 SPACE: Final[int]
-DONE_WANTED: Final[int]
 DONE: Final[int]
-SYNC_WANTED: Final[int]
-ROLL_WANTED: Final[int]
-TOTALS: Final[int]
-REPAIR: Final[int]
-WRITER_COUNT: Final[int]
-ERROR_TEXT: Final[int]
+
+# Bytes.
 ERROR_TEXT_LENGTH: Final[int]
-OPTIONS: Final[int]
+START_ERROR_LENGTH: Final[int]
 OPTIONS_LENGTH: Final[int]
 
 @disjoint_base
@@ -347,12 +347,20 @@ class Ring(Mapping):
     error_time: int
     error_number: int
     error_text: bytes
+    start_turn: int
+    start_error: bytes
     options: bytes  # JSON
     repair: tuple[int, ...]  # nine numbers, the time first: see _ring/repair.py
 
     # looks that change nothing
     def offset_of(self, position: int, /) -> int:
         """Return where the byte of that position is in the ring object."""
+
+    def fixed_copy(self) -> bytes:
+        """Return the bytes that no process changes while a writer serves: the constants, then the options."""
+
+    def books_copy(self) -> bytes:
+        """Return the bytes that only a retirement changes: the totals, and where they began."""
 
     def claim_at(self, position: int, /) -> Claim | None:
         """Return the claim that begins at a position, None if there is none."""
@@ -372,6 +380,9 @@ class Ring(Mapping):
 
     def ask_roll(self) -> None:
         """Ask the writer to seal the page that it writes."""
+
+    def take_start_turn(self, seen: int, following: int, /) -> bool:
+        """Store `start_turn` if it is still `seen`; False if another session was faster."""
 
     def raise_hint(self, position: int, /) -> None:
         """Show a writer that lost the frontier that it is at this position or later."""
@@ -418,14 +429,30 @@ class Ring(Mapping):
         """Wake the processes that wait for `written` or `durable`."""
 
     def slot(self, index: int, /) -> Slot: ...
+    def slot_word(self, index: int, /) -> int:
+        """Return the state and the incarnation of a slot as one number."""
+
     def odd_slots(self) -> list[int]:
         """Indexes of the slots whose state is none that can be."""
 
     def slots(self, state: int, most: int = 4096, /) -> list[int]:
         """Indexes of slots in that state."""
 
-    def attach(self, index: int, pid: int, start: int, namespace: int, since: int, /) -> bool:
+    def attach(
+        self, index: int, pid: int, start: int, namespace: int, since: int, label: bytes = b"", /
+    ) -> bool:
         """Fill a free slot; the caller holds the lock on its byte."""
+
+    labels_wanted: int  # not 0: a producer waits for the index of its label
+
+    def label(self, slot: int, /) -> tuple[bytes, int]:
+        """The label that the slot's owner wants, and the writer's answer (0: none yet); unchecked."""
+
+    def unlabelled(self) -> list[int]:
+        """Slots whose producers wait for the index of their label."""
+
+    def answer_label(self, slot: int, index: int, /) -> None:
+        """Tell the slot's owner the index of its label, which the table on disk has; or NO_LABEL."""
 
     def detach(self, index: int, incarnation: int, /) -> bool: ...
     def retire(self, index: int, /) -> None:
@@ -440,6 +467,42 @@ class Ring(Mapping):
 
     def retirement(self) -> tuple[int, bool]:
         """Return how many slots were freed, and whether one is being freed."""
+
+def in_turn(lock: RLock, seconds: float, action: Callable[[], _Result], /) -> _Result:
+    """Call an action with a lock held, or without it when another thread keeps it for so long."""
+
+@final
+class Seat:
+    """The descriptor of a ring's file, and the slot that its lock guards; the last reference gives both back.
+
+    A forked child has the object without the descriptor.
+    """
+
+    def __new__(cls, path: bytes, fd: int = -1, /) -> Self:
+        """Open the path, or take a descriptor over that is open already."""
+
+    @property
+    def fd(self) -> int:
+        """-1 when it is closed."""
+
+    @property
+    def slot(self) -> int:
+        """-1 without a slot."""
+
+    def reopen(self) -> None:
+        """Open the same file once more, and close the first descriptor."""
+
+    def attach(self, ring: Ring, arguments: tuple[int, int, int, int, int, bytes], /) -> bool:
+        """Take a free slot as Ring.attach() does with these arguments; the seat gives it back."""
+
+    def mend(self, path: bytes, /) -> bool:
+        """Open the ring's file again if a daemon closed the descriptor; True if its lock is held now."""
+
+    def close(self) -> None:
+        """Give the slot back and close the descriptor.  Twice is fine."""
+
+    def give_up(self) -> int:
+        """Return the descriptor, which the caller closes from now on."""
 
 @disjoint_base
 class Producer:
@@ -462,8 +525,16 @@ class Producer:
     def log_many(self, records: Iterable[Buffer], /, *, tag: int = 0) -> int:
         """Log several records as one group and return the position of the first; -1 if dropped, or none."""
 
-    def try_record(self, data: Buffer, tag: int, kind: int = 1, time: int = 0, pid: int = 0, /) -> int: ...
-    def try_group(self, records: tuple[Buffer, ...], tag: int, time: int = 0, pid: int = 0, /) -> int: ...
+    @property
+    def awaits_label(self) -> bool:
+        """True while the writer has not answered which index our label has."""
+
+    def try_record(
+        self, data: Buffer, tag: int, kind: int = 1, time: int = 0, pid: int = 0, label: int = 0, /
+    ) -> int: ...
+    def try_group(
+        self, records: tuple[Buffer, ...], tag: int, time: int = 0, pid: int = 0, label: int = 0, /
+    ) -> int: ...
     def bind(self, ring: Ring, slot: int, pid: int, /) -> None: ...
     def unbind(self) -> int:
         """From now on NEEDS_ATTACH; how many appends are still on their way."""
@@ -498,8 +569,12 @@ class Record:
         pid: int = 0,
         tag: int = 0,
         gap: bool = False,
+        label_index: int = 0,
+        label: str | None = None,
     ) -> Self: ...
-    def __reduce__(self) -> tuple[type[Record], tuple[bytes, int, int, int, int, int, bool]]: ...
+    def __reduce__(
+        self,
+    ) -> tuple[type[Record], tuple[bytes, int, int, int, int, int, bool, int, str | None]]: ...
     def __hash__(self) -> int: ...
     @property
     def data(self) -> bytes:
@@ -533,8 +608,20 @@ class Record:
     def gap(self) -> bool:
         """True if it stands for records that were dropped; data is then JSON with how many and since."""
 
+    @property
+    def event(self) -> Event | None:
+        """What a structured record says, an Event; None for every other."""
+
+    @property
+    def label_index(self) -> int:
+        """The index of the producer's label in the log's table, 0: none."""
+
+    @property
+    def label(self) -> str | None:
+        """The producer's label, None if it has none."""
+
 @final
-class Frames(Iterator[Any]):
+class RecordIterator(Iterator[Any]):
     """Iterator over the records between two offsets of a page: Record, or bytes with `payloads`.
 
     What cannot be read is noted in `damage` and passed over.
@@ -550,9 +637,10 @@ class Frames(Iterator[Any]):
         salt: int,
         records: int = ...,
         payloads: bool = False,
+        labels: Callable[[int], str] | None = None,
     ) -> Self:
         """`position` and `number` are those at `offset`; `records` the number behind the page's last
-        record, if that is known.
+        record, if that is known.  `labels` returns the label of an index.
         """
 
     def __iter__(self) -> Self: ...
@@ -669,6 +757,9 @@ def use_encoders(
     and the task it comes from; `standard` has the names of a LogRecord's own attributes.  TypeError: one
     of them is not callable.
     """
+
+def use_parser(parse: Callable[[bytes], Event | None], /) -> None:
+    """Hand in what makes an Event of the bytes of a structured record.  TypeError: it is not callable."""
 
 def forked() -> None:
     """Tell the core that this process is a fork's child."""

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from disklog_mp._core import CAPACITY_MAX, CAPACITY_MIN
 
@@ -20,7 +20,7 @@ DURATION_UNITS = {  # also in the plural
     **dict.fromkeys(("w", "week"), 604800.0),
 }
 DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
-NO_LIMIT = ("none", "never", "off", "")  # how an option that may be None is set to it in text
+NO_LIMIT = ("none", "never", "off", "")  # an option that may be None is set to it in text by one of these
 
 
 def parse_size(value: int | str, what: str = "size") -> int:
@@ -94,6 +94,45 @@ def shown(option: str, value: object) -> str:
     if option.endswith("_bytes"):
         return size_text(value)
     return f"{value:g} s" if CHECKS.get(option) is parse_duration else repr(value)
+
+
+def contradiction(current: Mapping[str, object], given: Mapping[str, object]) -> str:
+    """Return what is in force and what was given instead: keep_bytes=2 GiB, not 10 MiB; ..."""
+    return "; ".join(f"{name}={shown(name, current[name])}, not {shown(name, given[name])}" for name in given)
+
+
+def assignments(given: Mapping[str, object]) -> str:
+    """Return options as `disklog-mp set` takes them: keep_bytes=10MiB sync=page."""
+    return " ".join(f"{name}={_as_text(name, value)}" for name, value in given.items())
+
+
+def _as_text(option: str, value: object) -> str:
+    if value is None:
+        return "none"
+    if not isinstance(value, (int, float)):
+        return str(value)
+    text = shown(option, value).replace(" ", "")
+    is_exact = option in CHECKS and CHECKS[option](text, option) == value
+    return text if is_exact else str(value)
+
+
+class LogOptions(TypedDict, total=False):
+    """The options of open() as keywords of a function that hands them on; None: left out."""
+
+    page_records: int | str | None
+    page_bytes: int | str | None
+    page_age: float | str | None
+    ring_bytes: int | str | None
+    keep_pages: int | str | None
+    keep_bytes: int | str | None
+    keep_age: float | str | None
+    max_bytes: int | str | None
+    sync: float | str | None
+    mode: int | str | None
+    group: str | int | None
+    linger: float | str | None
+    kill_stalled: float | str | None
+    ring_dir: str | None
 
 
 class Options(NamedTuple):

@@ -12,11 +12,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Any, TextIO
+from typing import Any, TextIO, Unpack
 
 from celery import current_task, signals
 from celery.utils.log import get_multiprocessing_logger
 
+from disklog_mp._options import LogOptions
 from disklog_mp.logging import DiskLogHandler
 
 __all__ = ["install"]
@@ -33,7 +34,10 @@ def install(
     path: str | os.PathLike[str] | None = None,
     *,
     encoding: str = "structured",
-    **options: Any,
+    on_full: str = "block",
+    timeout: float | str = 1.0,
+    missing: str = "stderr",
+    **options: Unpack[LogOptions],
 ) -> None:
     """Have celery's workers, when they set up their logging, log into the log instead of a stream or file.
 
@@ -42,7 +46,9 @@ def install(
     worker_hijack_root_logger and worker_redirect_stdouts, which tells whether print() is logged, hold, as
     does --loglevel; --logfile does not.
     """
-    handler = _Handler(name, path, encoding=encoding, **options)
+    handler = _Handler(
+        name, path, encoding=encoding, on_full=on_full, timeout=timeout, missing=missing, **options
+    )
     nothing = {} if encoding == "structured" else {"task_id": "-", "task_name": "-"}
 
     def of_task(record: logging.LogRecord) -> bool:
@@ -55,7 +61,8 @@ def install(
 
     def configure(loglevel: int, **_: Any) -> None:
         conf = app.conf
-        handler.setFormatter(logging.Formatter(conf.worker_task_log_format, conf.worker_task_log_datefmt))
+        if encoding == "text":  # else what the format adds has places of its own
+            handler.setFormatter(logging.Formatter(conf.worker_task_log_format, conf.worker_task_log_datefmt))
         root = logging.getLogger()
         if conf.worker_hijack_root_logger:
             for logger in (root, *map(logging.getLogger, ("celery", "celery.task", "celery.redirected"))):

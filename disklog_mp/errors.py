@@ -2,8 +2,10 @@
 
 DiskLogError
 ├── LogNotFoundError        attach to a log that no process has opened
+├── AmbiguousLogError       several logs have the name, each in its own directory
 ├── WriterActiveError       a second writer on a live log or directory
 ├── WriterDiedError         waited for a writer that is dead and could not be replaced
+│   └── LogStoppedError     waited for the writer of a log that was stopped
 ├── SessionClosedError      use of a session after close()
 ├── RingFullError           the on_full policy ran out of patience
 ├── RecordTooLargeError     longer than this ring takes
@@ -21,6 +23,9 @@ Operating-system errors stay OSError.
 """
 
 from disklog_mp._options import shown, size_text
+
+LARGEST_RECORD = (32 << 20) - 64  # bytes, in any ring
+START_ONE = "start a writer with disklog_mp.open() or `disklog-mp serve`"
 
 
 class DiskLogError(Exception):
@@ -41,6 +46,21 @@ class LogNotFoundError(DiskLogError):
         )
 
 
+class AmbiguousLogError(DiskLogError):
+    """Several logs on this machine have the name: their directories decide."""
+
+    def __init__(self, name: str, paths: tuple[str, ...]) -> None:
+        super().__init__(name, paths)
+        self.name = name
+        self.paths = paths
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.paths)} logs are named {self.name!r}, in {', '.join(self.paths)}: "
+            f"say which one with path=, or give the directory instead of the name"
+        )
+
+
 class WriterActiveError(DiskLogError):
     """The log, or its directory, has a live writer already."""
 
@@ -58,17 +78,42 @@ class WriterActiveError(DiskLogError):
 
 
 class WriterDiedError(DiskLogError):
-    """The log's writer is dead and this session could not start another."""
+    """The log's writer is dead and was not replaced; `reason` says why not."""
 
-    def __init__(self, name: str, pid: int) -> None:
-        super().__init__(name, pid)
+    def __init__(self, name: str, pid: int, reason: str = "") -> None:
+        super().__init__(name, pid, reason)
         self.name = name
         self.pid = pid
+        self.reason = reason
 
     def __str__(self) -> str:
         return (
             f"the writer of log {self.name!r} (process {self.pid}) is dead and was not replaced; what was "
-            f"logged is in the ring: start a writer with disklog_mp.open() or `disklog-mp serve`"
+            f"logged is in the ring: {self.reason or START_ONE}"
+        )
+
+
+class LogStoppedError(WriterDiedError):
+    """The log was stopped, by `disklog-mp stop`; no attached process starts it again.
+
+    `pid` and `uid` are of the process that stopped it, `when` is local time.
+    """
+
+    def __init__(self, name: str, pid: int, uid: int, when: str) -> None:
+        super().__init__(name, pid)
+        del self.reason
+        self.args = (name, pid, uid, when)
+        self.uid = uid
+        self.when = when
+
+    def __str__(self) -> str:
+        return f"log {self.name!r}: {self.how()}; what was logged since is in the ring"
+
+    def how(self) -> str:
+        """Return by which process the log was stopped, when, and what to do."""
+        return (
+            f"the log was stopped by process {self.pid} of user {self.uid} at {self.when}: "
+            "disklog_mp.open() or `disklog-mp serve` starts it again"
         )
 
 
@@ -86,22 +131,26 @@ class SessionClosedError(DiskLogError):
 class RingFullError(DiskLogError):
     """The ring stayed full for as long as the policy allows to wait; the record was not logged.
 
-    `dead_writer` is the pid of a writer that died and was not replaced, 0 if the writer is alive.
+    `dead_writer` is the pid of a writer that died and was not replaced, `reason` says why not; 0 and "" if
+    the writer is alive.
     """
 
-    def __init__(self, length: int, free: int, waited: float, dead_writer: int = 0) -> None:
-        super().__init__(length, free, waited, dead_writer)
+    def __init__(self, length: int, free: int, waited: float, dead_writer: int = 0, reason: str = "") -> None:
+        super().__init__(length, free, waited, dead_writer, reason)
         self.length = length
         self.free = free
         self.waited = waited
         self.dead_writer = dead_writer
+        self.reason = reason
 
     def __str__(self) -> str:
         if self.dead_writer:
             why = (
                 f"the writer (process {self.dead_writer}) is dead and was not replaced: "
-                "start one with disklog_mp.open() or `disklog-mp serve`"
+                f"{self.reason or START_ONE}"
             )
+        elif self.reason:
+            why = f"no writer is alive: {self.reason}"
         else:
             why = "the writer or its disk is too slow, or ring_bytes is too small"
         return (
@@ -119,9 +168,13 @@ class RecordTooLargeError(DiskLogError):
         self.limit = limit
 
     def __str__(self) -> str:
+        remedy = "split it: no ring takes more than 32 MiB"
+        if self.length < LARGEST_RECORD:
+            needed = 1 << (4 * (self.length + 64)).bit_length()
+            remedy = f"split it, or open the log with ring_bytes={size_text(needed)!r}"
         return (
             f"a record or group of {self.length:,} bytes is too large: this ring takes up to {self.limit:,} "
-            "bytes; split it, or open the log with ring_bytes of more than four times its length"
+            f"bytes, a quarter of its size but at most 32 MiB; {remedy}"
         )
 
 
@@ -151,19 +204,41 @@ class TooManyProducersError(DiskLogError):
 
 
 class WaitTimeoutError(DiskLogError):
-    """flush() or sync() ran out of time; nothing is lost, the records are still on their way."""
+    """flush() or sync() ran out of time; nothing is lost, the records are still on their way.
 
-    def __init__(self, goal: str, position: int, reached: int, waited: float) -> None:
-        super().__init__(goal, position, reached, waited)
+    Where a live process stands still inside log(), `pid` is its pid, `label` its label, and `held` the
+    position of its record, behind which all others wait.  Else these are 0, "" and -1.
+    """
+
+    def __init__(  # noqa: PLR0917
+        self,
+        goal: str,
+        position: int,
+        reached: int,
+        waited: float,
+        pid: int = 0,
+        label: str = "",
+        held: int = -1,
+    ) -> None:
+        super().__init__(goal, position, reached, waited, pid, label, held)
         self.goal = goal
         self.position = position
         self.reached = reached
         self.waited = waited
+        self.pid = pid
+        self.label = label
+        self.held = held
 
     def __str__(self) -> str:
+        what = (
+            f"position {self.position} is not {self.goal} after {self.waited:.3f} s (so far {self.reached})"
+        )
+        if not self.pid:
+            return f"{what}: the records are safe in the ring; wait again, or look at stats().error"
+        label = f" ({self.label})" if self.label else ""
         return (
-            f"position {self.position} is not {self.goal} after {self.waited:.3f} s (so far {self.reached}): "
-            "the records are safe in the ring; wait again, or look at stats().error"
+            f"{what}: process {self.pid}{label} stands still inside log() at position {self.held}, and holds "
+            "up all records after that; continue it, end it, or open the log with kill_stalled="
         )
 
 
@@ -178,6 +253,8 @@ class ConfigMismatchError(DiskLogError):
 
     def __str__(self) -> str:
         current, given = shown(self.option, self.current), shown(self.option, self.given)
+        if self.option == "name":
+            return f"the directory has the log {current}, not {given}: give each log a directory of its own"
         return (
             f"the log is running with {self.option}={current}, not {given}: "
             "leave the option out to join the log as it is, or stop its writer first"

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 from gunicorn import glogging
 
+from disklog_mp._options import LogOptions
 from disklog_mp.logging import DiskLogHandler
 
 __all__ = ["Logger"]
@@ -25,6 +26,16 @@ __all__ = ["Logger"]
 
 class _Handler(DiskLogHandler):
     _gunicorn = True  # by which gunicorn knows its own
+
+
+class Options(LogOptions, total=False):
+    """The options of DiskLogHandler, but for name and path."""
+
+    level: int | str
+    encoding: str
+    on_full: str
+    timeout: float | str
+    missing: str
 
 
 class Logger(glogging.Logger):
@@ -37,7 +48,7 @@ class Logger(glogging.Logger):
     the arbiter, that group is let into the log.
     """
 
-    options: ClassVar[dict[str, Any]] = {}
+    options: ClassVar[Options] = {}
     error_fmt = "[%(levelname)s] %(message)s"  # time and process are in the log anyway
     root_fmt = "[%(levelname)s] %(name)s: %(message)s"
 
@@ -81,10 +92,11 @@ class Logger(glogging.Logger):
         if output is None or output == "-":
             super()._set_handler(log, output, fmt, stream)
             return
-        options = {"encoding": "structured", **self.options}
+        options: Options = {**self.options}
         if self.cfg.uid != os.geteuid() or self.cfg.gid != os.getegid():
             options = {"mode": 0o660, "group": self.cfg.gid, **options}
         path = os.path.abspath(output)
         handler = _Handler(os.path.basename(path), path, **options)
-        handler.setFormatter(fmt)
+        if handler.encoding == "text":  # else what these formats add has places of its own
+            handler.setFormatter(fmt)
         log.addHandler(handler)

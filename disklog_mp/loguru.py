@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import traceback
-from typing import Any
+from typing import Any, Unpack
 
 from disklog_mp._loggers import structured as _structured
 from disklog_mp._loggers.delivery import Delivery
+from disklog_mp._options import LogOptions
 from disklog_mp.logging import ENCODINGS
 
 __all__ = ["Sink"]
@@ -33,9 +34,9 @@ class Sink:
         *,
         encoding: str = "structured",
         on_full: str = "block",
-        timeout: float = 1.0,
+        timeout: float | str = 1.0,
         missing: str = "stderr",
-        **options: Any,
+        **options: Unpack[LogOptions],
     ) -> None:
         if encoding not in ENCODINGS:
             raise ValueError(f"encoding={encoding!r} is not one of {', '.join(ENCODINGS)}")

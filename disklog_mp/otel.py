@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from opentelemetry.sdk._logs import export
 
 from disklog_mp._loggers import structured as _structured
 from disklog_mp._loggers.delivery import Delivery
+from disklog_mp._options import LogOptions
 
 __all__ = ["LogRecordExporter"]
 
@@ -37,9 +38,9 @@ class LogRecordExporter(export.LogRecordExporter):
         path: str | os.PathLike[str] | None = None,
         *,
         on_full: str = "block",
-        timeout: float = 1.0,
+        timeout: float | str = 1.0,
         missing: str = "stderr",
-        **options: Any,
+        **options: Unpack[LogOptions],
     ) -> None:
         name = name or os.environ.get(NAME)
         if not name:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+from typing import Unpack
 
+from disklog_mp._loggers.logger import configure_loggers_once
+from disklog_mp._options import LogOptions
 from disklog_mp.logging import DiskLogHandler
 
 __all__ = ["start"]
@@ -22,14 +24,26 @@ def start(
     path: str | os.PathLike[str] | None = None,
     level: int | str = logging.INFO,
     encoding: str = "structured",
-    **options: Any,
+    *,
+    on_full: str = "block",
+    timeout: float | str = 1.0,
+    missing: str = "stderr",
+    **options: Unpack[LogOptions],
 ) -> None:
-    """Have this process's root logger log into the log, from that level on.
+    """Have this process's root logger, and get_logger(), log into the log, from that level on.
 
     `name`, `path` and the options are those of DiskLogHandler (functools.partial takes what initargs cannot).
-    Where the root logger has a handler for that log, inherited over a fork, say, it keeps that one.
+    Where the root logger has a handler for that log, inherited over a fork, say, it keeps that one.  Loggers
+    that were configured with configure_loggers() for a log of that name remain as they are.
     """
+    configure_loggers_once(
+        name, path, level=level, on_full=on_full, timeout=timeout, missing=missing, **options
+    )
     root = logging.getLogger()
     root.setLevel(level)
     if not any(isinstance(it, DiskLogHandler) and it.log_name == name for it in root.handlers):
-        root.addHandler(DiskLogHandler(name, path, encoding=encoding, **options))
+        root.addHandler(
+            DiskLogHandler(
+                name, path, encoding=encoding, on_full=on_full, timeout=timeout, missing=missing, **options
+            )
+        )

@@ -13,14 +13,13 @@ Any other last processor will do that returns text or bytes, such as structlog.p
 from __future__ import annotations
 
 import os
-import sys
 import time
-import traceback
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, Unpack
 
 from disklog_mp._loggers import structured as _structured
 from disklog_mp._loggers.delivery import Delivery
+from disklog_mp._options import LogOptions
 
 __all__ = ["Logger", "LoggerFactory", "render"]
 
@@ -80,9 +79,9 @@ class LoggerFactory:
         path: str | os.PathLike[str] | None = None,
         *,
         on_full: str = "block",
-        timeout: float = 1.0,
+        timeout: float | str = 1.0,
         missing: str = "stderr",
-        **options: Any,
+        **options: Unpack[LogOptions],
     ) -> None:
         self._arguments = name, path, {"on_full": on_full, "timeout": timeout, "missing": missing, **options}
         self._delivery = Delivery(name, path, on_full=on_full, timeout=timeout, missing=missing, **options)
@@ -116,18 +115,13 @@ def render(logger: Any, method: str, event_dict: MutableMapping[str, Any]) -> by
     exception = event_dict.pop("exception", None)
     exc_info = event_dict.pop("exc_info", method == "exception")
     if exc_info and exception is None:
-        if isinstance(exc_info, BaseException):
-            exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
-        elif not isinstance(exc_info, tuple):
-            exc_info = sys.exc_info()
-        if exc_info[0]:
-            exception = "".join(traceback.format_exception(*exc_info)).rstrip("\n")
+        exception = _structured.exception_text(exc_info)
     stack = event_dict.pop("stack", None)
     return _structured.encode(
         time.time_ns(),
         str(event_dict.pop("level", "error" if method == "exception" else method)).upper(),
         str(event_dict.pop("logger", getattr(logger, "name", None) or "")),
-        str(event_dict.pop("event", "")),
+        _structured.show(event_dict.pop("event", "")),
         process=_structured.process_name(),
         task=_structured.task_name(),
         fields=event_dict,

@@ -35,6 +35,6 @@ if __name__ == "__main__":
             log.log(b"the end")
             log.sync()
         print("that process is gone, and the writer leaves")
-        _, cursor = reader.read(max_records=10)  # what was seen
+        _, cursor = reader.read(max_records=10)  # the records seen
         print("the place to go on from is", cursor)
         print("from there:", [record.data.decode() for record in reader.follow(str(cursor), timeout=0)])

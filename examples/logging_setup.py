@@ -17,21 +17,20 @@ with tempfile.TemporaryDirectory() as temporary:
         "path": directory,  # without it: attach to a log that another process has opened
         "linger": 0,
         "sync": "never",  # the directory is a temporary one
-        "formatter": "plain",
     }
     logging.config.dictConfig(
         {
             "version": 1,
-            "formatters": {"plain": {"format": "%(name)s: %(message)s"}},
             "handlers": {"disklog": handler},
             "root": {"level": "INFO", "handlers": ["disklog"]},
         }
     )
     if os.fork() == 0:  # nothing to do after a fork
-        logging.getLogger("shop.worker").info("%d apples sold", 3)
+        logging.getLogger("shop.worker").info("%d apples sold", 3, extra={"customer": "ann"})
         os._exit(0)
     os.wait()
     logging.getLogger("shop").warning("the apples are %s", "running out")
     logging.shutdown()
     for record in disklog_mp.Reader(directory):
-        print(record.pid, logging.getLevelName(record.tag), record.data.decode().splitlines())
+        if (event := record.event) is not None:
+            print(record.pid, event.level, event.logger, event.message, event.fields)

@@ -26,9 +26,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
         directory = sys.argv[1] if len(sys.argv) > 1 else temporary
         name = f"pool-logging-{os.getpid()}"
-        start = functools.partial(
-            pools.start, encoding="text", sync="never", linger=0
-        )  # the directory is a temporary one
+        start = functools.partial(pools.start, sync="never", linger=0)  # the directory is a temporary one
         with disklog_mp.open(name, directory, sync="never", linger=0) as log:
             context = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(2, context, start, (name, directory)) as executor:
@@ -36,4 +34,5 @@ if __name__ == "__main__":
             log.log(b"all done", tag=logging.INFO)
             log.flush()
         for record in disklog_mp.Reader(directory):
-            print(logging.getLevelName(record.tag), record.data.decode())
+            event = record.event
+            print(f"{event.level} {event.message}" if event else record.data.decode())

@@ -4,9 +4,9 @@ Folders whose tests start processes add the census of support/census.py in their
 has its time budget there, see support/budget.py.
 
 Environment, for runs that are longer or different than those before a landing:
-DISKLOG_MP_LONG=1       the long forms of tests marked long (`make long`)
-DISKLOG_MP_SEED=today   seeds of the day, or any number, instead of the fixed ones (`make nightly`)
-DISKLOG_MP_TIMES=20     so many times more rounds in tests that mutate or kill at random (`make nightly`)
+DISKLOG_TEST_LONG=1       the long forms of tests marked long (`make long`)
+DISKLOG_TEST_SEED=today   seeds of the day, or any number, instead of the fixed ones (`make nightly`)
+DISKLOG_TEST_TIMES=20     so many times more rounds in tests that mutate or kill at random (`make nightly`)
 """
 
 import itertools

@@ -8,6 +8,7 @@ leave in a bad state.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -15,14 +16,18 @@ import time
 import weakref
 from typing import Any, TextIO
 
-from disklog_mp import _core, _options
+from disklog_mp import _core, _environment, _options
+from disklog_mp._loggers.cutting import cut
+from disklog_mp._os.files import is_same
+from disklog_mp._ring.labels import check_label
 from disklog_mp._ring.names import check_name
-from disklog_mp._session import opening, start_writer
+from disklog_mp._session import leaving, opening, start_writer
 from disklog_mp._session.connection import POLICIES
 from disklog_mp._session.drops import Drops, Tally
 from disklog_mp._session.session import BlockingConnection
 from disklog_mp._session.waiting import carry_out, wait_for
 from disklog_mp.errors import (
+    ConfigMismatchError,
     DiskLogError,
     LogFullError,
     LogNotFoundError,
@@ -33,16 +38,21 @@ from disklog_mp.errors import (
 )
 
 FIND_PAUSE = 0.01  # seconds between two attempts to find the log, while a record waits for it
+LONGEST_FLUSH = 1.0  # seconds
 RETRY = 1.0  # seconds between two attempts to find a log that was not there
 SHARE = 10  # and at least so many times as long as the next attempt may take
 TAG_LIMIT = 0xFFFF
+# What may stand in the environment without a path, and what an option is if it was left out.
+USUAL = {"on_full": "block", "timeout": 1.0, "missing": "stderr", "ring_dir": None}
 
 _deliveries: weakref.WeakSet[Delivery] = weakref.WeakSet()
 
 
 def _check(path: str | None, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options if they are right: an error is for the configuration, not for the first record."""
-    of_open = {key: value for key, value in options.items() if key != "ring_dir"}
+    of_open = {key: value for key, value in options.items() if key not in ("ring_dir", "label")}
+    if options.get("label") is not None:
+        check_label(options["label"])
     _options.check_names(of_open)
     if path is None and of_open:
         raise TypeError(f"{', '.join(sorted(of_open))}: only with path=, which makes this open the log")
@@ -50,6 +60,16 @@ def _check(path: str | None, options: dict[str, Any]) -> dict[str, Any]:
     if options.get("ring_dir") is not None:
         options["ring_dir"] = os.path.abspath(options["ring_dir"])
     return options
+
+
+def _with_environment(
+    name: str, path: str | os.PathLike[str] | None, options: dict[str, Any]
+) -> tuple[str | None, dict[str, Any]]:
+    """Return directory and options, with what stands in the environment for those that were left out."""
+    _environment.tell_unknown()
+    path = _environment.directory(name, path)
+    usual = {**USUAL, **(dict.fromkeys(_options.CHECKS) if path is not None else {})}
+    return path, _environment.options(name, options, usual)
 
 
 def _parse_wait(missing: str) -> float:
@@ -69,6 +89,14 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
+def _refuse_second_log(name: str, path: str | None) -> None:
+    """Raise ConfigMismatchError if this process is set up to log there under another name."""
+    for other in list(_deliveries):
+        is_there = path and other.path and (other.path == path or is_same(other.path, path))
+        if is_there and other.log_name != name:  # its writer may not have started yet
+            raise ConfigMismatchError("name", other.log_name, name)
+
+
 class Delivery(_core.Outlet):
     """Takes records to the log of that name, and never keeps its user from going on.
 
@@ -82,19 +110,31 @@ class Delivery(_core.Outlet):
         path: str | os.PathLike[str] | None,
         *,
         on_full: str,
-        timeout: float,
+        timeout: float | str,
         missing: str,
+        is_set_up: bool = True,
         **options: Any,
     ) -> None:
-        """Touches no log.  Raises ValueError, TypeError for options that are wrong."""
+        """Attach to nothing, start no writer, and raise what is wrong with options, directory or ring.
+
+        The environment counts, but not for an object that the user does not set up (`is_set_up`).
+        """
         self.log_name = check_name(name)
+        options |= {"on_full": on_full, "timeout": timeout, "missing": missing}
+        if is_set_up:
+            path, options = _with_environment(name, path, options)
+        on_full, timeout, missing = (options.pop(key) for key in ("on_full", "timeout", "missing"))
         self.path = None if path is None else os.path.abspath(path)
         if on_full not in POLICIES:
             raise ValueError(f"on_full={on_full!r} is not one of {', '.join(POLICIES)}")
         self.on_full = on_full
         self.timeout = _options.parse_duration(timeout, "timeout")
+        self._directory: str | None = None  # of the log that was attached to by name; pickled with the rest
         self.missing, self._wait = missing, _parse_wait(missing)
         self._options = _check(self.path, options)
+        if is_set_up:
+            opening.check(name, self.path, **self._options)
+            _refuse_second_log(name, self.path)
         self._begin()
 
     def _begin(self) -> None:
@@ -112,6 +152,7 @@ class Delivery(_core.Outlet):
         self._trouble: Exception | None = None  # the last one that kept us from the log
         self._first = True  # no attempt to find a log was made yet
         self._finding: set[int] = set()  # threads that are attaching
+        self._telling: set[int] = set()  # threads that say on stderr what is wrong
         self._hurried = False  # drop at once: the last wait for room was in vain
         if self._session is not None:
             self._session.on_full = self.on_full
@@ -121,8 +162,8 @@ class Delivery(_core.Outlet):
         """How many records could not be logged, by this object in this process."""
         return self._dropped.total
 
-    def enqueue(self, data: bytes, tag: int) -> None:
-        """Log the bytes, or count them as dropped."""
+    def enqueue(self, data: bytes, tag: int, pid: int = 0) -> None:
+        """Log the bytes, or count them as dropped.  `pid`: the process they come from, 0 for this one."""
         if not 0 <= tag <= TAG_LIMIT:
             tag = min(max(tag, 0), TAG_LIMIT)
         connection = self._session
@@ -131,12 +172,25 @@ class Delivery(_core.Outlet):
             if connection is None:
                 return
         try:
-            if connection.log(data, tag=tag) < 0:
+            if (connection.log(data, tag=tag) if pid == 0 else connection.log_for(pid, data, tag)) < 0:
                 self._dropped.add(1)
             elif self._hurried:
                 self._has_room(connection)
-        except (DiskLogError, OSError) as refusal:
-            self._refused(connection, refusal, data, tag)
+        except Exception as refusal:
+            self._refused(connection, refusal, data, tag, pid)
+
+    def is_told_of(self) -> bool:
+        """True while this thread says what is wrong."""
+        return bool(self._telling) and threading.get_ident() in self._telling
+
+    def count_dropped(self) -> None:
+        """Count a record that is not logged; the log reports it."""
+        connection = self._session
+        if connection is None:
+            self._count_missed()
+        else:
+            self._dropped.add(1)
+            connection.drop(1)
 
     def _has_room(self, connection: BlockingConnection) -> None:
         """There is room again: the next record may wait for it."""
@@ -145,32 +199,41 @@ class Delivery(_core.Outlet):
 
     # -- refusals ----------------------------------------------------------------------------------------
 
-    def _refused(self, connection: BlockingConnection, refusal: Exception, data: bytes, tag: int) -> None:
-        if isinstance(refusal, (LogFullError, RecordTooLargeError, RingFullError, WriterDiedError)):
+    def _refused(
+        self, connection: BlockingConnection, refusal: Exception, data: bytes, tag: int, pid: int
+    ) -> None:
+        if isinstance(refusal, RecordTooLargeError) and len(data) > refusal.limit:
+            Delivery.enqueue(self, cut(data, refusal.limit), tag, pid)
+        elif isinstance(refusal, (LogFullError, RingFullError, WriterDiedError)):
             self._dropped.add(1)
             if isinstance(refusal, RingFullError):  # in the slot's counter already
                 connection.report_later(1)
             else:
                 connection.drop(1)
-            if isinstance(refusal, RecordTooLargeError) or self.on_full == "raise":
+            if self.on_full == "raise":
                 raise refusal
             if not isinstance(refusal, LogFullError):
                 self._hurried = True  # not every record is to wait until the writer moves again
                 connection.on_full = "drop"
-            if not isinstance(refusal, RingFullError):
+            # A slow writer is no trouble to tell of; a dead one that was not replaced is.
+            if not isinstance(refusal, RingFullError) or refusal.dead_writer or refusal.reason:
                 self._report(refusal)
-            return
-        if self._session is connection:
-            self._session = None
-        if isinstance(refusal, SessionClosedError):  # by another thread's close()
-            Delivery.enqueue(self, data, tag)
-        else:
-            self._no_log(refusal)
+        elif isinstance(refusal, (DiskLogError, OSError)):
+            if self._session is connection:
+                self._session = None
+            if isinstance(refusal, SessionClosedError):  # by another thread's close()
+                Delivery.enqueue(self, data, tag, pid)
+            else:
+                self._no_log(refusal)
+        else:  # the log may be well: this record is no bytes, say
+            self.count_dropped()
+            self._report(refusal)
 
     def _find(self) -> BlockingConnection | None:
         """Attach to the log, or count a record as dropped."""
         thread = threading.get_ident()
-        if not start_writer.may_start():  # in a writer, which must not keep itself alive
+        # In a writer, which must not keep itself alive; or this record says what is wrong with the log.
+        if not start_writer.may_start() or thread in self._telling:
             self._count_missed()
             return None
         # Within itself: a signal handler logs while its thread attaches.
@@ -178,16 +241,16 @@ class Delivery(_core.Outlet):
             self._count_missed()
             self._raise_if_wanted()
             return None
-        self._finding.add(thread)
-        began = time.monotonic()
-        if self._wait_until is None:
-            self._wait_until = began + self._wait
         try:
+            self._finding.add(thread)
+            began = time.monotonic()
+            if self._wait_until is None:
+                self._wait_until = began + self._wait
             while True:
                 try:
                     self._session = connection = self._attach()
                     break
-                except (DiskLogError, OSError) as trouble:
+                except Exception as trouble:
                     left = self._wait_until - time.monotonic()
                     if left <= 0 or not isinstance(trouble, LogNotFoundError) or sys.is_finalizing():
                         self._no_log(trouble, SHARE * min(self.timeout, time.monotonic() - began))
@@ -204,26 +267,18 @@ class Delivery(_core.Outlet):
         return connection
 
     def _attach(self) -> BlockingConnection:
-        ring_dir = self._options.get("ring_dir")
+        connect = functools.partial(
+            opening.connect, BlockingConnection, self.log_name, on_full=self.on_full, timeout=self.timeout
+        )
         # While the interpreter shuts down no writer can be started, but one may be there.
         if self.path is None or sys.is_finalizing():
-            return opening.connect(
-                BlockingConnection,
-                self.log_name,
-                on_full=self.on_full,
-                timeout=self.timeout,
-                ring_dir=ring_dir,
-            )
-        return opening.connect(
-            BlockingConnection,
-            self.log_name,
-            self.path,
-            on_full=self.on_full,
-            timeout=self.timeout,
-            patience=opening.PATIENCE if self._first else self.timeout,
-            accept_ring=True,
-            **self._options,
-        )
+            where, ring_dir = self.path or self._directory, self._options.get("ring_dir")
+            connection = connect(directory=where, ring_dir=ring_dir, label=self._options.get("label"))
+            self._directory = connection.place.directory
+            return connection
+        patience = opening.PATIENCE if self._first else self.timeout
+        tell = functools.partial(self._print_once, kind="options")
+        return connect(self.path, patience=patience, accept_ring=True, on_kept=tell, **self._options)
 
     def _no_log(self, trouble: Exception, pause: float = 0.0) -> None:
         """There is no log: count the record, look again in a while."""
@@ -243,20 +298,25 @@ class Delivery(_core.Outlet):
         self._dropped.add(1)
 
     def _report(self, trouble: Exception) -> None:
-        """Say on stderr what is wrong, once for as long as it is the same."""
+        """Say on stderr what is wrong, once for as long as it is of the same kind."""
         if not (self.missing in ("drop", "raise") and isinstance(trouble, LogNotFoundError)):
-            self._print_once(f"{self.log_name}: records are dropped: {trouble}")
+            kind = f"{type(trouble).__name__} {getattr(trouble, 'errno', '')}"
+            self._print_once(f"{self.log_name}: records are dropped: {trouble}", kind)
 
-    def _print_once(self, text: str) -> None:
-        if text == self._printed:
+    def _print_once(self, text: str, kind: str) -> None:
+        if kind == self._printed or self.is_told_of():
             return
-        self._printed = text
+        self._printed = kind
         stderr = self._stderr()
         if self._may_print() and stderr is not None:
+            thread = threading.get_ident()
+            self._telling.add(thread)  # stderr may lead back to this log
             try:
                 print(f"disklog-mp: {text}", file=stderr)
-            except (OSError, RuntimeError, ValueError):  # it was closed, or this runs inside a print
+            except Exception:  # it was closed, or this runs inside a print
                 pass
+            finally:
+                self._telling.discard(thread)
 
     def _may_print(self) -> bool:
         return True
@@ -267,8 +327,8 @@ class Delivery(_core.Outlet):
     # -- leaving -----------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Wait until what was logged can be read, at most as long as for room; it is safe before that."""
-        self.flush_within(self.timeout)
+        """Wait until what was logged can be read: as long as for room, at most 1 s; it is safe before."""
+        self.flush_within(min(self.timeout, LONGEST_FLUSH))
 
     def flush_within(self, seconds: float) -> bool:
         """Wait at most so long until what was logged can be read; True if it can."""
@@ -276,7 +336,7 @@ class Delivery(_core.Outlet):
         if connection is not None and connection.is_bound:
             try:
                 carry_out(wait_for(connection, "written", seconds))
-            except (DiskLogError, OSError):
+            except Exception:
                 return False
         return True
 
@@ -284,4 +344,4 @@ class Delivery(_core.Outlet):
         """Detach.  Twice is fine; a record after that attaches again."""
         connection, self._session = self._session, None
         if connection is not None:
-            connection.close()
+            leaving.close(connection)

@@ -3,141 +3,30 @@
     log = disklog_mp.get_logger("app.web")
     log.info("user logged in", user=42)
 
-The usual calls are in csrc/python/event_logger.c.  The rest is here: how a logger is made, where its events
-go, and calls with an exception, a stack, arguments for the message, or the caller's place.
+The usual calls are in csrc/python/event_logger.c, where events go is in outlets.py.  The rest is here: how a
+logger is made, and calls with an exception, a stack, arguments for the message, or the caller's place.
 """
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import os
 import sys
 import time
 from collections.abc import Mapping
 from types import FrameType
-from typing import Any
+from typing import Any, Unpack
 
 from disklog_mp import _core
+from disklog_mp._loggers import outlets as _outlets
 from disklog_mp._loggers import structured as _structured
-from disklog_mp._loggers.delivery import Delivery
-from disklog_mp._session.session import BlockingConnection, Session, connection_of
-from disklog_mp.errors import RecordTooLargeError
+from disklog_mp._loggers.outlets import Outlet
+from disklog_mp._options import LogOptions
+from disklog_mp._session.session import Session
 
 __all__ = ["Logger", "configure_loggers", "get_logger"]
 
-UNCONFIGURED = 30  # the level of loggers that have no log: what is less is not worth complaining
-UNCONFIGURED_TEXT = (
-    "get_logger() is not configured: events are dropped until configure_loggers(name, path) is called"
-)
 FOLLOW = -1  # the level of a logger that has none of its own
 NAMES = {0: "NOTSET", 10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
-
-
-# -- where events go -----------------------------------------------------------------------------------
-
-
-class _Outlet(Delivery):
-    """Where the events of some loggers go."""
-
-    is_configured = True
-
-    def __init__(self, log: str | Session, path: str | os.PathLike[str] | None, **options: Any) -> None:
-        self.asked = (log, path, options)
-        self._starter = None
-        if isinstance(log, Session):
-            if path is not None:
-                raise TypeError("path=: a session knows where its log is")
-            given = connection_of(log)
-            self._starter = given.starter
-            options = {**options, "ring_dir": given.ring_dir}
-            log = given.name
-        super().__init__(log, path, **options)
-
-    @property
-    def threshold(self) -> int:
-        """The level of loggers that have none of their own."""
-        return self._threshold
-
-    @threshold.setter
-    def threshold(self, level: int) -> None:
-        self._threshold = level
-
-    def _find(self) -> BlockingConnection | None:
-        if self.is_configured:
-            return super()._find()
-        self._count_missed()
-        self._print_once(UNCONFIGURED_TEXT)
-        return None
-
-    def _attach(self) -> BlockingConnection:
-        if self._starter is None:
-            return super()._attach()
-        # One of its own: it shares the slot of the session that was given, but not its policy.
-        connection = BlockingConnection(
-            self.log_name,
-            ring_dir=self._options.get("ring_dir"),
-            on_full=self.on_full,
-            timeout=self.timeout,
-            starter=self._starter,
-        )
-        connection.attach()
-        return connection
-
-    def _take(self, data: bytes, level: int) -> None:
-        """Log what the ring did not take at once, or count it; this raises only where that was asked for."""
-        try:
-            self.enqueue(data, level)
-        except RecordTooLargeError as refusal:
-            if self.on_full == "raise":
-                raise
-            self._report(refusal)
-
-    def log_or_count(self, data: bytes, level: int) -> None:
-        """See _take(), which is its name in the core."""
-        self._take(data, level)
-
-    def configure(self, log: str | Session, path: str | os.PathLike[str] | None, **options: Any) -> None:
-        """Go there from now on; what had nowhere to go is reported there."""
-        _Outlet(log, path, **options)  # raises for wrong options before anything changes
-        missed, since = self._missed.take()
-        self.close()
-        _Outlet.__init__(self, log, path, **options)
-        if missed:
-            self._missed.add(missed, since)
-        self.is_configured = True
-
-
-def _unconfigured() -> _Outlet:
-    outlet = _Outlet("loggers", None, on_full="block", timeout=1.0, missing="stderr")
-    outlet.is_configured = False
-    outlet.threshold = UNCONFIGURED
-    return outlet
-
-
-_default = _unconfigured()
-_outlets: dict[tuple[Any, ...], _Outlet] = {}  # the options asked for -> the outlet with these options
-
-
-def _outlet(log: str | Session, path: str | os.PathLike[str] | None, options: dict[str, Any]) -> _Outlet:
-    """Return the outlet for these, one for all loggers that ask for the same."""
-    place: Any = log
-    if isinstance(log, Session):
-        given = connection_of(log)
-        place = (given.name, given.ring_dir, given.starter)
-    key = (place, None if path is None else os.path.abspath(path), *sorted(options.items()))
-    if key not in _outlets:
-        _outlets[key] = _Outlet(log, path, **options)
-    return _outlets[key]
-
-
-def _close_all() -> None:
-    for outlet in (_default, *_outlets.values()):
-        with contextlib.suppress(Exception):
-            outlet.close()
-
-
-atexit.register(_close_all)  # reports drops that the log does not know of yet
 
 
 def configure_loggers(
@@ -146,9 +35,9 @@ def configure_loggers(
     *,
     level: int | str = 0,
     on_full: str = "block",
-    timeout: float = 1.0,
+    timeout: float | str = 1.0,
     missing: str = "stderr",
-    **options: Any,
+    **options: Unpack[LogOptions],
 ) -> None:
     """Say where all loggers log to that were, or will be, made without a log; and from which level on.
 
@@ -160,8 +49,14 @@ def configure_loggers(
     Raises ValueError, TypeError for options that are wrong; never for a log that is not there.
     """
     number = _number(level)
-    _default.configure(log, path, on_full=on_full, timeout=timeout, missing=missing, **options)
-    _default.threshold = number
+    _outlets.default.configure(log, path, on_full=on_full, timeout=timeout, missing=missing, **options)
+    _outlets.default.threshold = number
+
+
+def configure_loggers_once(log: str, path: str | os.PathLike[str] | None, **options: Any) -> None:
+    """Do as configure_loggers(), unless that was done already for a log of this name."""
+    if not (_outlets.default.is_configured and _outlets.default.log_name == log):
+        configure_loggers(log, path, **options)
 
 
 def get_logger(
@@ -172,9 +67,9 @@ def get_logger(
     level: int | str | None = None,
     caller: bool = False,
     on_full: str = "block",
-    timeout: float = 1.0,
+    timeout: float | str = 1.0,
     missing: str = "stderr",
-    **options: Any,
+    **options: Unpack[LogOptions],
 ) -> Logger:
     """Return a logger of structured events, by any name: "app.web", __name__.
 
@@ -195,9 +90,11 @@ def get_logger(
         if given != usual:
             wrong = sorted(key for key in given if given[key] != usual.get(key))
             raise TypeError(f"{', '.join(wrong)}: only with log=; or call configure_loggers()")
-        outlet = _default
+        outlet = _outlets.default
     else:
-        outlet = _outlet(log, path, {"on_full": on_full, "timeout": timeout, "missing": missing, **options})
+        outlet = _outlets.outlet_for(
+            log, path, {"on_full": on_full, "timeout": timeout, "missing": missing, **options}
+        )
     return Logger(name, outlet, {}, FOLLOW if level is None else _number(level), caller)
 
 
@@ -220,7 +117,7 @@ class Logger(_core.EventLogger):
 
     __slots__ = ("_caller", "_fields", "_name", "_outlet")
 
-    def __init__(self, name: str, outlet: _Outlet, fields: dict[str, Any], level: int, caller: bool) -> None:
+    def __init__(self, name: str, outlet: Outlet, fields: dict[str, Any], level: int, caller: bool) -> None:
         self._name = name
         self._outlet = outlet
         self._fields = fields
@@ -281,13 +178,13 @@ class Logger(_core.EventLogger):
             task=_structured.task_name(),
             caller=_place(frame) if self._caller else None,
             fields={**self._fields, **fields},
-            exception=_exception_text(exc_info) if exc_info else None,
+            exception=_structured.exception_text(exc_info) if exc_info else None,
             stack=_stack_text(frame) if stack_info else None,
         )
         self._outlet.log_or_count(data, level)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        asked = None if self._outlet is _default else self._outlet.asked
+        asked = None if self._outlet is _outlets.default else self._outlet.asked
         return _unpickle, (self._name, asked, self._fields, self._level, self._caller)
 
     def __repr__(self) -> str:
@@ -296,7 +193,9 @@ class Logger(_core.EventLogger):
 
 
 def _unpickle(name: str, asked: Any, fields: dict[str, Any], level: int, caller: bool) -> Logger:
-    return Logger(name, _default if asked is None else _outlet(*asked), fields, level, caller)
+    return Logger(
+        name, _outlets.default if asked is None else _outlets.outlet_for(*asked), fields, level, caller
+    )
 
 
 # -- parts of an event ---------------------------------------------------------------------------------
@@ -333,21 +232,6 @@ def _message(message: Any, args: tuple[Any, ...]) -> str:
         return text % (args[0] if len(args) == 1 and args[0] and isinstance(args[0], Mapping) else args)
     except Exception:
         return f"{text} {_structured.show(args)}"
-
-
-def _exception_text(exc_info: Any) -> str | None:
-    if isinstance(exc_info, BaseException):
-        exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
-    elif not isinstance(exc_info, tuple):
-        exc_info = sys.exc_info()
-    try:
-        if exc_info[1] is None:
-            return None
-        import traceback
-
-        return "".join(traceback.format_exception(*exc_info)).removesuffix("\n")
-    except Exception:  # the value is no exception, or cannot be shown
-        return _structured.show(exc_info)
 
 
 def _caller() -> FrameType | None:

@@ -20,12 +20,9 @@ import sys
 import threading
 from collections.abc import Mapping
 from json.encoder import encode_basestring as _quote  # in C, and all but the quotes stays readable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from disklog_mp import _core
-
-if TYPE_CHECKING:
-    import logging
 
 BEGINNING = b'{"time":'
 MAIN_PROCESS = "MainProcess"
@@ -114,33 +111,6 @@ def encode(
     return (text + "}").encode()
 
 
-def encode_record(record: logging.LogRecord, formatter: logging.Formatter) -> bytes:
-    """Return a LogRecord's bytes, with the formatter's way to show exceptions and stacks.
-
-    Raises what getMessage() raises when message and arguments do not fit together.
-    """
-    values = record.__dict__
-    fields = None
-    if len(values) > ALWAYS:
-        fields = {key: value for key, value in values.items() if key not in STANDARD}
-    exception = record.exc_text
-    if not exception and record.exc_info and record.exc_info[0]:
-        record.exc_text = exception = formatter.formatException(record.exc_info)
-    return encode(
-        round(record.created * 1e6) * 1000,
-        str(record.levelname),
-        str(record.name),
-        record.getMessage(),
-        process=record.processName,
-        thread=record.threadName,
-        task=values["taskName"] if "taskName" in values else task_name(),
-        caller=f"{record.filename}:{record.lineno} {record.funcName}" if record.lineno else None,
-        fields=fields,
-        exception=exception,
-        stack=formatter.formatStack(record.stack_info) if record.stack_info else None,
-    )
-
-
 def origin(process: str | None, thread: str | None, task: str | None) -> str:
     """Return the part that says where a record comes from; "" for the main thread of the main process."""
     text = ""
@@ -160,7 +130,7 @@ def opening(logger: str) -> bytes:
 
 def encode_fields(fields: Mapping[str, Any]) -> str:
     """Return the members of an object, without its braces."""
-    return ",".join([f"{_text(key)}:{encode_value(value)}" for key, value in fields.items()])
+    return ",".join([f"{_key(key)}:{encode_value(value)}" for key, value in fields.items()])
 
 
 def show(value: Any) -> str:
@@ -235,6 +205,22 @@ def _text(text: str) -> str:
     if not text.isascii():
         text = text.encode("utf-8", "backslashreplace").decode()
     return _quote(text)
+
+
+def exception_text(exc_info: Any) -> str | None:
+    """Return the text of an exception, given as logging's exc_info= takes it."""
+    if isinstance(exc_info, BaseException):
+        exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
+    elif not isinstance(exc_info, tuple):
+        exc_info = sys.exc_info()
+    try:
+        if exc_info[1] is None:
+            return None
+        import traceback
+
+        return "".join(traceback.format_exception(*exc_info)).removesuffix("\n")
+    except Exception:  # the value is no exception, or cannot be shown
+        return show(exc_info)
 
 
 # -- from bytes ----------------------------------------------------------------------------------------

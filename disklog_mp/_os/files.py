@@ -4,15 +4,29 @@ It knows neither pages nor rings.  The page writer reaches the disk through a `F
 hand in one that fails, or that forgets what was not synced.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os
+import resource
 import stat
-from typing import Protocol
+import sys
+from typing import TYPE_CHECKING, Protocol
 
 from disklog_mp._core import Mapping
 
+if TYPE_CHECKING:
+    from _socket import socket  # a socket of the standard library is one of these
+
 OS_PAGE = 4096
+_O_PATH = getattr(os, "O_PATH", 0)
+
+
+def longest_file() -> int:
+    """Return how many bytes a file of this process may have (RLIMIT_FSIZE), in whole pages of the system."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit // OS_PAGE * OS_PAGE
 
 
 class WritableFile(Protocol):
@@ -172,7 +186,7 @@ SMALL = 1 << 20  # bytes: what a small file has at most
 
 
 def write_small(path: str, data: bytes, mode: int, gid: int) -> None:
-    """Give a small file this content, durably: the file has the old content or the new one after any death.
+    """Give a small file this content, durably: at any moment the file has the old content or the new one.
 
     One process at a time may call this for one path.  Raises OSError, and then the old content is there.
     """
@@ -202,6 +216,56 @@ def read_small(path: str) -> bytes:
         return file.read(SMALL)
     finally:
         file.close()
+
+
+def bind_socket(listening: socket, path: str, mode: int, gid: int, backlog: int) -> None:
+    """Have a socket listen under this path, in place of what stood there.  Raises OSError.
+
+    It gets the name when it listens, and with its access rights.  The path may be longer than an address of
+    a socket is allowed to be.
+    """
+    place, name = os.path.split(path)
+    new = f".{name}.new"
+    directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(FileNotFoundError):  # left by a process that died
+            os.unlink(new, dir_fd=directory)
+        listening.bind(f"/proc/self/fd/{directory}/{new}")
+        try:
+            if gid >= 0:
+                os.chown(new, -1, gid, dir_fd=directory, follow_symlinks=False)
+            os.chmod(new, mode, dir_fd=directory)
+            listening.listen(backlog)
+            os.rename(new, name, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            os.unlink(new, dir_fd=directory)
+            raise
+    finally:
+        os.close(directory)
+
+
+def connect_socket(client: socket, path: str) -> None:
+    """Connect to a socket that listens under this path.  Raises OSError."""
+    place, name = os.path.split(path)
+    directory = os.open(place, _O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        client.connect(f"/proc/self/fd/{directory}/{name}")
+    finally:
+        os.close(directory)
+
+
+def set_access_at(path: str, mode: int, gid: int) -> None:
+    """Give what stands at a path another mode and group (-1: leave it); symbolic links are not followed."""
+    fd = os.open(path, _O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        there = f"/proc/self/fd/{fd}"
+        if os.stat(there).st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:
+            return
+        if gid >= 0:
+            os.chown(there, -1, gid)
+        os.chmod(there, mode)
+    finally:
+        os.close(fd)
 
 
 def is_same(path: str, other: str) -> bool:
@@ -272,17 +336,17 @@ def owner_and_mode(status: os.stat_result) -> str:
 
 
 def _user_name(uid: int) -> str:
-    import pwd
+    with contextlib.suppress(KeyError, ImportError, OSError):  # no descriptor left, or another root
+        import pwd
 
-    with contextlib.suppress(KeyError):
         return pwd.getpwuid(uid).pw_name
     return str(uid)
 
 
 def _group_name(gid: int) -> str:
-    import grp
+    with contextlib.suppress(KeyError, ImportError, OSError):
+        import grp
 
-    with contextlib.suppress(KeyError):
         return grp.getgrgid(gid).gr_name
     return str(gid)
 
@@ -311,6 +375,11 @@ def make_directory(path: str, mode: int, gid: int) -> None:
     _make_one(path, 0o700, mode, gid)
 
 
+def of_directory(mode: int) -> int:
+    """Return the rights on a directory that go with this mode of the files in it."""
+    return mode | (mode & 0o444) >> 2
+
+
 def _make_one(path: str, at_first: int, mode: int, gid: int) -> None:
     """Create a directory as the umask says, and add the rights that files of that mode in it need."""
     try:
@@ -321,7 +390,7 @@ def _make_one(path: str, at_first: int, mode: int, gid: int) -> None:
         fd = os.open(path, _DIRECTORY)
         try:
             made = stat.S_IMODE(os.fstat(fd).st_mode)
-            set_access(fd, made | mode | (mode & 0o444) >> 2, gid)
+            set_access(fd, made | of_directory(mode), gid)
         finally:
             os.close(fd)
     except BaseException:

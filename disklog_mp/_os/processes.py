@@ -28,6 +28,12 @@ def start_ticks(pid: int) -> int | None:
     return int(status[19]) if status else None
 
 
+def parent_of(pid: int) -> int | None:
+    """Return the pid of a process's parent; None if there is no process of that pid."""
+    status = _status(pid)
+    return int(status[1]) if status else None
+
+
 def is_running(pid: int, start: int) -> bool:
     """True if the process of that pid and start exists and is not a zombie."""
     status = _status(pid)

@@ -20,12 +20,17 @@ OUR_NAMES = re.compile(
     r"page-[0-9]{10,19}\.(dlog|bad-[0-9]+)|\.page-[0-9]{10,19}\.new|disklog\.(lock|json|sock|labels)"
 )
 LOCK = "disklog.lock"
+SOCKET = "disklog.sock"  # where the writer takes requests
 MADE_MEANWHILE = 64  # pages that can be made while a directory is listed
 
 
 def page_name(number: int) -> str:
     """Return the file name of a page: page-0000000001.dlog"""
     return f"page-{number:010d}.dlog"
+
+
+def _is_foreign(name: str) -> bool:
+    return not name.startswith(".") and name != "lost+found" and OUR_NAMES.fullmatch(name) is None
 
 
 class Directory:
@@ -118,11 +123,18 @@ class Directory:
         """
         self.exists()
         _files.make_directory(self.path, mode, gid)
+        self.refuse_foreign_files()
+
+    def refuse_foreign_files(self) -> None:
+        """Raise OSError (ENOTEMPTY) if the directory has no log, but other files.
+
+        Hidden files, and lost+found in the root of a file system, do not count.
+        """
         if self.is_log():
             return
-        names = set(os.listdir(self.path)) - {"lost+found"}  # it may be the root of a file system
-        foreign = sorted(name for name in names if OUR_NAMES.fullmatch(name) is None)
+        foreign = [name for name in _files.list_directory(self.path) if _is_foreign(name)]
         if foreign:
+            foreign.sort()
             shown = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
             raise OSError(
                 errno.ENOTEMPTY,
@@ -151,6 +163,19 @@ class Directory:
         self._boot = self._words()[2]
         self.rebooted = self._boot != _processes.boot_id()
         return True
+
+    def renew_access(self, before: int, mode: int, gid: int) -> None:
+        """Give the directory and the lock file another mode and group, if this user may.  Raises OSError.
+
+        `before`: the mode that the log had; rights that the directory has beside that mode stay.
+        """
+        assert self._lock is not None
+        self._lock.renew_access(mode, gid)
+        status = os.stat(self.path)
+        if os.geteuid() in (0, status.st_uid):
+            now = stat.S_IMODE(status.st_mode)
+            given, wanted = _files.of_directory(before), _files.of_directory(mode)
+            _files.set_access_at(self.path, now & ~(given & ~wanted) | wanted, gid)
 
     def is_ours(self) -> bool:
         """True while this process holds the lock."""

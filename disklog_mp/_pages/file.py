@@ -7,11 +7,13 @@ and what becomes of the old ones, is decided in writer.py.
 import errno
 import time
 
-from disklog_mp._os.files import OS_PAGE, WritableFile
+from disklog_mp._core import PAGE_LABELLED
+from disklog_mp._os.files import OS_PAGE, WritableFile, longest_file
 from disklog_mp._pages import format as _page_format
 from disklog_mp._pages.format import (
     BELL,
     DATA_CRC,
+    HEADER_CRC,
     HEADER_LENGTH,
     LAST_TIME,
     PAGE_OPEN,
@@ -19,12 +21,14 @@ from disklog_mp._pages.format import (
     RECORDS,
     SEAL_CRC,
     STATE,
+    VERSION,
     WATERMARK,
     PageHeader,
     PageLine,
 )
 from disklog_mp._pages.unsynced import SealedPage
 
+# A step is one fallocate() in many writes (bench: throughput); what is not used is given back at the end.
 FIRST_STEP = 1 << 20  # disk space is reserved ahead of need, in steps that grow up to the last one
 LAST_STEP = 8 << 20
 
@@ -40,6 +44,7 @@ class PageFile:
         self.floor = 0  # readers may have mapped the file up to here: it is never cut below
         self.data_crc = 0xFFFFFFFF
         self.opened = time.monotonic()
+        self._longest = longest_file()
         # readers see these, through the mapped line
         self.line = file.map(HEADER_LENGTH, writable=True)
         self.watermark = header.data_offset
@@ -50,8 +55,8 @@ class PageFile:
         return self.header.offset_of(position)
 
     def end(self) -> int:
-        """Return the offset at which the page is full."""
-        return self.header.data_offset + self.header.page_bytes
+        """Return the offset at which the page is full: no write may pass the process's file size limit."""
+        return min(self.header.data_offset + self.header.page_bytes, self._longest)
 
     def reserve(self, offset: int) -> None:
         """Make sure writing below `offset` cannot run out of disk."""
@@ -78,6 +83,17 @@ class PageFile:
             self.line.store64(LAST_TIME, last_time)
         self.line.store64(WATERMARK, watermark)
         self.line.ring_bell(BELL)
+
+    def allow_labels(self) -> None:
+        """Make the page one that may hold frames with a label.  Raises OSError.
+
+        The checksum goes first: a reader that knows both versions takes either with each of them.
+        """
+        if self.header.version != PAGE_LABELLED:
+            self.file.probe()
+            self.line.store32(HEADER_CRC, _page_format.header_crc(memoryview(self.line), PAGE_LABELLED))
+            self.line.store32(VERSION, PAGE_LABELLED)
+            self.header = self.header._replace(version=PAGE_LABELLED)
 
     def resume(self, watermark: int, records: int, data_crc: int) -> None:
         """Go on in a page of an earlier writer."""

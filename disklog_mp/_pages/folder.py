@@ -6,10 +6,12 @@ It counts the names that changed, because a name is on disk only once the direct
 
 import contextlib
 import errno
+import os
+import stat
 import time
 from typing import NamedTuple
 
-from disklog_mp._core import census
+from disklog_mp._core import PAGE_LABELLED, PAGE_VERSION, census
 from disklog_mp._options import Options
 from disklog_mp._os.background import Closable
 from disklog_mp._os.files import Files, WritableFile
@@ -17,6 +19,7 @@ from disklog_mp._pages import format as _page_format
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.file import PageFile
 from disklog_mp._pages.format import HEADER_LENGTH, HeaderError, PageHeader
+from disklog_mp._pages.labels import LabelWriter
 from disklog_mp._pages.survey import FoundPage
 from disklog_mp._pages.unsynced import SealedPage
 from disklog_mp.errors import FormatVersionError
@@ -41,9 +44,15 @@ class PageFolder:
         self.directory = directory
         self.names = 0  # names made, changed or removed so far
         self._names_synced = 0
-        self._name = name
+        self.name = name
         self._options = options
         self._gid = gid
+        self.labels = LabelWriter(directory, options.mode, gid)
+
+    def configure(self, options: Options, gid: int) -> None:
+        """Make files as these options say from now on."""
+        self._options, self._gid = options, gid
+        self.labels.configure(options.mode, gid)
 
     @property
     def files(self) -> Files:
@@ -68,12 +77,17 @@ class PageFolder:
                 "another directory, with another log's pages, stands where this log's was: put it back",
                 directory.path,
             )
-        directory.create(self._options.mode, self._gid)  # it exists: this refuses files that are no log's
+        directory.refuse_foreign_files()  # and make no directory: the user may be removing it just now
         if not directory.lock(self._options.mode, self._gid):
             pid, name = directory.read_note()
             raise BlockingIOError(errno.EAGAIN, f"process {pid} writes log {name!r} there", directory.path)
         directory.note_recovered()
         return set(numbers)
+
+    def newest_log_id(self) -> bytes | None:
+        """Return the log id in the newest page with a header, None if there is none.  Raises OSError."""
+        ids = map(self._log_of, reversed(self.directory.pages()))
+        return next(filter(None, ids), None)
 
     def _log_of(self, number: int) -> bytes | None:
         """Return the log id in the header of that page, None if it has no header."""
@@ -106,7 +120,8 @@ class PageFolder:
             page_age=min(int((options.page_age or 0) * 1e9), NO_LIMIT),
             data_offset=HEADER_LENGTH,
             head_length=0,
-            name=self._name,
+            name=self.name,
+            version=PAGE_LABELLED if self.labels else PAGE_VERSION,
         )
         new_path = self.directory.new_path(header.number)
         file = self._create(new_path)
@@ -131,6 +146,26 @@ class PageFolder:
         except FileExistsError:  # left by an attempt of ours that failed
             self.files.unlink(path)
             return self.files.create(path, self._options.mode, self._gid)
+
+    def has_access(self, number: int) -> bool:
+        """False if that page has not the mode and group of the log, and this user may change them."""
+        try:
+            status = os.stat(self.directory.page_path(number))
+        except OSError:
+            return True
+        is_right = stat.S_IMODE(status.st_mode) == self._options.mode and self._gid in (-1, status.st_gid)
+        return is_right or os.geteuid() not in (0, status.st_uid)
+
+    def renew_access_of(self, number: int) -> None:
+        """Give a page the mode and group that the log has now.  Raises OSError."""
+        try:
+            file = self.files.open(self.directory.page_path(number), writable=False)
+        except FileNotFoundError:
+            return
+        try:
+            self.renew_access(file)
+        finally:
+            file.close()
 
     def renew_access(self, file: WritableFile) -> None:
         """Give an existing file the mode and group that the log has now."""

@@ -7,7 +7,7 @@ them with bytes the C core reads.
 import struct
 from typing import NamedTuple
 
-from disklog_mp._core import FRAME_HEADER, GRANULE, PAGE_VERSION, crc32c
+from disklog_mp._core import FRAME_HEADER, GRANULE, PAGE_LABELLED, PAGE_VERSION, crc32c
 
 HEADER_LENGTH = 4096
 MAGIC = b"DLPAGE\r\n"
@@ -17,6 +17,8 @@ PAGE_SEALED = 2
 # Limits for what a header may say, far beyond what any log reaches: sums of such values fit into 64 bits.
 POSITION_MAX = 3 << 62
 PAGE_BYTES_MAX = 1 << 61
+
+VERSIONS = (PAGE_VERSION, PAGE_LABELLED)
 
 # offsets of the immutable part
 VERSION = 8
@@ -37,16 +39,18 @@ BELL = 284
 DATA_CRC = 288
 SEAL_CRC = 292
 LINE_LENGTH = 40
+LINE_END = LINE + LINE_LENGTH  # zero from here to HEADER_LENGTH
 
 _FIXED = struct.Struct("<8sII16sQQQQQQQQII128s20x")
 _CRC = struct.Struct("<I")
 _LINE = struct.Struct("<QQQIIII")
 assert _FIXED.size == HEADER_CRC
-assert _LINE.size == LINE_LENGTH == SEAL_CRC + 4 - LINE
+assert _LINE.size == LINE_LENGTH
+assert LINE_END == SEAL_CRC + _CRC.size
 
 
 class PageHeader(NamedTuple):
-    """The part of a page header that never changes."""
+    """The part of a page header that never changes, but for the version."""
 
     log_id: bytes
     number: int
@@ -60,6 +64,7 @@ class PageHeader(NamedTuple):
     data_offset: int
     head_length: int
     name: str
+    version: int = PAGE_VERSION  # PAGE_LABELLED once the page may hold frames with a label
 
     def offset_of(self, position: int) -> int:
         """Return where in the page file that position stands."""
@@ -96,7 +101,7 @@ def pack(header: PageHeader) -> bytes:
     """Return the 4,096 bytes of a new page: open, nothing in it."""
     fixed = _FIXED.pack(
         MAGIC,
-        PAGE_VERSION,
+        header.version,
         HEADER_LENGTH,
         header.log_id,
         header.number,
@@ -126,16 +131,15 @@ def unpack(data: bytes | memoryview) -> PageHeader:
     if magic != MAGIC:
         raise HeaderError(0, f"{magic!r}", f"{MAGIC!r}")
     (crc,) = _CRC.unpack_from(data, HEADER_CRC)
-    # As if it were ours: then a damaged version is told from another version.
-    expected = crc32c(
-        bytes(data[:VERSION]) + PAGE_VERSION.to_bytes(4, "little") + bytes(data[LENGTH:HEADER_CRC])
-    )
-    if version != PAGE_VERSION and crc != expected:
-        raise HeaderError(VERSION, version, PAGE_VERSION)
-    if crc != expected or version != PAGE_VERSION:
+    # As if it were ours: then a damaged version is told from another version.  A writer that makes version 1
+    # version 2 stores the checksum first, and may be killed before it stores the version.
+    ours = [known for known in VERSIONS if crc == header_crc(data, known)]
+    if version not in VERSIONS and not ours:
+        raise HeaderError(VERSION, version, PAGE_LABELLED)
+    if not ours or version not in VERSIONS:
         raise HeaderError(HEADER_CRC, f"crc {crc:#010x}", f"{crc32c(bytes(data[:HEADER_CRC])):#010x}")
     text = name.rstrip(b"\0").decode("utf-8", "backslashreplace")
-    header = PageHeader._make([log_id, *numbers, text])
+    header = PageHeader._make([log_id, *numbers, text, max(version, *ours)])
     # The checksum says that these values were written, not that they make sense.
     data_offset = HEADER_LENGTH + -(-header.head_length // GRANULE) * GRANULE
     if length != HEADER_LENGTH:
@@ -151,6 +155,11 @@ def unpack(data: bytes | memoryview) -> PageHeader:
     if header.page_bytes > PAGE_BYTES_MAX:
         raise HeaderError(PAGE_BYTES, header.page_bytes, f"bytes up to {PAGE_BYTES_MAX}")
     return header
+
+
+def header_crc(data: bytes | memoryview, version: int) -> int:
+    """Return the checksum of a header if it had that version."""
+    return crc32c(bytes(data[:VERSION]) + version.to_bytes(4, "little") + bytes(data[LENGTH:HEADER_CRC]))
 
 
 def unpack_line(data: bytes | memoryview) -> PageLine:

@@ -1,9 +1,8 @@
 """The log's own file, disklog.json: its id, its owner, where its ring is, the options in force.
 
-It stands in the log's directory, so only a user with the right to write there can change it.  A ring can be
-written by each process that attaches, and is never believed for any of this.  The writer, which holds the
-directory's lock, is the only process that writes the file: whole, durably, under its name at once (see
-write_small).
+It stands in the log's directory, so only users with the right to write there can change it.  A ring can be
+written by all producers, and is never believed for any of this.  The writer, which holds the directory's
+lock, is the only process that writes the file: whole, durably, under its name at once (see write_small).
 
     format      1
     log_id      32 hexadecimal digits
@@ -29,7 +28,7 @@ import os
 from typing import Any, NamedTuple
 
 from disklog_mp._os import files as _files
-from disklog_mp._pages.directory import Directory
+from disklog_mp._pages.directory import LOCK, Directory
 from disklog_mp.errors import FormatVersionError
 
 FILE = "disklog.json"
@@ -95,6 +94,43 @@ def read_identity(directory: str) -> LogIdentity | None:
         return None
 
 
+def is_log_of(directory: str, log_id: bytes, uid: int) -> bool:
+    """True if the directory has the log of that id: it has a lock file, and the log's file says the id.
+
+    For a directory that a ring names.  The log's file must be one that another user cannot have planted:
+    root's, ours, or that of `uid`, the owner of the ring.
+    """
+    try:
+        if not os.path.isabs(directory) or not os.path.lexists(os.path.join(directory, LOCK)):
+            return False
+        identity = read_identity(directory)
+        owner = os.stat(path_of(directory), follow_symlinks=False).st_uid
+    except (OSError, FormatVersionError):
+        return False
+    return owner in (0, os.geteuid(), uid) and identity is not None and identity.log_id == log_id
+
+
+def is_copy(identity: LogIdentity, directory: str) -> bool:
+    """True if the directory, whose file says this, is a copy: the one that it names has the same log."""
+    if _files.is_same(identity.directory, directory):
+        return False
+    try:
+        other = read_identity(identity.directory)
+    except (OSError, FormatVersionError):
+        return False
+    return other is not None and other.log_id == identity.log_id
+
+
+def is_continued(directory: str, former: bytes, later: bytes) -> bool:
+    """True if the log of the id `former`, of which the directory is a copy, goes on there as `later`."""
+    try:
+        identity = read_identity(directory)
+    except (OSError, FormatVersionError):
+        return False
+    ids = () if identity is None else (*identity.former_ids, identity.log_id)
+    return former in ids and later in ids and ids.index(former) < ids.index(later)
+
+
 def _parse(data: bytes, path: str) -> LogIdentity:
     told = json.loads(data)
     if isinstance(told["format"], int) and told["format"] > FORMAT:
@@ -132,8 +168,8 @@ def _of(kind: type, value: Any) -> Any:
 def write_identity(directory: Directory, identity: LogIdentity, mode: int, gid: int) -> None:
     """Write the log's file.  This process holds the directory's lock.  Raises OSError.
 
-    Its group may read what `mode` lets it read; the file is replaced, never written to, so only a user that
-    may write the directory can change it.
+    Its group may read what `mode` lets it read; the file is replaced, never written to, so only users with
+    the right to write the directory can change it.
     """
     assert directory.is_ours()
     _files.write_small(path_of(directory.path), identity.to_json(), mode & ~0o022, gid)

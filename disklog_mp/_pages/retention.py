@@ -31,6 +31,10 @@ class Retention:
         self._options = options
         self._bytes = 0
 
+    def configure(self, options: Options) -> None:
+        """Keep pages as these options say from now on."""
+        self._options = options
+
     def keep(self, *pages: KeptPage) -> None:
         """Note sealed pages, each newer than those before."""
         self.pages.extend(pages)

@@ -5,7 +5,7 @@ It only looks: what is done about what it finds is decided in recovery.py.
 
 from typing import NamedTuple
 
-from disklog_mp._core import FRAME_HEADER, Frames, Mapping, all_zero, census
+from disklog_mp._core import FRAME_HEADER, Mapping, RecordIterator, all_zero, census
 from disklog_mp._os.files import OS_PAGE, WritableFile
 from disklog_mp._pages import format as _page_format
 from disklog_mp._pages.format import HEADER_LENGTH, HeaderError, PageHeader
@@ -118,7 +118,7 @@ class FoundPage:
         numbered = min(numbered, (torn_end - start) // FRAME_HEADER)
         valid = records
         if ranges:  # each cost at least one record: readers count alike
-            frames = Frames(whole, start, end, position, header.first_number, salt)
+            frames = RecordIterator(whole, start, end, position, header.first_number, salt)
             frames.seek(2**64 - 1)
             records = frames.number - header.first_number
             if torn_end == end:

@@ -10,6 +10,7 @@ from disklog_mp._os.files import Files
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.format import PageHeader
 
+# untuned: far below the limit of descriptors, far above the pages that one sync leaves behind.
 FILES_KEPT = 32  # sealed pages whose descriptor waits for a sync; of more than that only the path is kept
 
 

@@ -13,17 +13,19 @@ from collections.abc import Callable
 from disklog_mp._core import Mapping, crc32c_update
 from disklog_mp._options import Options
 from disklog_mp._os.background import Closable
+from disklog_mp._os.files import longest_file
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.file import PageFile
 from disklog_mp._pages.folder import NO_LIMIT, PageBegin, PageFolder
-from disklog_mp._pages.format import BELL, LAST_TIME
+from disklog_mp._pages.format import BELL, HEADER_LENGTH, LAST_TIME
 from disklog_mp._pages.recovery import LastPage, Recovered, ResumePoint, RingHints, recover
 from disklog_mp._pages.retention import KeptPage, Retention
 from disklog_mp._pages.unsynced import SyncJob, Unsynced
 
 __all__ = ["NO_LIMIT", "PageWriter"]
 
-STRETCH = 256 << 10  # bytes: what was just read for its checksum is written while it is still in the cache
+# Bytes: what was just read for its checksum is written while it is still in the cache (bench: throughput).
+STRETCH = 256 << 10
 
 
 Close = Callable[[Closable], None]
@@ -41,7 +43,7 @@ class PageWriter:
     ) -> None:
         """`close` is handed the files of retired pages: closing one can take long."""
         self.options = options
-        self.log_id, self.salt = b"", 0
+        self.log_id, self.salt = b"", 0  # the id may be given before recovery, which then keeps it
         self.position = 0  # behind the last byte written
         self.survived = 0  # where the pages ended when recovery found them; `position` may be later
         self.number = 0  # of the next record
@@ -53,6 +55,12 @@ class PageWriter:
         self.unsynced = Unsynced(directory)
         self._close = close
         self._line_before: Mapping | None = None  # line of the page before: readers at its end sleep on it
+
+    def configure(self, options: Options, gid: int) -> None:
+        """Go on with other options.  The page being written keeps its own limits: the caller may seal it."""
+        self.options = options
+        self.folder.configure(options, gid)
+        self.retention.configure(options)
 
     def recover(self, hints: RingHints) -> Recovered:
         """Recover the directory, as recovery.py describes it, and go on where that says."""
@@ -66,14 +74,14 @@ class PageWriter:
         The new page exists, and is synced where that matters, before the last page is sealed: only the
         new page says where the log goes on, and a crash between the two steps must not lose that.
         """
-        self.log_id, self.salt = found.log_id, found.salt
+        self.log_id, self.salt = self.log_id or found.log_id, found.salt
         self.position, self.number = found.report.position, found.report.number
         self.survived, self.page_number = found.survived, found.newest_page
         self.retention.keep(*found.kept)
         self.unsynced.add(*found.unsynced)
         if found.last is not None:
             try:
-                self._go_on_behind(found.last)
+                self._go_on_behind(found.last, found.log_id)
             except BaseException:
                 found.last.page.file.close()
                 self._close_files()
@@ -81,12 +89,12 @@ class PageWriter:
         self.folder.directory.note_recovered()
         self.folder.names += 1  # as with the pages: names that the last writer made may not be on disk
 
-    def _go_on_behind(self, last: LastPage) -> None:
+    def _go_on_behind(self, last: LastPage, log_id: bytes) -> None:
         page = last.page
         self._line_before = page.line
         if last.is_whole:
             page.show(last.last_time)  # readers look for the next page when they have read this one
-        if last.needs_new_page:
+        if last.needs_new_page or log_id != self.log_id:  # of the log that this directory is a copy of
             new = self.open_page(0)
             if last.needs_sync:
                 new.file.sync()
@@ -105,7 +113,7 @@ class PageWriter:
         """Return how many bytes and records the page being written still takes (a new one, if none is)."""
         limit = self.options.page_records or NO_LIMIT
         if self.page is None:
-            return self.options.page_bytes, limit
+            return min(self.options.page_bytes, longest_file() - HEADER_LENGTH), limit
         return max(0, self.page.end() - self.page.watermark), max(0, limit - self.page.records)
 
     def is_empty(self) -> bool:
@@ -117,10 +125,8 @@ class PageWriter:
         return 0.0 if self.page is None or self.is_empty() else time.monotonic() - self.page.opened
 
     def append(self, data: memoryview, end: int, records: int, last_time: int) -> None:
-        """Write frames that stand at `self.position` and end at position `end`; publish them.
-
-        `data` may stop at the header of padding that ends the run.  Raises OSError, and then nothing has
-        changed: the same call can be made again.
+        """Write and publish frames from `self.position` to position `end`; `data` may stop at the header of
+        padding that ends the run.  Raises OSError, and then nothing has changed: it can be called again.
         """
         page = self.page or self.open_page(end - self.position)
         path = self.folder.directory.page_path(page.header.number)
@@ -254,9 +260,9 @@ class PageWriter:
 
     def rescue(self, job: SyncJob) -> list[tuple[int, int]]:
         """After a job that failed: copy the pages it failed on to another place of the disk, and sync those.
+        The kernel may have dropped what it could not write, and reports that only once.
 
-        The kernel may have dropped what it could not write, and reports that only once.  Returns the position
-        ranges of pages that no longer hold what was written.  Raises OSError if a copy fails: call it again.
+        Returns the positions of pages that lost some.  Raises OSError if a copy fails: call it again.
         """
         self.unsynced.done(job)
         if self.page is not None and self.page.file in job.failed:

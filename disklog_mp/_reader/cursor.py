@@ -34,3 +34,6 @@ class Cursor(NamedTuple):
         if not (0 <= self.position < 2**64 and 0 <= self.number < 2**64):
             raise ValueError(f"{str(self)!r} is not a cursor")
         return self
+
+
+Cursor.__module__ = "disklog_mp"  # where users find it, before they have looked

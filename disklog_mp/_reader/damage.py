@@ -25,6 +25,9 @@ class Damage(NamedTuple):
     torn: bool
 
 
+Damage.__module__ = "disklog_mp"  # where users find it, before they have looked
+
+
 class MissingPages(Damage):
     """Page files that are missing between others; `page` is the first of them."""
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 import bisect
 import itertools
 import operator
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, overload
 
-from disklog_mp._core import GRANULE, Frames, Record
+from disklog_mp._core import GRANULE, Record, RecordIterator
 from disklog_mp._pages.format import PAGE_OPEN, STATE
+from disklog_mp._pages.labels import LabelTable
 from disklog_mp._reader.damage import Damage, report
 from disklog_mp._reader.mapped_page import ALL, MappedPage
 from disklog_mp.errors import CorruptPageError
 
-CHECKPOINT = 512  # records between two remembered offsets
+CHECKPOINT = 512  # records between two remembered offsets; untuned: a seek decodes at most so many
 
 
 class Page(MappedPage):
@@ -31,9 +33,18 @@ class Page(MappedPage):
     published.  If another process does, while it is read, there are zeros, which are reported as damage.
     """
 
-    def __init__(self, path: str, *, on_damage: Callable[[Damage], object] = report) -> None:
+    __module__ = "disklog_mp"  # where users find it, before they have looked
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        on_damage: Callable[[Damage], object] = report,
+        labels: LabelTable | None = None,
+    ) -> None:
         super().__init__(path, on_damage=on_damage)
-        self._counter: Frames | None = None
+        self._labels = labels or LabelTable(os.path.dirname(os.path.abspath(path)))
+        self._counter: RecordIterator | None = None
         self._counted_to = ALL
         self._checkpoints: list[tuple[int, int]] = [(self.first_number, self._header.data_offset)]
 
@@ -41,7 +52,9 @@ class Page(MappedPage):
         state = "sealed" if self.sealed else "open"
         return f"<Page {self.number} of {self._header.name!r}, {len(self)} records, {state}>"
 
-    def records_from(self, number: int | None = None, position: int = 0, *, payloads: bool = False) -> Frames:
+    def records_from(
+        self, number: int | None = None, position: int = 0, *, payloads: bool = False
+    ) -> RecordIterator:
         """Return the core's iterator, at the record of that number (and at or behind that position)."""
         at_number, offset = self._checkpoints[0]
         if number is not None:
@@ -50,7 +63,7 @@ class Page(MappedPage):
         end = self.end()
         if offset > end:  # recovery has taken back what could be read before
             (at_number, offset), *_ = self._checkpoints
-        frames = Frames(
+        frames = RecordIterator(
             self._mapping,
             offset,
             end,
@@ -59,12 +72,13 @@ class Page(MappedPage):
             self._header.salt,
             self.end_number(),
             payloads,
+            self._labels.text,
         )
         if (number is not None and number > at_number) or position:
             frames.seek(min(number or 0, ALL), position)
         return frames
 
-    def extend(self, frames: Frames) -> bool:
+    def extend(self, frames: RecordIterator) -> bool:
         """Let `frames` go on to what was published since; False if nothing was."""
         self._report_damage(frames)
         end = self.end()
@@ -73,7 +87,7 @@ class Page(MappedPage):
         frames.extend(end, self._mapping)
         return True
 
-    def _report_damage(self, frames: Frames) -> None:
+    def _report_damage(self, frames: RecordIterator) -> None:
         """Report the damage that the iterator met, and bytes that are missing behind its end."""
         open_, missing = self._mapping.load32(STATE) == PAGE_OPEN, self._missing(frames.end)
         for offset, length, crc, expected, records in frames.damage:
@@ -100,11 +114,11 @@ class Page(MappedPage):
         """Iterate the records' bytes alone: the fast path."""
         return self._iterate(self.records_from(payloads=True))
 
-    def _iterate(self, frames: Frames) -> Iterator[Any]:
+    def _iterate(self, frames: RecordIterator) -> Iterator[Any]:
         # The chain takes records from the core itself; a generator in between would cost as much as reading.
         return itertools.chain.from_iterable(self._runs(frames))
 
-    def _runs(self, frames: Frames) -> Iterator[Frames]:
+    def _runs(self, frames: RecordIterator) -> Iterator[RecordIterator]:
         """Yield the same iterator again, as long as there is more for it."""
         yield frames
         while self.extend(frames):
@@ -163,7 +177,7 @@ class Page(MappedPage):
             raise self._damage_at(frames, number)
         return record
 
-    def _damage_at(self, frames: Frames, number: int) -> CorruptPageError:
+    def _damage_at(self, frames: RecordIterator, number: int) -> CorruptPageError:
         """The error for a record that is not where it should be."""
         self.extend(frames)
         before = [damage for damage in self.damage if damage.offset <= frames.offset]

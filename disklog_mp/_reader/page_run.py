@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.format import NUMBER
+from disklog_mp._pages.labels import LabelTable
 from disklog_mp._reader.damage import Damage, MissingPages
 from disklog_mp._reader.page import Page
 from disklog_mp.errors import CorruptPageError, PageNotFoundError, PageRetiredError
@@ -19,6 +20,7 @@ class PageRun:
 
     def __init__(self, directory: Directory, on_damage: Callable[[Damage], object]) -> None:
         self.directory = directory
+        self.labels = LabelTable(directory.path)
         self._on_damage = on_damage
 
     def numbers(self) -> list[int]:
@@ -36,7 +38,7 @@ class PageRun:
         """
         path = self.directory.page_path(number)
         try:
-            page = Page(path, on_damage=self._on_damage)
+            page = Page(path, on_damage=self._on_damage, labels=self.labels)
         except FileNotFoundError:
             numbers = self.numbers() or [0]
             kind = PageRetiredError if 0 < number < numbers[0] else PageNotFoundError

@@ -91,6 +91,8 @@ class Reader:
     PermissionError if it is not for this user.
     """
 
+    __module__ = "disklog_mp"  # where users find it, before they have looked
+
     def __init__(
         self, path: str | os.PathLike[str], *, on_damage: Callable[[Damage], object] = report
     ) -> None:
@@ -104,6 +106,10 @@ class Reader:
     def path(self) -> str:
         """The directory, absolute."""
         return self._pages.directory.path
+
+    def label(self, index: int) -> str:
+        """Return the label of that index in the log's table; `?7` if the table does not have number 7."""
+        return self._pages.labels.text(index)
 
     def __repr__(self) -> str:
         return f"<Reader of {self.path}>"

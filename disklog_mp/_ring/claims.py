@@ -7,10 +7,19 @@ ring without a writer and producers does not change.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from disklog_mp._core import ABANDONED, CLAIMED, COMMITTED, COMMITTED_GROUP, Claim, Frames, Record, Ring
+from disklog_mp._core import (
+    ABANDONED,
+    CLAIMED,
+    COMMITTED,
+    COMMITTED_GROUP,
+    Claim,
+    Record,
+    RecordIterator,
+    Ring,
+)
 
 
 def walk(ring: Ring, position: int) -> Iterator[Claim]:
@@ -48,13 +57,18 @@ def count(ring: Ring, position: int) -> Contents:
     return Contents(producers.total(), claims, abandoned, producers)
 
 
-def records(ring: Ring, position: int, number: int) -> Iterator[Record]:
+def records(
+    ring: Ring, position: int, number: int, labels: Callable[[int], str] | None = None
+) -> Iterator[Record]:
     """Iterate the committed records from a position on; `number` is the number of the first one.
+
+    `labels` returns the label of an index.
 
     A claim that is not committed yet becomes a record or padding, so the numbers after it are provisional.
     """
     for claim in walk(ring, position):
         if claim.state in (COMMITTED, COMMITTED_GROUP):
-            frames = Frames(ring, claim.offset, claim.offset + claim.span, claim.position, number, ring.salt)
+            end = claim.offset + claim.span
+            frames = RecordIterator(ring, claim.offset, end, claim.position, number, ring.salt, labels=labels)
             yield from frames
             number = frames.number

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+import sys
 from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -18,13 +19,13 @@ from disklog_mp import _core
 def records_between(ring: _core.Ring, position: int, end: int) -> list[_core.Record]:
     """Return the records that stand in the ring between two positions."""
     offset = ring.offset_of(position)
-    frames = _core.Frames(ring, offset, offset + end - position, position, 0, ring.salt)
+    frames = _core.RecordIterator(ring, offset, offset + end - position, position, 0, ring.salt)
     records = list(frames)
     if frames.damage:
-        import logging
-
-        text = "a ring without writer and name: the frame at position %d is damaged: it is not saved"
-        logging.getLogger("disklog_mp").warning(text, position)
+        logging = sys.modules.get("logging")  # nothing is loaded now: its files may have been replaced
+        if logging is not None:
+            text = "a ring without writer and name: the frame at position %d is damaged: it is not saved"
+            logging.getLogger("disklog_mp").warning(text, position)
     return records
 
 
@@ -46,7 +47,7 @@ def runs(ring: _core.Ring, position: int, end: int, salt: int, *, records: int, 
     memory = memoryview(ring)
     while position < end:
         shift = ring.offset_of(position) - position  # from a position to its place in memory
-        stop = min(end, len(ring) - shift)
+        stop = min(end, ring.data_offset + ring.capacity - shift)
         for first, last in _whole(ring, shift, position, stop, salt):
             start, behind, count, time = first, first, 0, 0
             for frame_end, frame_records, frame_time in _frames(ring, shift, first, last, salt):
@@ -61,7 +62,7 @@ def runs(ring: _core.Ring, position: int, end: int, salt: int, *, records: int, 
 
 def _whole(ring: _core.Ring, shift: int, position: int, stop: int, salt: int) -> Iterator[tuple[int, int]]:
     """Iterate the ranges of positions in which all frames are whole."""
-    frames = _core.Frames(ring, shift + position, shift + stop, position, 0, salt, payloads=True)
+    frames = _core.RecordIterator(ring, shift + position, shift + stop, position, 0, salt, payloads=True)
     deque(frames, maxlen=0)
     for bad in frames.damage:
         if bad.offset - shift > position:
@@ -73,7 +74,7 @@ def _whole(ring: _core.Ring, shift: int, position: int, stop: int, salt: int) ->
 
 def _frames(ring: _core.Ring, shift: int, first: int, last: int, salt: int) -> Iterator[tuple[int, int, int]]:
     """Iterate the end, the records and the time of the last record of each frame that holds records."""
-    frames = _core.Frames(ring, shift + first, shift + last, first, 0, salt)
+    frames = _core.RecordIterator(ring, shift + first, shift + last, first, 0, salt)
     records = ((frames.offset - shift, record.timestamp) for record in frames)
     for end, group in itertools.groupby(records, key=operator.itemgetter(0)):
         times = [time for _, time in group]

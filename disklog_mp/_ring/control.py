@@ -46,7 +46,12 @@ def options(ring: Ring) -> dict[str, Any]:
 
 def store_options(ring: Ring, text: bytes) -> None:
     """Store the writer's options, as JSON."""
+    check_length(text)
+    ring.options = text
+
+
+def check_length(text: bytes) -> None:
+    """Raise ValueError if these options, as JSON, are too long for a ring."""
     if len(text) >= _core.OPTIONS_LENGTH:
         most = _core.OPTIONS_LENGTH - 1
         raise ValueError(f"the options take {len(text)} bytes as JSON: a ring has room for {most} bytes")
-    ring.options = text

@@ -1,6 +1,7 @@
-"""Tells a writer that is at rest of a producer's death at once: the kernel makes pidfds readable.
+"""Tells a writer that is at rest of a producer's death at once: the kernel makes pidfds readable.  Likewise
+of a request that arrives at a socket.
 
-It knows only descriptors; which process died, and what follows, is found out elsewhere.
+It knows only descriptors; which process died or asks, and what follows, is found out elsewhere.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ class DeathWatch:
         self._end = -1  # an eventfd
         self._background: Background[select.epoll] = Background("disklog-deaths", self._run)
         self._cannot = False
+        self.has_news = False  # set by the thread before it tells, cleared by the main thread before it looks
 
     def add(self, pidfd: int) -> None:
         """Watch a process until its pidfd is closed.
@@ -37,6 +39,20 @@ class DeathWatch:
             pass
         self._cannot = not self._background.is_started()
 
+    def add_again(self, fd: int) -> bool:
+        """Tell once more, or at first, when there is something to read; False if that cannot be told."""
+        if self._epoll is None or self._cannot:
+            self.add(fd)
+            return not self._cannot
+        once = select.EPOLLIN | select.EPOLLONESHOT
+        try:
+            self._epoll.modify(fd, once)
+        except FileNotFoundError:  # it is another descriptor of that number
+            self.add(fd)
+        except OSError:
+            return False
+        return not self._cannot
+
     def _begin(self) -> None:
         self._epoll, self._end = select.epoll(), os.eventfd(0)
         self._epoll.register(self._end, select.EPOLLIN)
@@ -44,7 +60,11 @@ class DeathWatch:
 
     def _run(self, epoll: select.epoll) -> None:
         while all(fd != self._end for fd, _ in epoll.poll()):
-            self._tell()
+            self._news()
+
+    def _news(self) -> None:
+        self.has_news = True
+        self._tell()
 
     def close(self) -> None:
         """End the thread."""

@@ -20,11 +20,11 @@ from disklog_mp._options import size_text
 from disklog_mp._os import files as _files
 from disklog_mp._os import locks as _locks
 from disklog_mp._os import processes as _processes
-from disklog_mp._ring.names import PREFIX, ring_path
+from disklog_mp._ring.names import SHM, log_of
 from disklog_mp.errors import FormatVersionError, LogNotFoundError
 
-# Seconds for moving a new ring into huge pages: enough for half a gigabyte.  The benchmark `huge-pages-drain`
-# shows what it buys: the writer drains a record in 4.3 ns instead of 6.8 ns; `huge-pages-log` differs little.
+# Seconds for moving a new ring into huge pages: enough for half a gigabyte.  What it buys: the
+# writer drains a record in 4.3 ns instead of 6.8 ns (bench: huge-pages-drain).
 COLLAPSING = 0.25
 
 
@@ -46,6 +46,7 @@ class RingFile(NamedTuple):
 
     ring: _core.Ring
     fd: int
+    path: str  # of the ring, where it was when it was attached
 
 
 class Reserved(NamedTuple):
@@ -53,35 +54,35 @@ class Reserved(NamedTuple):
 
     fd: int
     temporary: str
-    target: str  # the file behind the ring of the log's name
+    target: str  # the path of the ring
     capacity: int
     mode: int
     gid: int
 
 
-def reserve(name: str, *, ring_dir: str | None, capacity: int, mode: int, gid: int) -> Reserved:
-    """Reserve the memory for a ring, so that create() cannot fail for lack of it.
+def reserve(path: str, *, capacity: int, mode: int, gid: int) -> Reserved:
+    """Reserve the memory for the ring of that path, so that create() cannot fail for lack of it.
 
     Raises OSError(ENOSPC) with the size, the mount and the remedy if the memory is not there.
     """
-    target = ring_path(name, ring_dir)
+    where, base = os.path.split(path)
     # Names of rings do not begin with a dot, so no log has a ring of the temporary name.
-    temporary = os.path.join(os.path.dirname(target), f".{PREFIX}{name}.{os.getpid()}")
-    tidy(name, ring_dir)
-    if ring_dir is not None:
-        _files.make_directory(ring_dir, mode, gid)
+    temporary = os.path.join(where, f".{base}.{os.getpid()}")
+    tidy(path)
+    if where != SHM:
+        _files.make_directory(where, mode, gid)
     try:
-        fd = _open(os.path.basename(temporary), ring_dir, os.O_CREAT | os.O_EXCL)
+        fd = _open(temporary, os.O_CREAT | os.O_EXCL)
     except FileExistsError:
         raise _refusal(temporary, "has the temporary name of a new ring: remove it") from None
-    reserved = Reserved(fd, temporary, target, capacity, mode, gid)
+    reserved = Reserved(fd, temporary, path, capacity, mode, gid)
     size = _core.ring_size(capacity)
     try:
         os.posix_fallocate(fd, 0, size)
     except BaseException as error:
         drop(reserved)
         if isinstance(error, OSError):
-            raise _no_room(error, size, os.path.dirname(target)) from None
+            raise _no_room(error, size, where) from None
         raise
     return reserved
 
@@ -131,7 +132,7 @@ def create(
     except BaseException:
         drop(reserved._replace(fd=fd))
         raise
-    return RingFile(ring, fd)
+    return RingFile(ring, fd, reserved.target)
 
 
 def use_huge_pages(ring: _core.Ring) -> None:
@@ -146,12 +147,12 @@ def use_huge_pages(ring: _core.Ring) -> None:
             return
 
 
-def tidy(name: str, ring_dir: str | None) -> None:
+def tidy(path: str) -> None:
     """Remove the temporary names that creators of this ring left when they were killed.
 
     Such a name may be a second one of the ring itself, and keep its memory when the ring's name is removed.
     """
-    place, base = os.path.split(ring_path(name, ring_dir))
+    place, base = os.path.split(path)
     if not os.path.isdir(place):
         return
     for entry in os.listdir(place):
@@ -176,59 +177,73 @@ def _no_room(error: OSError, size: int, mount: str) -> OSError:
     )
 
 
-def attach(name: str, ring_dir: str | None) -> RingFile:
-    """Map an existing ring.
+def attach(path: str) -> RingFile:
+    """Map an existing ring.  Raises what hold() raises."""
+    held = hold(path)
+    return RingFile(held.ring, held.seat.give_up(), path)
+
+
+class Held(NamedTuple):
+    """An attached ring, and what owns its descriptor: the last reference to it closes that."""
+
+    ring: _core.Ring
+    seat: _core.Seat
+
+
+def hold(path: str) -> Held:
+    """Map an existing ring; no exception at any line leaves a descriptor open.
 
     Raises LogNotFoundError if there is none, FormatVersionError if the file is not a ring of this version,
     PermissionError if another user's process could have planted it.
     """
-    path = ring_path(name, ring_dir)
+    name = log_of(path)
     try:
-        fd = open_object(name, ring_dir)
+        seat = _core.Seat(os.fsencode(path))
     except FileNotFoundError:
         raise LogNotFoundError(name) from None
     except PermissionError:
         raise _denied(name, path) from None
     except OSError as problem:
         if problem.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-            raise
+            raise OSError(problem.errno, problem.strerror, path) from None
         raise _refusal(path, "has the name of the ring: remove it") from None
+    status = os.fstat(seat.fd)
+    check_owner(status, path)
+    if status.st_size < 4096:
+        raise FormatVersionError(path, f"{status.st_size} bytes, no ring", _core.RING_VERSION)
     try:
-        status = os.fstat(fd)
-        _check_owner(status, path)
-        if status.st_size < 4096:
-            raise FormatVersionError(path, f"{status.st_size} bytes, no ring", _core.RING_VERSION)
-        try:
-            ring = _core.Ring(fd, status.st_size, writable=True)
-        except ValueError as problem:
-            found = str(problem)
-            if found == "version":
-                found = f"a ring of version {int.from_bytes(os.pread(fd, 4, 8), 'little')}"
-            raise FormatVersionError(
-                path, f"{found}; `disklog-mp rm --force {name}` removes it", _core.RING_VERSION
-            ) from None
-        fd = _reopen(fd)
-    except BaseException:
-        os.close(fd)
-        raise
-    return RingFile(ring, fd)
+        ring = _core.Ring(seat.fd, status.st_size, writable=True)
+    except ValueError as problem:
+        found = str(problem)
+        if found == "version":
+            found = f"a ring of version {version_of(seat.fd)}"
+        hint = f"`disklog-mp rm --force {name}` removes it"
+        raise FormatVersionError(path, f"{found}; {hint}", _core.RING_VERSION) from None
+    seat.reopen()
+    return Held(ring, seat)
 
 
-def open_object(name: str, ring_dir: str | None) -> int:
-    """Open the object behind the ring of that name, which may hold anything, and return the descriptor.
+def version_of(fd: int) -> int:
+    """Return the version of the ring behind a descriptor; what is no ring has one, too."""
+    return int.from_bytes(os.pread(fd, 4, 8), "little")
+
+
+def open_object(path: str) -> int:
+    """Open the object of that path, which may hold anything, and return the descriptor.
 
     Raises OSError.
     """
-    return _open(PREFIX + name, ring_dir, 0)
+    return _open(path, 0)
 
 
-def _open(entry: str, ring_dir: str | None, flags: int) -> int:
-    """Open an object in /dev/shm or in `ring_dir`, or create it with O_CREAT and O_EXCL.  Raises OSError."""
-    if ring_dir is not None:
+def _open(path: str, flags: int) -> int:
+    """Open an object in /dev/shm or elsewhere, or create it with O_CREAT and O_EXCL.  Raises OSError."""
+    where, base = os.path.split(path)
+    if where != SHM:
         flags |= os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        return os.open(os.path.join(ring_dir, entry), flags, 0o600)
+        return os.open(path, flags, 0o600)
     try:
-        return int(posix_ipc.SharedMemory("/" + entry, flags, mode=0o600).fd)
+        return int(posix_ipc.SharedMemory("/" + base, flags, mode=0o600).fd)
     except posix_ipc.ExistentialError as problem:
         number = errno.EEXIST if flags else errno.ENOENT
         raise OSError(number, str(problem)) from None
@@ -245,7 +260,7 @@ def _reopen(fd: int) -> int:
     return again
 
 
-def _check_owner(status: os.stat_result, path: str) -> None:
+def check_owner(status: os.stat_result, path: str) -> None:
     """Refuse an object that another user may have planted under the ring's name."""
     if not stat.S_ISREG(status.st_mode):
         raise _refusal(path, "has the name of the ring: remove it", status)
@@ -279,7 +294,7 @@ def _refusal(path: str, why: str, status: os.stat_result | None = None) -> Permi
     return PermissionError(errno.EACCES, f"{what} {why}", path)
 
 
-def renew_access(file: RingFile, mode: int, gid: int, path: str) -> None:
+def renew_access(file: RingFile, mode: int, gid: int) -> None:
     """Give a ring that an earlier writer made the mode and group asked for now.
 
     Raises PermissionError if more users than asked for could read what is logged.
@@ -297,35 +312,35 @@ def renew_access(file: RingFile, mode: int, gid: int, path: str) -> None:
         or (status.st_mode & 0o060 and status.st_gid != wanted)
     ):
         why = f"lets in more users than mode={mode:#o}: open the log with its mode and group, or remove it"
-        raise _refusal(path, why, status)
+        raise _refusal(file.path, why, status)
 
 
-def unlink(name: str, ring_dir: str | None) -> bool:
+def unlink(path: str) -> bool:
     """Remove the ring's name; processes that are attached keep their mapping.  False if it has none."""
     with contextlib.suppress(OSError):
-        tidy(name, ring_dir)
+        tidy(path)
     try:
-        os.unlink(ring_path(name, ring_dir))
+        os.unlink(path)
     except FileNotFoundError:
         return False
     return True
 
 
-def is_current(file: RingFile, name: str, ring_dir: str | None) -> bool:
-    """True if the name still leads to this ring."""
+def is_current(file: RingFile) -> bool:
+    """True if the ring's name still leads to this ring."""
     try:
-        status = os.stat(ring_path(name, ring_dir), follow_symlinks=False)
+        status = os.stat(file.path, follow_symlinks=False)
     except FileNotFoundError:
         return False
     mine = os.fstat(file.fd)
     return (status.st_dev, status.st_ino) == (mine.st_dev, mine.st_ino)
 
 
-def place(file: RingFile, name: str, ring_dir: str | None) -> _files.Place:
+def place(file: RingFile) -> _files.Place:
     """Return the place of this ring; the writer watches it."""
-    return _files.place_of(file.fd, ring_path(name, ring_dir))
+    return _files.place_of(file.fd, file.path)
 
 
-def is_replaced(file: RingFile, name: str, ring_dir: str | None) -> bool:
+def is_replaced(file: RingFile) -> bool:
     """True if the name leads to another ring; False if the name is gone, which the writer puts right."""
-    return os.path.exists(ring_path(name, ring_dir)) and not is_current(file, name, ring_dir)
+    return os.path.exists(file.path) and not is_current(file)

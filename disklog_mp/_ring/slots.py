@@ -11,9 +11,10 @@ from disklog_mp._core import Slot, Totals
 from disklog_mp._os import locks as _locks
 from disklog_mp._os.processes import Identity
 from disklog_mp._ring import control as _control
-from disklog_mp._ring.file import RingFile
+from disklog_mp._ring.file import Held
 from disklog_mp.errors import TooManyProducersError
 
+# untuned: each ends after a few steps unless thousands of processes come and go at the same moment.
 FEW = 16  # slots tried before a list of all 4,096 is made
 TALLY_TRIES = 20  # looks while slots are being freed
 TALLY_PAUSE = 0.0005  # seconds between two of them
@@ -23,22 +24,23 @@ class SlotsReturnedError(TooManyProducersError):
     """Every slot is taken, but some by producers that have detached: the writer frees those soon."""
 
 
-def take_slot(file: RingFile, owner: Identity, since: int) -> int:
+def take_slot(held: Held, owner: Identity, since: int, label: bytes = b"") -> int:
     """Take a free producer slot for this process and return its index.  Does not wait for one.
 
     The slot's lock is taken first: a process killed before the slot says ATTACHED leaves nothing behind.
     Raises TooManyProducersError.
     """
+    ring, seat = held
     for most in (FEW, _core.SLOTS):
-        for index in file.ring.slots(_core.SLOT_FREE, most):
-            if not _locks.lock_byte(file.fd, index):
+        for index in ring.slots(_core.SLOT_FREE, most):
+            if not _locks.lock_byte(seat.fd, index):
                 continue
-            if file.ring.attach(index, owner.pid, owner.start, owner.namespace, since):
-                file.ring.wake()  # a writer at rest has to watch this process
+            if seat.attach(ring, (index, owner.pid, owner.start, owner.namespace, since, label)):
+                ring.wake()  # a writer at rest has to watch this process
                 return index
-            _locks.unlock_byte(file.fd, index)
-    file.ring.wake()  # the writer frees the slots of producers that detached, or died a moment ago
-    if file.ring.slots(_core.SLOT_DETACHED, 1):
+            _locks.unlock_byte(seat.fd, index)
+    ring.wake()  # the writer frees the slots of producers that detached, or died a moment ago
+    if ring.slots(_core.SLOT_DETACHED, 1):
         raise SlotsReturnedError(_core.SLOTS)
     raise TooManyProducersError(_core.SLOTS)
 

@@ -9,18 +9,23 @@ from disklog_mp._ring import file as _ring
 from disklog_mp._ring import liveness as _liveness
 from disklog_mp._ring import repair as _repair
 from disklog_mp._ring import slots as _slots
+from disklog_mp._ring.labels import wanted_label
 from disklog_mp._ring.repair import Repair
 
 
 @dataclass(frozen=True)
 class ProducerStats:
-    """One attached process: what it logged, dropped, how often it found the ring full, since when (ns)."""
+    """One attached process: what it logged, dropped, how often it found the ring full, since when (ns).
+
+    `label` is "" if it has none.
+    """
 
     pid: int
     logged: int
     dropped: int
     waited: int
     since: int
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,9 @@ def read(file: _ring.RingFile) -> Stats:
     tallies = _slots.tallies(ring)
     total = tallies.total()
     producers = [
-        ProducerStats(slot.pid, slot.logged, slot.dropped, slot.waited, slot.since)
+        ProducerStats(
+            slot.pid, slot.logged, slot.dropped, slot.waited, slot.since, wanted_label(ring, slot.index)
+        )
         for slot in tallies.attached
     ]
     first, last = ring.first_page, ring.page

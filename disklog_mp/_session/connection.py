@@ -11,16 +11,19 @@ import contextlib
 import json
 import sys
 import time
+import weakref
 from typing import Any, Protocol
 
 from disklog_mp import _core
 from disklog_mp._options import parse_duration
-from disklog_mp._ring import file as _ring
-from disklog_mp._ring import names as _names
+from disklog_mp._ring.file import RingFile
+from disklog_mp._ring.labels import check_label
 from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._ring.slots import SlotsReturnedError
 from disklog_mp._session.attachments import Attachment, RingClosedError, attachments
 from disklog_mp._session.drops import Drops
+from disklog_mp._session.keeper import Begin, Keeper
+from disklog_mp._session.place import Place
 from disklog_mp._session.rescue import Orphans
 from disklog_mp.errors import (
     DiskLogError,
@@ -35,12 +38,22 @@ LONGEST_ATTACH = 5.0  # seconds for a writer that is about to make the next ring
 RING_PAUSE, SLOT_PAUSE = 0.002, 0.01  # seconds between two attempts to attach
 START_AGAIN = 0.5  # seconds between two writers started by one session
 SHORTEST_CLOSE = 0.02  # seconds that close() waits for appends of other threads, even with timeout=0
+LABEL_PATIENCE = 0.1  # seconds to wait for the index of a label
+LABEL_PAUSE = 0.0005  # seconds between two looks for it
 
 
 class Starter(Protocol):
     """Starts a writer, waits `wait` seconds for its answer, raises the error in it; False: no answer."""
 
     def __call__(self, *, wait: float) -> bool: ...
+
+
+def _seconds(timeout: float | str) -> float:
+    if isinstance(timeout, str):
+        timeout = parse_duration(timeout, "timeout")
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
+        raise ValueError(f"timeout={timeout!r} is not a number of seconds")
+    return float(timeout)
 
 
 class Connection(_core.Producer):
@@ -51,40 +64,33 @@ class Connection(_core.Producer):
 
     def __init__(
         self,
-        name: str,
+        place: Place,
         *,
-        ring_dir: str | None = None,
         on_full: str = "block",
         timeout: float | str = 5.0,
+        label: str | None = None,
         starter: Starter | None = None,
+        begin: Begin | None = None,
     ) -> None:
-        """Does not attach.  Raises ValueError, TypeError."""
+        """Does not attach; `starter` makes the first ring, `begin` a later writer.  ValueError, TypeError."""
         # Set first: a connection whose construction failed can be closed.
         self.is_closed = True
         self.attachment: Attachment | None = None
-        self.name = _names.check_name(name)
+        self.place = place
+        self.name = place.name
         if on_full not in POLICIES:
             raise ValueError(f"on_full={on_full!r} is not one of {', '.join(POLICIES)}")
-        if isinstance(timeout, str):
-            timeout = parse_duration(timeout, "timeout")
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
-            raise ValueError(f"timeout={timeout!r} is not a number of seconds")
         self.on_full = on_full
-        self.timeout = float(timeout)
-        self.ring_dir = ring_dir
+        self.timeout = _seconds(timeout)
+        self.label = None if label is None else check_label(label)  # None: the default, "": none
         self.starter = starter
-        self.drops = Drops()
-        self.orphans = Orphans()
+        self.keeper = Keeper(place, begin)
+        self.drops, self.orphans = Drops(), Orphans()
         self.next_check = 0.0  # monotonic time of the next look at the writer by a call that does not wait
         self._next_start = 0.0  # monotonic time from which another writer may be started
         self.is_closed = False
 
     # -- attaching ---------------------------------------------------------------------------------------
-
-    @property
-    def ring_path(self) -> str:
-        """The file behind the ring's name."""
-        return _names.ring_path(self.name, self.ring_dir)
 
     def attach(self, patience: float | None = None) -> None:
         """Bind to the log's ring as it is now: at first, after a fork, after the ring was replaced.
@@ -98,57 +104,54 @@ class Connection(_core.Producer):
         while True:
             pause = RING_PAUSE
             try:
-                self._attach_now(former)
+                attachments.in_turn(lambda: self._attach_in_turn(former))
+                _await_label(self, deadline)
                 self.rescue()
                 return
             except SlotsReturnedError as full:
                 problem: DiskLogError = TooManyProducersError(*full.args)
                 pause = SLOT_PAUSE
             except LogNotFoundError as missing:
-                problem = LogNotFoundError(self.name)
                 if not self._is_coming(missing, former):
                     if self.starter is None:
-                        raise problem from None
+                        raise LogNotFoundError(self.name) from None
                     self._start_writer(self.starter, deadline)
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise problem
-            time.sleep(min(pause, left))
+                problem = LogNotFoundError(self.name)
+            if time.monotonic() >= deadline:
+                try:
+                    raise problem
+                finally:
+                    del problem  # its traceback has this frame: the cycle would keep `former` and its slot
+            time.sleep(pause)
 
-    def _attach_now(self, seen: Attachment | None) -> None:
-        with attachments.lock:
-            if self.is_closed:
-                raise SessionClosedError(self.name)
-            former, has_ended = self.attachment, self.is_bound
-            if has_ended and former is not seen:
-                return  # another thread was faster
-            if former is not None and not former.is_own():
-                former, self.drops, self.needs_attention = None, Drops(), False
-                self.orphans.forget()
-            attachment = attachments.take(self.name, self.ring_dir, former if has_ended else None)
-            # A signal handler that logged meanwhile may have attached, too.
-            former, self.attachment = self.attachment, attachment
-            # A writer that replaces a ring has drained it first; otherwise records of ours are still in it.
-            is_orphaned = has_ended and former is not None and former.file.ring.released < self.end
-            self.bind(attachment.file.ring, attachment.slot, attachment.owner.pid)
-            self.watches_writer = True
-            if former is not None and is_orphaned:
-                self.orphans.add(former)
-                self.needs_attention = True
-                self.end = 0
-            elif former is not None:
-                attachments.give_back(former)
+    def _attach_in_turn(self, seen: Attachment | None) -> None:
+        """Attach; an exception at any line leaves what was there, or what the next call goes on from."""
+        if self.is_closed:
+            raise SessionClosedError(self.name)
+        former, has_ended = self.attachment, self.is_bound
+        if has_ended and former is not seen:
+            return  # another thread was faster
+        if former is not None and not former.is_own():
+            self.drops, self.needs_attention = Drops(), False
+            self.orphans.forget()
+            former = None
+        attachment = attachments.take(self.place, self.label, former if has_ended else None)
+        former = self.attachment  # a signal handler that logged meanwhile may have attached, too
+        # A writer that replaces a ring has drained it first; otherwise records of ours are still in it.
+        if has_ended and former is not None and former.file.ring.released < self.end:
+            self.orphans.add(former)  # before it is let go of
+            self.needs_attention = True
+            self.end = 0
+        self.attachment = attachment
+        self.bind(attachment.file.ring, attachment.slot, attachment.owner.pid)
+        connections.add(self)
+        self.watches_writer = True
 
     def _is_coming(self, missing: LogNotFoundError, former: Attachment | None) -> bool:
         """True if a live writer is about to make the ring that is missing."""
         if isinstance(missing, RingClosedError) and missing.coming:
             return True
-        return (
-            former is not None
-            and former.is_own()
-            and attachments.mend(former, self.ring_path)
-            and writer_alive(former.file)
-        )
+        return former is not None and former.is_own() and former.mend() and writer_alive(former.file)
 
     def whole_attachment(self) -> Attachment | None:
         """Return the attachment if its locks can be asked for.
@@ -156,7 +159,7 @@ class Connection(_core.Producer):
         None: a daemon closed the descriptor, and the name does not lead to this ring any more.
         """
         attachment = self.attachment
-        if attachment is not None and attachments.mend(attachment, self.ring_path):
+        if attachment is not None and attachment.mend():
             return attachment
         return None
 
@@ -180,7 +183,7 @@ class Connection(_core.Producer):
     def look_at_writer(self) -> None:
         """Wake a writer that has been silent.  Is it dead: start another, or go over to the ring of its name.
 
-        Does not wait for a writer it starts.  Raises what attach() raises.
+        Does not wait for a writer it starts; see Keeper.  Raises what attach() raises.
         """
         attachment = self.whole_attachment()
         if attachment is None:
@@ -190,18 +193,16 @@ class Connection(_core.Producer):
         file = attachment.file
         if writer_alive(file):
             file.ring.wake()  # the producer that was to ring the bell may have died before it did
+            self.keeper.let_go()
             return
         if self.is_replaced(file):
             self.attach(0.0)
-        elif self.starter is not None:
-            now = time.monotonic()
-            if now >= self._next_start:
-                self._next_start = now + START_AGAIN
-                self.starter(wait=0.0)
+        else:
+            self.keeper.keep(file)
 
-    def is_replaced(self, file: _ring.RingFile) -> bool:
-        """True if the name leads to another ring."""
-        return _ring.is_replaced(file, self.name, self.ring_dir)
+    def is_replaced(self, file: RingFile) -> bool:
+        """True if the log has another ring."""
+        return self.place.is_replaced(file)
 
     # -- drops -------------------------------------------------------------------------------------------
 
@@ -244,20 +245,22 @@ class Connection(_core.Producer):
         Waits for appends of other threads no longer than the timeout.  The slot is then given back when they
         have ended and this process opens or closes a session.
         """
-        if self.is_closed:
+        if self.is_closed and self.attachment is None:
             return
-        self._finish_before_close()
-        attachment = self.attachment
-        self.is_closed = True
+        try:
+            if not self.is_closed:
+                self._finish_before_close()
+        finally:  # an interrupted call closes, too
+            self.is_closed = True
+            self.keeper.let_go()
+            attachments.leave(self, max(self.timeout, SHORTEST_CLOSE))
+
+    def let_go(self) -> bool:
+        """Give the attachment of a closed connection up; False while an append of another thread needs it."""
+        if not self.is_closed or self.unbind():  # an append that is under way without the GIL
+            return not self.is_closed
         self.attachment = None
-        deadline = time.monotonic() + max(self.timeout, SHORTEST_CLOSE)
-        while self.unbind():  # appends of other threads that are under way without the GIL
-            if attachment is not None and time.monotonic() >= deadline:
-                attachments.give_back_later(attachment, self.unbind)
-                return
-            time.sleep(0.0001)
-        if attachment is not None:
-            attachments.give_back(attachment)
+        return True
 
     def _finish_before_close(self) -> None:
         """Report drops, and see to it that no record of ours needs this process to reach a page."""
@@ -271,10 +274,13 @@ class Connection(_core.Producer):
             self.rescue()
             self.report_drops()
         self.orphans.leave()
+        attachment = self.whole_attachment()
+        if attachment is not None:
+            self.keeper.leave(attachment.file, max(self.timeout, SHORTEST_CLOSE))
 
     def __del__(self) -> None:
-        # At the interpreter's end the kernel does it: the slot's lock goes with the process.
-        if not getattr(self, "is_closed", True) and not sys.is_finalizing():
+        if not getattr(self, "is_closed", True) and not sys.is_finalizing():  # then the kernel does it
+            _note_left_behind(self)
             self.close()
 
     # -- called by the core ------------------------------------------------------------------------------
@@ -290,3 +296,24 @@ class Connection(_core.Producer):
     def _look_at_writer(self) -> None:
         """The writer's heartbeat is late.  Errors are dropped by the core: the record is committed."""
         self.look_at_writer()
+
+
+connections: weakref.WeakSet[Connection] = weakref.WeakSet()  # of this process: all that attached
+left_behind: dict[_core.Ring, int] = {}  # position behind what was logged and not waited for, by ring
+
+
+def _note_left_behind(connection: Connection) -> None:
+    """Note a connection that goes without a close(): the process waits at its exit."""
+    for noted, until in list(left_behind.items()):
+        if noted.written >= until:
+            left_behind.pop(noted, None)
+    ring, end = connection.ring, connection.end
+    if ring is not None and connection.is_bound and ring.written < end:
+        left_behind[ring] = max(end, left_behind.get(ring, 0))
+
+
+def _await_label(connection: Connection, deadline: float) -> None:
+    """Wait a moment for the index of the label; until the writer answers, records go without."""
+    end = min(deadline, time.monotonic() + LABEL_PATIENCE)
+    while connection.awaits_label and time.monotonic() < end:
+        time.sleep(LABEL_PAUSE)

@@ -5,27 +5,37 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from disklog_mp import _options
+from disklog_mp import _environment, _options
+from disklog_mp._os.files import is_same
 from disklog_mp._pages.directory import Directory
-from disklog_mp._ring import control as _control
+from disklog_mp._pages.identity import read_identity
 from disklog_mp._ring import file as _ring
-from disklog_mp._ring import names as _names
+from disklog_mp._ring.labels import check_label
 from disklog_mp._ring.liveness import writer_alive
+from disklog_mp._ring.names import SHM, check_name
+from disklog_mp._session import joining, requests, start_writer
+from disklog_mp._session.attachments import attachments
 from disklog_mp._session.connection import Connection
+from disklog_mp._session.place import Place
 from disklog_mp._session.session import BlockingConnection, Session
+from disklog_mp._session.stopped import raise_if_stopped
 from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiveError
 
 PATIENCE = 20.0  # seconds for a writer to become ready, started here or by another process
 RACE_PAUSE = 0.005  # seconds before another look, when another process started a writer, or it left
+# What may stand in the environment, and what an option is if it was left out.
+OF_SESSIONS = {"on_full": "block", "timeout": 5.0, "ring_dir": None}
+OF_WRITERS = dict.fromkeys(_options.CHECKS)
 
 Kind = TypeVar("Kind", bound=Connection)
 
 
 def open(
     name: str,
-    path: str | os.PathLike[str] = ".",
+    path: str | os.PathLike[str] | None = None,
     *,
     page_records: int | None = None,
     page_bytes: int | str | None = None,
@@ -43,12 +53,22 @@ def open(
     linger: float | str | None = None,
     kill_stalled: float | str | None = None,
     ring_dir: str | None = None,
+    label: str | None = None,
+    strict: bool = False,
 ) -> Session:
     """Open a log: create it if there is none, recover it if need be, start its writer, attach.
+
+    `path` is its directory; left out, it is <DISKLOG_MP_DIR>/<name>, or without that variable the current
+    directory.  Options that are left out may stand in the environment, see README.
 
     Many processes may open the same log at once; exactly one writer results.  An option left out (None) is
     the one of the running log.  If the log is not running, the defaults are: pages of 64 MiB, a ring of
     16 MiB, everything kept, sync="1s", mode=0o600, a writer that lingers 10 s after its last producer.
+    Options that were set with configure() or `disklog-mp set` stay until they are given another value.
+
+    Options that differ from the running log's apply at once if no other process is attached and the log is
+    not served.  If they cannot apply, the log is joined as it is, with a warning that names both values and
+    the command that changes them; with `strict`, ConfigMismatchError is raised instead.
 
     page_records, page_bytes, page_age: begin a new page when the page has that many records, bytes, seconds.
     keep_pages, keep_bytes, keep_age: remove the oldest pages beyond that, but never the newest.
@@ -61,20 +81,19 @@ def open(
     kill_stalled: the writer kills a process that is stopped or frozen inside log() and so has held up all
     others for this long; left out, the writer waits for it.
     ring_dir: keep the ring as a file in that directory instead of /dev/shm.
+    label: a text of up to 64 bytes that each record of this session carries, such as a container's name.
+    Left out, it is that of DISKLOG_MP_LABEL, else, in a pid namespace other than the writer's, the host name.
     Sizes take "64M", durations "10min".  Waits up to 20 s for the log's writer to become ready.
 
-    Raises ConfigMismatchError if an option contradicts the running log, WriterActiveError if the
-    directory or the name belongs to another log, OSError (TimeoutError: the writer is not ready),
-    ValueError, TypeError.
+    Raises ConfigMismatchError, WriterActiveError if the directory or the name belongs to another log,
+    OSError (TimeoutError: the writer is not ready), ValueError, TypeError.
     """
-    connection = connect(
-        BlockingConnection,
+    options = with_environment(
         name,
-        os.fsdecode(path),
         on_full=on_full,
         timeout=timeout,
         ring_dir=ring_dir,
-        patience=PATIENCE,
+        label=label,
         page_records=page_records,
         page_bytes=page_bytes,
         page_age=page_age,
@@ -89,22 +108,106 @@ def open(
         linger=linger,
         kill_stalled=kill_stalled,
     )
-    return Session(connection)
+    place = directory_of(name, path)
+    return Session(connect(BlockingConnection, name, place, patience=PATIENCE, strict=strict, **options))
 
 
 def attach(
-    name: str, *, on_full: str = "block", timeout: float | str = 5.0, ring_dir: str | None = None
+    name: str,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    on_full: str = "block",
+    timeout: float | str = 5.0,
+    ring_dir: str | None = None,
+    label: str | None = None,
 ) -> Session:
-    """Attach to a log that another process has opened, by its name alone; never starts a writer.
+    """Attach to a log that another process has opened, by its name alone; opens none.
+
+    If its writer dies, this session starts another as any does, unless the log is served.
+
+    Where logs in several directories have the name, the one with a live writer is meant; if several have one,
+    the one with attached processes.  `path`, a log's directory, decides where that does not.
 
     Cheap and idempotent: sessions of one process share one slot.  Safe after fork, spawn, forkserver.  While
     the log's ring is being replaced, waits for it up to `timeout` seconds, at most 5.  on_full and timeout
     are those of open().
 
-    Raises LogNotFoundError, FormatVersionError, TooManyProducersError, PermissionError, ValueError,
-    TypeError.
+    Raises LogNotFoundError, AmbiguousLogError, FormatVersionError, TooManyProducersError, PermissionError,
+    ValueError, TypeError.
     """
-    return Session(connect(BlockingConnection, name, on_full=on_full, timeout=timeout, ring_dir=ring_dir))
+    options = with_environment(
+        name, is_opened=False, on_full=on_full, timeout=timeout, ring_dir=ring_dir, label=label
+    )
+    return Session(connect(BlockingConnection, name, directory=path, **options))
+
+
+def directory_of(name: str, path: str | os.PathLike[str] | None) -> str:
+    """Return the directory in which open() opens a log."""
+    return _environment.directory(check_name(name), path) or "."
+
+
+def with_environment(name: str, *, is_opened: bool = True, **options: Any) -> dict[str, Any]:
+    """Return the options of open(), or attach(); for those left out, what stands in the environment.
+
+    Raises TypeError or ValueError for what is no name.
+    """
+    usual = {**OF_SESSIONS, **(OF_WRITERS if is_opened else {})}
+    return _environment.options(check_name(name), options, usual)
+
+
+def check(
+    name: str,
+    path: str | None,
+    *,
+    ring_dir: str | None = None,
+    label: str | None = None,
+    **options: Any,
+) -> None:
+    """Raise what connect() would, as far as it can be seen without attaching or starting a writer.
+
+    That a log is not there, or has no writer, is no error: it may come.  Raises ConfigMismatchError,
+    WriterActiveError, AmbiguousLogError, FormatVersionError, OSError (PermissionError: ring or directory are
+    closed to this user; NotADirectoryError), ValueError, TypeError.
+    """
+    if label is not None:
+        check_label(label)
+    place = Place(name, path, ring_dir)
+    opening = _Opening(place, _options.check(options), True)
+    if path is None:
+        opening.has_ring()
+        return
+    _check_log(name, path)
+    if not opening.is_running(place) and not opening.has_ring():
+        _options.group_id(opening.given.get("group"))
+        _check_directory(path)
+
+
+def _check_log(name: str, path: str) -> None:
+    """Refuse a directory that holds other files, or another log."""
+    directory = Directory(path)
+    if not directory.exists():
+        return
+    directory.refuse_foreign_files()
+    identity = read_identity(path)
+    if identity is not None and identity.name != name:
+        raise ConfigMismatchError("name", identity.name, name)
+    pid, other = directory.read_note()
+    if identity is None and other not in ("", name) and directory.is_locked():
+        raise WriterActiveError(other, path, pid)
+
+
+def _check_directory(path: str) -> None:
+    """Raise OSError if a writer of this user could not use the directory, nor make it."""
+    place = path
+    if not Directory(path).exists():
+        while not os.path.lexists(place):
+            place = os.path.dirname(place)
+        if not os.path.isdir(place):
+            raise NotADirectoryError(errno.ENOTDIR, "no log can be made in what is no directory", place)
+    if not os.access(place, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        raise PermissionError(
+            errno.EACCES, f"user {os.geteuid()} may not write there, and so not log there", place
+        )
 
 
 def connect(
@@ -112,31 +215,45 @@ def connect(
     name: str,
     path: str | os.PathLike[str] | None = None,
     *,
+    directory: str | os.PathLike[str] | None = None,
     on_full: str = "block",
     timeout: float | str = 5.0,
     ring_dir: str | None = None,
+    label: str | None = None,
     patience: float = 0.0,
     accept_ring: bool = False,
+    strict: bool = False,
+    on_kept: Callable[[str], object] | None = None,
     **options: Any,
 ) -> Kind:
     """Return an attached connection of that kind: as open() does with `path`, as attach() does without.
 
+    `directory`: the log's, for attaching; None: it is found by name.
     `patience`: seconds for the writer to become ready.  With `accept_ring` a ring without a writer will do,
-    where no writer can be started from here.
+    where no writer can be started from here.  `on_kept` is called with a text if options do not apply; None:
+    that is a warning.  With `strict` it is an error.
     """
     ring_dir = None if ring_dir is None else os.path.abspath(ring_dir)
+    _environment.tell_unknown()
     if path is None:
-        connection = kind(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout)
+        where = None if directory is None else os.path.abspath(os.fsdecode(directory))
+        connection = kind(Place(name, where, ring_dir), on_full=on_full, timeout=timeout, label=label)
         connection.attach()
         return connection
-    _names.check_name(name)
-    opening = _Opening(
-        name, os.path.abspath(os.fsdecode(path)), _options.check(options), ring_dir, accept_ring
+    place = Place(name, os.path.abspath(os.fsdecode(path)), ring_dir)
+    opening = _Opening(place, _options.check(options), accept_ring)
+    connection = kind(
+        place,
+        on_full=on_full,
+        timeout=timeout,
+        label=label,
+        starter=opening.go_on,
+        begin=opening.begin,
     )
-    connection = kind(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout, starter=opening.start)
     deadline = time.monotonic() + patience
     while True:
         if opening.ensure_writer(deadline):
+            joining.join(opening.log(), opening.given, strict=strict, on_kept=on_kept or joining.warn)
             try:
                 connection.attach(max(0.0, deadline - time.monotonic()))
                 return connection
@@ -149,32 +266,44 @@ def connect(
 class _Opening(NamedTuple):
     """A log that is to have a writer."""
 
-    name: str
-    path: str  # absolute
+    place: Place  # with the directory
     given: dict[str, Any]  # the options that were given, checked
-    ring_dir: str | None
     accept_ring: bool
+
+    @property
+    def path(self) -> str:
+        """The log's directory, absolute."""
+        assert self.place.directory is not None
+        return self.place.directory
 
     def ensure_writer(self, deadline: float) -> bool:
         """Start a writer if none is alive, and wait until it is ready; False: look again in a moment."""
-        if self.is_running(self.ring_dir, self.given):
-            return True
+        try:
+            if self.is_running(self.place) or self.is_inherited():
+                return True
+        except OSError:  # this process may not open the ring, or cannot
+            if self.is_inherited():
+                return True
+            raise
         try:
             if not self.start(wait=max(0.0, deadline - time.monotonic())):
                 raise TimeoutError(
                     errno.ETIMEDOUT,
-                    f"the writer of log {self.name!r} was started and is not ready yet",
+                    f"the writer of log {self.place.name!r} was started and is not ready yet",
                     self.path,
                 )
         except WriterActiveError as active:
             # Another process may have started one for the same log at the same moment.
-            is_same = active.args[0] == self.name and active.args[1] == self.path
-            if not is_same or time.monotonic() > deadline:
+            is_ours = active.name == self.place.name and is_same(active.path, self.path)
+            if not is_ours or time.monotonic() > deadline:
                 raise
-            # The directory's note may be a dead writer's: the ring there says whether it is this one's.
-            current, wanted = Directory(self.path).rings(), self.ring_dir or _names.SHM
-            if current not in ("", wanted) and self.is_running(current, {}):
-                raise ConfigMismatchError("ring_dir", current, wanted) from None
+            # The directory's file may be a dead writer's: the ring there says whether it is this one's.
+            wanted = self.place.ring_dir
+            if wanted is not None and self.is_running(Place(self.place.name, self.path)):
+                identity = self.place.identity()
+                current = SHM if identity is None else identity.ring_dir
+                if not is_same(current, wanted):
+                    raise ConfigMismatchError("ring_dir", current, wanted) from None
             return False
         except OSError:
             if not (self.accept_ring and self.has_ring()):
@@ -183,38 +312,49 @@ class _Opening(NamedTuple):
 
     def start(self, *, wait: float) -> bool:
         """Start a writer and wait `wait` seconds for its answer: see start_writer.start()."""
-        from disklog_mp._session import start_writer
+        place = self.place
+        return start_writer.start(place.name, self.path, self.given, place.ring_dir, wait=wait)
 
-        options = _options.Options(**self.given)
-        _options.group_id(options.group)
-        return start_writer.start(self.name, self.path, options._asdict(), self.ring_dir, wait=wait)
+    def go_on(self, *, wait: float) -> bool:
+        """Start a writer in place of one that died.  Raises LogStoppedError if the log was stopped."""
+        place = self.place
+        raise_if_stopped(place.name, self.path)
+        return start_writer.start(place.name, self.path, self.given, place.ring_dir, wait=wait, goes_on=True)
+
+    def log(self) -> requests.Log:
+        """Return the log as one to ask."""
+        return requests.log_in(self.place.name, self.path, self.place.ring_dir)
+
+    def begin(self) -> start_writer.Starting:
+        """Start a writer and do not wait for it."""
+        place = self.place
+        return start_writer.begin(
+            place.name, self.path, self.given, place.ring_dir, waiting=True, goes_on=True
+        )
+
+    def is_inherited(self) -> bool:
+        """True if the parent had the log's ring open, and its writer is alive."""
+        file = attachments.inherited(self.place)
+        return file is not None and writer_alive(file)
 
     def has_ring(self) -> bool:
         """True if the log's ring is there, for the next writer: it takes records until it is full."""
         try:
-            file = _ring.attach(self.name, self.ring_dir)
+            file = _ring.attach(self.place.ring_path())
         except LogNotFoundError:
             return False
         try:
-            return file.ring.path == self.path and not file.ring.is_closed()
+            return not file.ring.is_closed()
         finally:
             os.close(file.fd)
 
-    def is_running(self, ring_dir: str | None, given: dict[str, Any]) -> bool:
-        """True if the log has a live writer; WriterActiveError, ConfigMismatchError if it is another."""
+    def is_running(self, place: Place) -> bool:
+        """True if the log has a live writer."""
         try:
-            file = _ring.attach(self.name, ring_dir)
+            file = _ring.attach(place.ring_path())
         except LogNotFoundError:
             return False
         try:
-            if not writer_alive(file):
-                return False
-            if file.ring.path != self.path:
-                raise WriterActiveError(self.name, file.ring.path, file.ring.writer_pid)
-            current = _control.options(file.ring)
-            for option, value in given.items():
-                if option in current and current[option] != value:
-                    raise ConfigMismatchError(option, current[option], value)
-            return True
+            return writer_alive(file)
         finally:
             os.close(file.fd)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from disklog_mp._core import DAMAGED, ENDED, FULL, HALTED, NEEDS_ATTACH, SPACE, TOO_LARGE
+from disklog_mp._core import DAMAGED, ENDED, FULL, HALTED, KIND_RECORD, NEEDS_ATTACH, SPACE, TOO_LARGE
 from disklog_mp._ring import control as _control
 from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._session.connection import Connection
@@ -22,7 +22,12 @@ from disklog_mp._session.waiting import (
     ready_ring,
     rescue,
 )
-from disklog_mp.errors import LogFullError, LogNotFoundError, RecordTooLargeError, RingFullError
+from disklog_mp.errors import (
+    LogFullError,
+    LogNotFoundError,
+    RecordTooLargeError,
+    RingFullError,
+)
 
 DROPPED = -1  # log() returns this for a record that on_full="drop" dropped
 
@@ -35,9 +40,11 @@ class Entry(NamedTuple):
     records: int
 
 
-def record_entry(connection: Connection, data: Any, tag: int) -> Entry:
-    """Return one record as an entry."""
-    return Entry(lambda: connection.try_record(data, tag), lambda: memoryview(data).nbytes, 1)
+def record_entry(connection: Connection, data: Any, tag: int, time: int = 0, pid: int = 0) -> Entry:
+    """Return one record as an entry.  `time` (ns since the epoch) and `pid`: 0 for now, and this process."""
+    return Entry(
+        lambda: connection.try_record(data, tag, KIND_RECORD, time, pid), lambda: memoryview(data).nbytes, 1
+    )
 
 
 def group_entry(connection: Connection, records: tuple[Any, ...], tag: int) -> Entry:
@@ -147,5 +154,7 @@ def _refusal(connection: Connection, entry: Entry, waited: float) -> Steps[RingF
     ring = yield from ready_ring(connection)
     attachment = yield from attachment_with_descriptor(connection)
     free = ring.capacity - (ring.frontier(ring.released) - ring.released)
-    dead = 0 if writer_alive(attachment.file) else ring.writer_pid
-    return RingFullError(entry.length(), free, waited, dead)
+    if writer_alive(attachment.file):
+        return RingFullError(entry.length(), free, waited)
+    reason = connection.keeper.reason(attachment.file)
+    return RingFullError(entry.length(), free, waited, ring.writer_pid, reason)

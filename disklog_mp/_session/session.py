@@ -9,7 +9,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from disklog_mp import _core
+from disklog_mp._options import check_changes
+from disklog_mp._session import leaving, requests
 from disklog_mp._session.connection import Connection
+from disklog_mp._session.place import Place
 from disklog_mp._session.policy import group_entry, log_or_refuse, record_entry
 from disklog_mp._session.waiting import carry_out, read_stats, ready_ring, wait_for
 
@@ -33,6 +36,13 @@ class BlockingConnection(Connection):
 
     def _log_many_slowly(self, records: tuple[Any, ...], tag: int, status: int) -> int:
         return carry_out(log_or_refuse(self, group_entry(self, records, tag), status))
+
+    def log_for(self, pid: int, data: Any, tag: int, time: int = 0) -> int:
+        """Log a record that another process made, or that was made at another time (ns since the epoch).
+
+        0: this process, now.  Returns and raises as log() does.
+        """
+        return carry_out(log_or_refuse(self, record_entry(self, data, tag, time, pid)))
 
 
 def _in_core(kind: type[Kind]) -> type[Kind]:
@@ -60,8 +70,12 @@ class Session(_core.Handle):
 
     @property
     def path(self) -> str:
-        """The log's directory."""
-        return carry_out(ready_ring(self._connection)).path
+        """The log's directory.
+
+        Raises FileNotFoundError if it cannot be seen from here, or the log there is not this one.
+        """
+        carry_out(ready_ring(self._connection))
+        return self._connection.place.path()
 
     @property
     def closed(self) -> bool:
@@ -114,17 +128,17 @@ class Session(_core.Handle):
     # -- waiting for the writer --------------------------------------------------------------------------
 
     def flush(self, timeout: float | None = None) -> None:
-        """Wait until all that this session logged so far is written: in a page file, visible to readers.
+        """Wait until all that any process has logged so far is written: in a page file, visible to readers.
 
-        Waits at most `timeout` seconds.  None: as long as a writer lives; for one that is dead and not
-        replaced as long as the session's own timeout.
+        Waits at most `timeout` seconds.  None: as long as the log moves on, and then as long as the session's
+        own timeout.  A writer that is dead is replaced meanwhile.
 
         Raises WaitTimeoutError, WriterDiedError, SessionClosedError, LogNotFoundError.
         """
         carry_out(wait_for(self._connection, "written", timeout))
 
     def sync(self, timeout: float | None = None) -> None:
-        """Wait until all that this session logged so far is durable: it survives power loss.
+        """Wait until all that any process has logged so far is durable: it survives power loss.
 
         Callers in all processes are served by one fdatasync.  `timeout` is that of flush().
 
@@ -138,6 +152,17 @@ class Session(_core.Handle):
         Raises SessionClosedError, LogNotFoundError.
         """
         ask_roll(carry_out(ready_ring(self._connection)))
+
+    def configure(self, **options: Any) -> None:
+        """Change options of the log while it runs: those of open(), for all processes.
+
+        None takes a limit back: keep_bytes=None keeps everything.  Returns when the options are in force and
+        outlive this writer; a ring of another size takes the old one's place a moment later.
+
+        Raises PermissionError for a user that may not write the log's directory, OSError (TimeoutError: the
+        writer does not answer), ValueError, TypeError, SessionClosedError, LogNotFoundError.
+        """
+        configure(self._connection, options)
 
     # -- reading -----------------------------------------------------------------------------------------
 
@@ -167,10 +192,12 @@ class Session(_core.Handle):
     def close(self) -> None:
         """Detach.  What was logged needs no more help; drops not yet reported are.  Twice is fine.
 
+        The last session that this process closes on a log waits until all that the process logged is in page
+        files, for at most 5 s once per process, and raises nothing then.  The process's exit does likewise.
         Waits for appends of other threads at most `timeout` seconds.  The slot in the ring is then given back
         later: when they have ended, and this process opens or closes a session.
         """
-        self._connection.close()
+        leaving.close(self._connection)
 
     def __enter__(self) -> Session:
         return self
@@ -183,13 +210,26 @@ class Session(_core.Handle):
 
     def __reduce__(self) -> tuple[Any, ...]:
         connection = self._connection
-        return _unpickle, (connection.name, connection.ring_dir, connection.on_full, connection.timeout)
+        place = connection.place
+        where = (place.name, place.directory, place.ring_dir)
+        return _unpickle, (*where, connection.on_full, connection.timeout, connection.label)
 
 
-def _unpickle(name: str, ring_dir: str | None, on_full: str, timeout: float) -> Session:
-    connection = BlockingConnection(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout)
+def _unpickle(name: str, directory: str | None, ring_dir: str | None, *how: Any) -> Session:
+    on_full, timeout, label = how
+    place = Place(name, directory, ring_dir)
+    connection = BlockingConnection(place, on_full=on_full, timeout=timeout, label=label)
     connection.attach()
     return Session(connection)
+
+
+def configure(connection: Connection, options: dict[str, Any]) -> None:
+    """Have the log's writer change options, and wait for its answer."""
+    changes = check_changes(options)
+    ring = carry_out(ready_ring(connection))
+    place = connection.place
+    log = requests.log_in(connection.name, place.path(), place.ring_dir, ring.wake)
+    requests.ask(log, "configure", options=changes)
 
 
 def connection_of(session: Session) -> BlockingConnection:

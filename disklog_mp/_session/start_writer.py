@@ -9,14 +9,15 @@ there.
 
 from __future__ import annotations
 
+import array
 import json
 import os
 import sys
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from disklog_mp import _core, errors
-from disklog_mp._session import interpreter
+from disklog_mp._session import interpreter, reaping
 
 # Meant for the application alone: readiness and sockets of its service manager, an interactive end.
 NOT_INHERITED = (
@@ -35,36 +36,111 @@ def may_start() -> bool:
     return not os.environ.get(interpreter.MARK)
 
 
-def start(name: str, path: str, options: dict[str, Any], ring_dir: str | None, *, wait: float = 0.0) -> bool:
-    """Start a writer process for the log and wait that many seconds until it is ready.
+class Starting:
+    """A writer process that was started and has not answered yet."""
 
-    Returns True if it is, False if the time was over first: then the writer is left to itself.  Raises what
-    the writer met at its start (WriterActiveError if there is one already, OSError, ...), and OSError
-    (ENOEXEC) if no program is known that could run it.
+    def __init__(self, name: str, pipe: int) -> None:
+        self._name = name
+        self._pipe = pipe
+        self._answer = b""
+
+    def answered(self, seconds: float = 0.0) -> bool:
+        """True if the writer is ready; waits so many seconds for its answer.  False: there is none yet.
+
+        Raises what the writer met at its start (WriterActiveError if there is one already, OSError, ...).
+        """
+        deadline = time.monotonic() + seconds
+        while not self._answer.endswith(b"\n") and len(self._answer) < LONGEST_ANSWER:
+            if not _core.wait_readable(self._pipe, max(0.0, deadline - time.monotonic())):
+                return False
+            more = os.read(self._pipe, LONGEST_ANSWER)
+            if not more:
+                break
+            self._answer += more
+        try:
+            told = json.loads(self._answer)
+        except ValueError:
+            raise errors.WriterDiedError(self._name, 0) from None
+        raise_told(told)
+        return True
+
+    def close(self) -> None:
+        """Leave the writer to itself."""
+        pipe, self._pipe = self._pipe, -1
+        if pipe >= 0:
+            os.close(pipe)
+
+    def __del__(self) -> None:
+        self.close()  # an exception out of a signal handler came before the caller did it
+
+
+class User(NamedTuple):
+    """The user that a writer is to run as, if it is not this process's."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+
+def begin(
+    name: str,
+    path: str,
+    given: dict[str, Any],
+    ring_dir: str | None,
+    *,
+    waiting: bool = False,
+    goes_on: bool = False,
+    user: User | None = None,
+) -> Starting:
+    """Start a writer process for the log.  Raises OSError, ENOEXEC if no program is known that could run it.
+
+    `given`: the options that were given, checked.  `goes_on`: it takes the place of a writer that died, and
+    nothing is to change: see _writer/terms.py.  `waiting`: this process waits until it has answered, and
+    tells what went wrong.
     """
-    deadline = time.monotonic() + wait
     if not may_start():
         raise errors.LogNotFoundError(name)
     order = {
         "name": name,
         "path": path,
-        "options": options,
+        "given": given,
+        "source": f"open, process {os.getpid()}",
+        "goes_on": goes_on,
         "ring_dir": ring_dir,
-        "waiting": wait > 0,
+        "waiting": waiting,
         "sys_path": [entry for entry in sys.path if isinstance(entry, str) and os.path.isabs(entry)],
     }
     command = [*interpreter.command(), json.dumps(order)]
-    _, answers = _core.spawn(
-        os.fsencode(command[0]), _block(command), _block(_environment()), _stderr(), -1, -1, b""
+    uid, gid, groups = (-1, -1, b"") if user is None else (user.uid, user.gid, _packed(user.groups))
+    reaping.collect()
+    pid, answers = _core.spawn(
+        os.fsencode(command[0]), _block(command), _block(_environment()), _stderr(), uid, gid, groups
     )
+    starting = Starting(name, answers)
+    reaping.note(pid)
+    return starting
+
+
+def start(
+    name: str,
+    path: str,
+    given: dict[str, Any],
+    ring_dir: str | None,
+    *,
+    wait: float,
+    goes_on: bool = False,
+) -> bool:
+    """Start a writer process for the log and wait that many seconds until it is ready.
+
+    Returns True if it is, False if the time was over first: then the writer is left to itself.  Raises what
+    begin() and Starting.answered() raise.
+    """
+    deadline = time.monotonic() + wait
+    starting = begin(name, path, given, ring_dir, waiting=wait > 0, goes_on=goes_on)
     try:
-        answer = _read_answer(answers, deadline) if wait > 0 else None
+        return wait > 0 and starting.answered(max(0.0, deadline - time.monotonic()))
     finally:
-        os.close(answers)
-    if answer is None:
-        return False
-    _raise_if_failed(answer, name)
-    return True
+        starting.close()
 
 
 def _environment() -> list[str]:
@@ -91,25 +167,13 @@ def _stderr() -> int:
     return -1 if sys.stderr is None else 2
 
 
-def _read_answer(fd: int, deadline: float) -> bytes | None:
-    """Return the line that the writer answers, b"" if it ended without one; None when the time is over."""
-    answer = b""
-    while not answer.endswith(b"\n") and len(answer) < LONGEST_ANSWER:
-        if not _core.wait_readable(fd, max(0.0, deadline - time.monotonic())):
-            return None
-        more = os.read(fd, LONGEST_ANSWER)
-        if not more:
-            break
-        answer += more
-    return answer
+def _packed(groups: tuple[int, ...]) -> bytes:
+    return array.array("I", groups).tobytes()
 
 
-def _raise_if_failed(answer: bytes, name: str) -> None:
-    try:
-        told = json.loads(answer)
-    except ValueError:
-        raise errors.WriterDiedError(name, 0) from None
-    if told["kind"] == "ready":
+def raise_told(told: dict[str, Any] | None) -> None:
+    """Raise an error that a writer told of; not if it told of none."""
+    if told is None or told["kind"] == "ready":
         return
     if told["kind"] == "OSError":
         raise OSError(*told["values"])

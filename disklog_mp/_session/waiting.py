@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from disklog_mp import _core
 from disklog_mp._core import DONE
+from disklog_mp._ring.control import error_text
 from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._session.connection import Connection
+from disklog_mp._session.stopped import raise_if_stopped, stopped
 from disklog_mp.errors import (
     DiskLogError,
     LogNotFoundError,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+# untuned: they bound how late a lost bell or a dead writer is noticed, and cost a sleeper nothing measurable.
 LONGEST_SLEEP = 0.02  # seconds without a look at the writer: a lost bell, or a death, costs no more
 SCRIBBLED = 0.2  # seconds after which the writer has repaired `released`
 CHECK_WRITER = 1.0  # seconds between two looks at the writer by calls that do not wait for it
@@ -160,13 +163,16 @@ def keep_writer(connection: Connection, seconds: float | None) -> Steps[bool]:
     """
     attachment = yield from attachment_with_descriptor(connection, seconds)
     if writer_alive(attachment.file):
+        connection.keeper.let_go()
         return True
+    if stopped(connection.name, attachment.file.ring.path) is not None:
+        return False  # no attached process starts it again
     try:
         yield Call(connection.look_at_writer, connection.timeout if seconds is None else max(0.0, seconds))
     except LateError:
         return False
     except (DiskLogError, OSError) as error:
-        raise WriterDiedError(connection.name, attachment.file.ring.writer_pid) from error
+        raise WriterDiedError(connection.name, attachment.file.ring.writer_pid, str(error)) from error
     return False
 
 
@@ -190,19 +196,23 @@ def check_writer_at_most_once_a_second(connection: Connection) -> Steps[bool]:
 def wait_for(
     connection: Connection, goal: Literal["written", "durable"], timeout: float | None
 ) -> Steps[None]:
-    """Wait until all that this connection logged so far is written, or durable.
+    """Wait until all that any process has logged so far is written, or durable.
+
+    `timeout` limits the whole wait.  None: the connection's own timeout, without the time in which the log
+    moves on: a slow disk is no error, a dead end is.
 
     Raises WaitTimeoutError, WriterDiedError, OSError if the disk refused to sync, and what ready_ring() does.
     """
     started = time.monotonic()
-    # A dead writer is replaced by this process or by a supervisor: give that time.
-    deadline = started + (connection.timeout if timeout is None else timeout)
+    patience = connection.timeout if timeout is None else timeout
+    deadline = started + patience
 
     def left() -> float | None:
         return None if timeout is None else max(0.0, deadline - time.monotonic())
 
     ring = yield from ready_ring(connection, left())
-    position, failures = connection.end, ring.sync_failures
+    position, failures = _end(connection, ring), ring.sync_failures
+    before = _progress(ring)
     while connection.orphans or getattr(ring, goal) < position:
         seen = ring.want(DONE)
         if goal == "durable":
@@ -211,24 +221,49 @@ def wait_for(
         reached = getattr(ring, goal)
         if not connection.orphans and reached >= position:
             return
+        is_kept = yield from keep_writer(connection, left())
+        if not is_kept:
+            raise_if_stopped(connection.name, ring.path)
         now = time.monotonic()
-        if not (yield from keep_writer(connection, left())):
-            if now >= deadline:
-                raise WriterDiedError(connection.name, ring.writer_pid)
-        elif timeout is None:
-            deadline = now + connection.timeout
-        if timeout is not None and now >= deadline:
-            raise WaitTimeoutError(goal, position, reached, now - started)
+        if timeout is None and before != (before := _progress(ring)):
+            deadline = now + patience
+        if now >= deadline:
+            if not is_kept:
+                raise (yield from dead_writer(connection))
+            raise WaitTimeoutError(goal, position, reached, now - started, *_held(ring))
         position = _corrected(connection, ring, position, now - started)
         yield from _sleep(ring, seen, left())
         position = yield from _follow(connection, ring, position, left())
         ring = yield from ready_ring(connection, left())
 
 
+def _end(connection: Connection, ring: _core.Ring) -> int:
+    """Return the position behind all that any process has claimed in the ring, and this one logged."""
+    return max(connection.end, ring.frontier(ring.released))
+
+
+def _progress(ring: _core.Ring) -> tuple[int, int, int]:
+    """Return what grows while the writer gets on."""
+    return ring.released, ring.written, ring.durable
+
+
+def _held(ring: _core.Ring) -> tuple[int, str, int]:
+    """Return pid, label and position of the claim that all others wait for; (0, "", -1) if there is none."""
+    claim = ring.claim_at(ring.released)
+    if claim is None or claim.state != _core.CLAIMED:
+        return 0, "", -1
+    return ring.slot(claim.owner).pid, "", claim.position
+
+
+def dead_writer(connection: Connection, seconds: float | None = None) -> Steps[WriterDiedError]:
+    """Return the error that says why the ring has no writer."""
+    attachment = yield from attachment_with_descriptor(connection, seconds)
+    file = attachment.file
+    return WriterDiedError(connection.name, file.ring.writer_pid, connection.keeper.reason(file))
+
+
 def _raise_if_sync_failed(ring: _core.Ring, failures: int) -> None:
     if ring.sync_failures > failures:
-        from disklog_mp._ring.control import error_text
-
         raise OSError(ring.error_number, f"the log could not be synced: {error_text(ring)}")
 
 
@@ -259,5 +294,6 @@ def _follow(connection: Connection, ring: _core.Ring, position: int, left: float
         yield from attach(connection, left)
     if connection.ring is not ring or connection.orphans:
         yield from rescue(connection, left)
-        return connection.end  # logged again, it stands elsewhere
+        assert connection.ring is not None
+        return _end(connection, connection.ring)  # logged again, it stands elsewhere
     return position

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from disklog_mp._pages.directory import Directory
+from disklog_mp._pages.identity import is_continued
 from disklog_mp._reader.damage import describe_missing
 from disklog_mp._ring import file as _ring
 from disklog_mp._verify.books import Books, close_books
@@ -103,7 +104,9 @@ def _seam(before: PageFacts, after: PageFacts, aside: dict[int, list[str]]) -> l
     def say(kind: str, text: str) -> None:
         found.append(Finding(kind, after.number, text))
 
-    if (before.header.log_id, before.header.salt) != (after.header.log_id, after.header.salt):
+    ids = before.header.log_id, after.header.log_id
+    of_one_log = ids[0] == ids[1] or is_continued(os.path.dirname(after.path), *ids)
+    if not of_one_log or before.header.salt != after.header.salt:
         say(DAMAGE, f"belongs to another log than page {before.number}")
         return found
     if not before.sealed:

@@ -10,9 +10,10 @@ from disklog_mp._os.files import REAL, RealFile
 from disklog_mp._pages import format as _page_format
 from disklog_mp._pages.format import (
     HEADER_LENGTH,
+    LINE_END,
     PAGE_OPEN,
     PAGE_SEALED,
-    SEAL_CRC,
+    VERSION,
     HeaderError,
     PageHeader,
     PageLine,
@@ -95,12 +96,11 @@ def count_abandoned(path: str, start: int, end: int) -> int:
         return 0
     finally:
         file.close()
-    shift = header.data_offset - header.first_position  # from a position to its offset
     start = max(start, header.first_position)
-    stop = min(size // GRANULE * GRANULE, end + shift, _page_format.unpack_line(memoryview(whole)).watermark)
-    if start + shift >= stop:
-        return 0
-    return census(whole, start + shift, stop, start, header.salt).abandoned
+    first = header.offset_of(start)
+    watermark = _page_format.unpack_line(memoryview(whole)).watermark
+    stop = min(size // GRANULE * GRANULE, header.offset_of(end), watermark)
+    return census(whole, first, stop, start, header.salt).abandoned if first < stop else 0
 
 
 def _check(file: RealFile, facts: PageFacts, live: bool, set_aside: bool) -> None:
@@ -116,7 +116,7 @@ def _check(file: RealFile, facts: PageFacts, live: bool, set_aside: bool) -> Non
         return
     whole = file.map(facts.bytes, writable=False)
     stop = _stop(facts, header, line)
-    facts.end_position = header.first_position + stop - header.data_offset
+    facts.end_position = header.position_of(stop)
     found = census(whole, header.data_offset, stop, header.first_position, header.salt)
     facts.records, facts.abandoned = found.records, found.abandoned
     if found.corrupt_ranges or found.end < stop:
@@ -143,7 +143,7 @@ def _check_header(file: RealFile, facts: PageFacts, live: bool) -> PageLine | No
         facts.header = _page_format.unpack(data)
     except HeaderError as problem:
         what = f"found {problem.found}, expected {problem.expected}"
-        if problem.offset == 8:
+        if problem.offset == VERSION:
             what = f"version {problem.found}, this program reads {PAGE_VERSION}"
         facts.say(DAMAGE, f"page header at offset {problem.offset}: {what}")
         return None
@@ -151,8 +151,8 @@ def _check_header(file: RealFile, facts: PageFacts, live: bool) -> PageLine | No
         facts.say(DAMAGE, f"its header says that it is page {facts.header.number}")
     if line.state not in (PAGE_OPEN, PAGE_SEALED):
         facts.say(DAMAGE, f"its state is {line.state}, neither open ({PAGE_OPEN}) nor sealed ({PAGE_SEALED})")
-    if not all_zero(data[SEAL_CRC + 4 : HEADER_LENGTH]):
-        facts.say(NOTE, f"its header is not zero from byte {SEAL_CRC + 4} on, which no writer ever writes")
+    if not all_zero(data[LINE_END:HEADER_LENGTH]):
+        facts.say(NOTE, f"its header is not zero from byte {LINE_END} on, which no writer ever writes")
     facts.sealed = line.state == PAGE_SEALED
     if facts.sealed and line.seal_crc != _page_format.seal_crc(data) and not live:
         facts.say(DAMAGE, "the checksum of its seal is wrong")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 from disklog_mp._os.files import REAL
 from disklog_mp._pages import format as _page_format
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.format import HEADER_LENGTH, HeaderError, PageHeader, PageLine
+from disklog_mp._pages.identity import LogIdentity, read_identity
+from disklog_mp._pages.identity import is_log_of as _is_log_of
 from disklog_mp._reader.reader import Reader
+from disklog_mp._ring.file import RingFile
+from disklog_mp._ring.names import NAME, ring_path
+from disklog_mp.errors import DiskLogError
 
 
 class Survey(NamedTuple):
@@ -44,9 +50,10 @@ def absolute(path: str) -> str:
 
 def name_of(path: str) -> str:
     """Return the name of the log in a directory, "" if neither its lock file nor a page header has it."""
+    identity = read_identity(path)
     _, name = Directory(path).read_note()
-    if name:
-        return name
+    if identity is not None or name:
+        return name if identity is None else identity.name
     reader = Reader(path, on_damage=lambda damage: None)
     for page in reader.pages():
         with page:
@@ -54,9 +61,42 @@ def name_of(path: str) -> str:
     return ""
 
 
+def is_written(path: str) -> bool:
+    """True if a live process writes the log in this directory."""
+    return Directory(path).is_locked()
+
+
+def identity_of(path: str) -> LogIdentity | None:
+    """Return what the log's file says, None if it cannot be read."""
+    try:
+        return read_identity(path)
+    except (DiskLogError, OSError):
+        return None
+
+
 def ring_dir_of(path: str) -> str:
-    """Return the directory of the log's ring as its lock file names it, "" if it does not."""
-    return Directory(path).rings()
+    """Return the directory of the log's ring as the log's file, or its lock file, names it; "" if neither
+    does.
+    """
+    identity = read_identity(path)
+    return Directory(path).rings() if identity is None else identity.ring_dir
+
+
+def ring_path_of(path: str, ring_dir: str | None) -> str | None:
+    """Return the path of the ring of the log in a directory, None if it cannot be known.
+
+    `ring_dir` None: where the log's file says.
+    """
+    identity = read_identity(path)
+    if identity is None or NAME.fullmatch(identity.name) is None:
+        return None
+    where = ring_dir or identity.ring_dir
+    return ring_path(identity.name, identity.log_id, where) if os.path.isabs(where) else None
+
+
+def is_log_of(path: str, file: RingFile) -> bool:
+    """True if the directory has the log of that ring, which named it; see identity.is_log_of()."""
+    return _is_log_of(path, file.ring.log_id, os.fstat(file.fd).st_uid)
 
 
 def survey(path: str) -> Survey:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from disklog_mp import _core
@@ -27,11 +28,14 @@ class Attendance:
     ) -> None:
         self._live = live
         self._pages = pages
-        self._linger = pages.options.linger
         self._producers = producers
         self._succession = succession
         self.attached = 0  # at the last count
         self.last_used = time.monotonic() + intervals.STARTER_GRACE
+
+    def _linger(self) -> float | None:
+        """Seconds to stay without a producer; None: for ever."""
+        return self._pages.options.linger
 
     def check_interval(self) -> float:
         """Return seconds between two counts."""
@@ -50,13 +54,29 @@ class Attendance:
     def _count(self) -> int:
         return self._producers.count() + self._succession.count_attached()
 
+    def others(self, pid: int) -> int:
+        """Return how many processes but that one are attached."""
+        found = {(slot.pid, slot.namespace) for slot in self._producers.living()}
+        found.update((slot.pid, slot.namespace) for slot in self._succession.living())
+        return len(found - {(pid, self._producers.namespace)})
+
     def is_wanted(self) -> bool:
         """False if this writer was started for producers that are all gone."""
-        return bool(self.attached) or self._linger is None
+        return bool(self.attached) or self._linger() is None
 
     def is_over(self, now: float) -> bool:
         """True if no process has needed this writer for as long as it was to linger."""
-        return self._linger is not None and now - self.last_used > self._linger and self.is_unused()
+        linger = self._linger()
+        if linger is None or now - self.last_used <= linger:
+            return False
+        return self.is_unused() or self.is_abandoned()
+
+    def is_abandoned(self) -> bool:
+        """True if no producer is attached and the directory was removed: nothing can be written any more.
+
+        What is in the ring stays there, for a writer of a directory of that path.
+        """
+        return not self._count() and not os.path.lexists(self._pages.folder.directory.path)
 
     def is_unused(self) -> bool:
         """True if no producer is attached and the ring is empty."""

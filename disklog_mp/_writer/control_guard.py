@@ -10,13 +10,9 @@ from __future__ import annotations
 from contextlib import suppress
 
 from disklog_mp import _core
-from disklog_mp._os.files import OS_PAGE
 from disklog_mp._ring import liveness as _liveness
 from disklog_mp._ring.file import RingFile
 
-BOOKS = _core.TOTALS - 16  # retired_count, retiring, totals, base_records
-BOOKS_LENGTH = 72
-SLOT_LENGTH = 64
 IDENTITY = ("writer_pid", "writer_start", "writer_namespace", "writer_count", "barrier")
 
 
@@ -29,38 +25,38 @@ class ControlGuard:
         self.writer_count = ring.writer_count
         self.base_records, self.base_position = ring.base_records, ring.base_position
         self._identity = self._read_identity()
-        self._kept: dict[int, bytes] = {}
-        self._keep(0, OS_PAGE)
-        self._keep(_core.OPTIONS, _core.OPTIONS_LENGTH)
+        self._fixed = ring.fixed_copy()
         self._keep_books()
         self._suspects: set[tuple[int, int]] = set()
         self._freed: dict[int, int] = {}  # slots, and their words then
 
-    def _keep(self, start: int, length: int) -> None:
-        self._kept[start] = bytes(memoryview(self._ring)[start : start + length])
-
     def _keep_books(self) -> None:
-        self._keep(BOOKS, BOOKS_LENGTH)
+        self._books = self._ring.books_copy()
         self._totals = self._ring.totals()
 
     def _read_identity(self) -> list[int]:
         return [getattr(self._ring, field) for field in IDENTITY]
 
+    def options_changed(self) -> None:
+        """The writer has just stored other options; the constants stay those that were kept."""
+        options = self._ring.fixed_copy()[-_core.OPTIONS_LENGTH :]
+        self._fixed = self._fixed[: -_core.OPTIONS_LENGTH] + options
+
     def retired(self, index: int) -> None:
         """The writer has just made this slot free, and counted what it counted."""
-        self._freed[index] = self._slot_word(index)
+        self._freed[index] = self._ring.slot_word(index)
         self._keep_books()
 
     def is_damaged(self, position: int, durable: int, abandoned: int) -> bool:
         """True if anything is not as the writer stored it; the arguments are what it stored last."""
         ring = self._ring
-        memory = memoryview(ring)
         return (
             (ring.released, ring.written) != (position, position)
             or (ring.durable, ring.abandoned) != (durable, abandoned)
             or ring.sync_wanted > position + ring.capacity  # no record is that far
             or self._read_identity() != self._identity
-            or any(memory[start : start + len(kept)] != kept for start, kept in self._kept.items())
+            or ring.fixed_copy() != self._fixed
+            or ring.books_copy() != self._books
             or self._are_slots_damaged()
         )
 
@@ -71,11 +67,11 @@ class ControlGuard:
         """
         locked = _liveness.locked_slots(self._file)
         not_attached = locked.difference(self._ring.slots(_core.SLOT_ATTACHED))
-        before, self._suspects = self._suspects, {(index, self._slot_word(index)) for index in not_attached}
+        before, self._suspects = (
+            self._suspects,
+            {(index, self._ring.slot_word(index)) for index in not_attached},
+        )
         return bool(self._suspects & before or set(self._ring.odd_slots()) - locked)
-
-    def _slot_word(self, index: int) -> int:
-        return self._ring.load64(_core.SLOTS_OFFSET + SLOT_LENGTH * index)
 
     def counts(self) -> list[int]:
         """Return what all producers, attached now or before, have logged, dropped and waited."""
@@ -92,5 +88,5 @@ class ControlGuard:
         slots = {*ring.slots(_core.SLOT_ATTACHED), *ring.slots(_core.SLOT_DETACHED), *ring.odd_slots()}
         with suppress(OSError):  # the kernel cannot say now
             locked = _liveness.locked_slots(self._file)
-            slots |= {index for index in locked if self._slot_word(index) != self._freed.get(index)}
+            slots |= {index for index in locked if ring.slot_word(index) != self._freed.get(index)}
         return slots

@@ -16,10 +16,11 @@ from disklog_mp._pages.format import POSITION_MAX
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._ring import control as _control
 from disklog_mp._ring import repair as _repair
-from disklog_mp._ring.file import RingFile
+from disklog_mp._ring.file import RingFile, hold
 from disklog_mp._ring.liveness import Witnesses
-from disklog_mp._ring.relog import append_to
+from disklog_mp._ring.relog import append_to, rescue
 from disklog_mp._ring.repair import Repair
+from disklog_mp._ring.slots import take_slot
 from disklog_mp._writer.control_guard import ControlGuard
 
 WORD = 2**64 - 1
@@ -70,6 +71,21 @@ class LiveRing:
         self.durable, self.abandoned = ring.durable, ring.abandoned
         self.guard = ControlGuard(file)
         self.is_given_up = False
+
+    def check_options(self, options: bytes) -> None:
+        """Raise ValueError if these are too long for a ring."""
+        _control.check_length(options)
+
+    def show_options(self, options: bytes) -> None:
+        """Show other options, as JSON, here and in the rings that follow."""
+        self._options = options
+        _control.store_options(self.ring, options)
+        self.guard.options_changed()
+
+    @property
+    def namespace(self) -> int:
+        """The pid namespace of this process."""
+        return self._this_process.namespace
 
     # -- what was written --------------------------------------------------------------------------------
 
@@ -134,6 +150,13 @@ class LiveRing:
         """Show that the writer is alive, and not held up."""
         self.ring.heartbeat = time.time_ns()
 
+    def show_that_it_works(self, now: float = 0.0) -> None:
+        """This writer drains: should it die, a session starts the next one at once."""
+        ring = self.ring
+        if ring.start_turn:
+            ring.start_turn = 0
+            ring.start_error = b""
+
     def restore(self, position: int) -> None:
         """Store the writer's positions again: in a damaged ring that no other can replace now, callers that
         wait for them must not wait for the next record.
@@ -150,6 +173,14 @@ class LiveRing:
         """Add the slot's counts to the totals and make it free."""
         self.ring.retire(index)
         self.guard.retired(index)
+
+    def labels_seen(self) -> None:
+        """The producers that wait for the index of their label are answered next."""
+        self.ring.labels_wanted = 0
+
+    def answer_label(self, slot: int, index: int) -> None:
+        """Tell a producer the index of its label: the table on disk has it."""
+        self.ring.answer_label(slot, index)
 
     def close_at_frontier(self, position: int) -> bool:
         """End the ring behind all that is claimed; False if producers were faster, or it is full."""
@@ -221,6 +252,20 @@ def released_by(ring: Ring, written: int) -> int | None:
     # Pages may have been removed: then the ring is right, and no process stores a hint beyond its frontier.
     is_ahead = written < told < POSITION_MAX and ring.hint > ring.frontier(written)
     return told if told % _core.GRANULE == 0 and (is_behind or is_ahead) else None
+
+
+def log_stray_again(live: LiveRing, stray: RingFile, this_process: _processes.Identity) -> bool:
+    """Log what is in a ring without writer again, in the live ring; False: to be called again.
+
+    The live ring takes what it has room for.
+    """
+    producer, held = _core.Producer(), hold(live.file.path)
+    producer.bind(held.ring, take_slot(held, this_process, time.time_ns()), this_process.pid)
+    try:
+        return rescue(stray, append_to(producer))
+    finally:
+        producer.unbind()
+        held.seat.close()
 
 
 # -- rings that are made, and rings that are given up ----------------------------------------------------

@@ -12,10 +12,10 @@ from typing import NamedTuple
 from disklog_mp import _core
 from disklog_mp._os.files import Place
 
-NAPS = 6  # before parking: a bell costs a producer more than a nap costs the writer (call)
-NAP = 100e-6  # seconds, the shortest
+NAPS = 6  # before parking: a bell costs a producer more than a nap costs the writer (bench: call)
+NAP = 100e-6  # seconds, the shortest (bench: follow)
 # While much is logged naps grow up to this: each time the writer wakes it takes a processor from another
-# process, often from one that logs (throughput).
+# process, often from one that logs (bench: throughput).
 LONGEST_NAP = 2e-3  # seconds
 MUCH = 4096  # bytes found after a nap
 RING_PART = 16  # no nap is so long that more than one part in so many of the ring fills up
@@ -38,11 +38,11 @@ class Watched(NamedTuple):
 
 # A process that comes back after a while finds nothing of its own in the caches.  A round of housekeeping
 # then takes ten milliseconds, a hundred times as long as right after another one.  A check is in C, renews
-# the heartbeat, and takes half a millisecond (idle).
+# the heartbeat, and takes half a millisecond (bench: idle).
 PARKS = (Park(19, 60.0, 5.0), Park(16, 1.0, 0.1), Park(NAPS, 0.1, 0.1))
 # Seconds between two checks of a claim that is not committed, and how many of each; 0: all further ones.
 # Most often its owner has lost the processor to other producers: a bell would ring at once, for one of
-# their records, and parking costs more than a check.
+# their records, and parking costs more than a check (bench: throughput).
 CLAIM_CHECKS = ((NAP, 6), (0.001, 100), (0.01, 0))
 
 

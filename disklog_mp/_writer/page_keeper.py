@@ -22,7 +22,6 @@ class PageKeeper:
     ) -> None:
         self._live = live
         self._pages = pages
-        self._options = pages.options
         self._troubles = troubles
         self._attendance = attendance
         self._syncer = syncer
@@ -40,7 +39,7 @@ class PageKeeper:
 
     def is_full(self) -> bool:
         """True if the pages have taken `max_bytes`."""
-        limit = self._options.max_bytes
+        limit = self._pages.options.max_bytes
         return limit is not None and self._pages.retention.total_bytes() >= limit
 
     def roll(self) -> None:
@@ -52,20 +51,20 @@ class PageKeeper:
         """A page was sealed: retire old ones, and sync if that is when to."""
         self._retire()
         self.publish()
-        if self._options.sync == "page":
+        if self._pages.options.sync == "page":
             self._live.ask_for_sync(self._pages.position)  # if one is under way
             self._syncer.start()
 
     def roll_when_due(self, now: float) -> None:
         """Seal the page being written if that was asked for, or if it is old enough.  Raises OSError."""
-        wanted, age = self._live.ring.roll_wanted, self._options.page_age
+        wanted, age = self._live.ring.roll_wanted, self._pages.options.page_age
         if wanted != self._rolls or (age is not None and self._pages.age() >= age):
             self.roll()
             self._rolls = wanted
 
     def retire_when_due(self, now: float) -> None:
         """Remove the pages that are too old; retention may also have made room for producers."""
-        if self._options.keep_age is not None:
+        if self._pages.options.keep_age is not None:
             self._retire()
         self.publish()
 

@@ -4,7 +4,9 @@ Command line: a program that imports this module and calls main(ORDER), where OR
 
     name      the log's name
     path      its directory, absolute
-    options   all fields of Options
+    given     the options that were given, checked
+    source    where they come from, as the log's file has it: "open, process 4711"
+    goes_on   true if it takes the place of a writer that died: the log's options stay
     ring_dir  directory of the ring, or null: /dev/shm
     waiting   true if the parent waits for the answer
     sys_path  where the application looks for modules: see begin.py
@@ -42,7 +44,9 @@ def main(order: str) -> None:
     if sys.stderr is None:  # or a page file would get its number, and the lines that libraries print
         to_nowhere(2)
     from disklog_mp._writer.producers import raise_descriptor_limit
+    from disklog_mp._writer.requests import describe
     from disklog_mp._writer.signals import stop_on_signals
+    from disklog_mp._writer.terms import Terms
     from disklog_mp._writer.writer import Writer
 
     stderr = Stderr()
@@ -51,25 +55,19 @@ def main(order: str) -> None:
     try:
         raise_descriptor_limit()
         with stop_on_signals() as stopping:
-            work = Writer(told["name"], told["path"], Options(**told["options"]), ring_dir=told["ring_dir"])
+            terms = Terms(told["given"], told["source"], goes_on=told["goes_on"])
+            options = Options(**told["given"])
+            work = Writer(told["name"], told["path"], options, ring_dir=told["ring_dir"], terms=terms)
             _answer({"kind": "ready"})
             ready = True
             work.run(stopping, _Parting(work))
     except errors.WriterActiveError as error:  # another process was faster: no news
         _answer({"kind": type(error).__name__, "values": error.args})
     except (errors.DiskLogError, OSError, TypeError, ValueError) as error:
-        heard = _answer(_describe(error))
+        heard = _answer(describe(error))
         if ready or not told["waiting"] or not heard:
             stderr.say(f"{told['name']}: the writer cannot go on: {error}")
         stderr.close()
-
-
-def _describe(error: Exception) -> dict[str, Any]:
-    if isinstance(error, errors.DiskLogError):
-        return {"kind": type(error).__name__, "values": error.args}
-    if isinstance(error, OSError):
-        return {"kind": "OSError", "values": [error.errno, error.strerror, error.filename]}
-    return {"kind": type(error).__name__, "values": [str(error)]}
 
 
 def _answer(told: dict[str, Any]) -> bool:

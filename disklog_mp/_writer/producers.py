@@ -19,7 +19,6 @@ class Producers:
     def __init__(self, live: LiveRing, pages: PageWriter, troubles: Troubles) -> None:
         self._live = live
         self._pages = pages
-        self._kill_after = pages.options.kill_stalled
         self._troubles = troubles
         # Slots of dead producers: what they had claimed is drained at this position.
         self._retire_when_drained_to: dict[int, int] = {}
@@ -52,6 +51,18 @@ class Producers:
                 taken -= 1
         return taken
 
+    @property
+    def namespace(self) -> int:
+        """The pid namespace of this process."""
+        return self._live.namespace
+
+    def living(self) -> list[Slot]:
+        """Return the slots of attached producers that are not certainly dead."""
+        witnesses = self._live.witnesses
+        return [
+            slot for slot in read_slots(self._live.ring, _core.SLOT_ATTACHED) if not witnesses.is_dead(slot)
+        ]
+
     def end_of_claims(self) -> int:
         """Return the position behind all that a producer can have claimed that is dead now."""
         return self._live.ring.frontier(self._pages.position)
@@ -70,7 +81,7 @@ class Producers:
 
     def _lose_patience(self, slot: Slot) -> None:
         """Kill a producer that has held up the log for too long, if that was asked for."""
-        limit, now, position = self._kill_after, time.monotonic(), self._pages.position
+        limit, now, position = self._pages.options.kill_stalled, time.monotonic(), self._pages.position
         if position != self._held_at:
             self._held_at, self._held_since = position, now
         if limit is not None and now - self._held_since >= limit and self._live.witnesses.kill(slot):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from disklog_mp._os.files import Place
 from disklog_mp._pages.writer import PageWriter
+from disklog_mp._ring.file import place
 from disklog_mp._writer import intervals, schedule
 from disklog_mp._writer.attendance import Attendance
 from disklog_mp._writer.live_ring import LiveRing
@@ -34,7 +36,6 @@ class Rest:
     ) -> None:
         self._live = live
         self._pages = pages
-        self._options = pages.options
         self._maker = maker
         self._attendance = attendance
         self._syncer = syncer
@@ -42,6 +43,8 @@ class Rest:
         self._back_off = back_off
         self._pace = pace
         self.sign_of_life = math.inf  # seconds between two that a supervisor expects
+        self.is_stopping: Callable[[], bool] = lambda: False  # set by the writer
+        self.is_missing: Callable[[], bool] = lambda: False  # a file of the log; set likewise
 
     def sleep(self, bell: int) -> None:
         """Sleep until there may be something to do; `bell` is what the bell showed before all checks."""
@@ -62,9 +65,9 @@ class Rest:
         pages = self._pages
         return schedule.Facts(
             sign_of_life=self.sign_of_life,
-            page_age=self._options.page_age,
+            page_age=pages.options.page_age,
             age=None if pages.is_empty() else pages.age(),
-            keep_age=self._options.keep_age,
+            keep_age=pages.options.keep_age,
             oldest_since=pages.retention.oldest_since(),
             now=time.time(),
             all_watched=self._attendance.all_watched(),
@@ -75,11 +78,12 @@ class Rest:
         with suppress(OSError):  # the kernel cannot say now: the inspections look, too
             places.append(self._pages.folder.directory.place())
         with suppress(OSError):
-            places.append(self._maker.place(self._live.file))
+            places.append(place(self._live.file))
         return Watched(tuple(places), self._live.witnesses.pidfds())
 
     def _is_something_due(self) -> bool:
         """True if a sync is to come, or another attempt at what failed, or room for more, or the end."""
-        again = self._syncer.has_failed() or self._troubles.are_there()
+        again = self._syncer.has_failed() or self._troubles.are_there() or self.is_missing()
         is_refusing = bool(self._live.ring.halted)
-        return self._syncer.is_behind() or again or is_refusing or not self._attendance.is_wanted()
+        is_leaving = self.is_stopping() or not self._attendance.is_wanted()
+        return self._syncer.is_behind() or again or is_refusing or is_leaving

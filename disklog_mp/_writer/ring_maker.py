@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from disklog_mp import _core
-from disklog_mp._os.files import Place
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring.file import RingFile
-from disklog_mp._ring.names import ring_path
 
 
 class RingMaker:
     """What the rings of one log have in common."""
 
-    def __init__(self, name: str, ring_dir: str | None, gid: int, path: str, pages: PageWriter) -> None:
+    def __init__(self, name: str, ring_path: str, gid: int, path: str, pages: PageWriter) -> None:
         self.name = name
-        self.ring_dir = ring_dir
+        self.ring_path = ring_path
         self.path = path  # the log's directory
         self.capacity = pages.options.ring_bytes  # of the next ring
         self._mode, self._gid = pages.options.mode, gid
         self._pages = pages
         self._reserved: _ring.Reserved | None = None
+
+    def configure(self, mode: int, gid: int) -> None:
+        """Make rings with this access from now on."""
+        self.drop()
+        self._mode, self._gid = mode, gid
 
     def reserve(self) -> None:
         """Take the memory for the next ring now, so that making it cannot fail for lack of it.
@@ -32,9 +35,7 @@ class RingMaker:
         if self._reserved is not None and self._reserved.capacity == self.capacity:
             return
         self.drop()
-        self._reserved = _ring.reserve(
-            self.name, ring_dir=self.ring_dir, capacity=self.capacity, mode=self._mode, gid=self._gid
-        )
+        self._reserved = _ring.reserve(self.ring_path, capacity=self.capacity, mode=self._mode, gid=self._gid)
 
     def drop(self) -> None:
         """Give back what was reserved and not used."""
@@ -64,16 +65,12 @@ class RingMaker:
 
     def renew_access(self, file: RingFile) -> None:
         """Give a ring that an earlier writer made the mode and group asked for now."""
-        _ring.renew_access(file, self._mode, self._gid, ring_path(self.name, self.ring_dir))
+        _ring.renew_access(file, self._mode, self._gid)
 
-    def is_current(self, file: RingFile) -> bool:
-        """True if the log's name leads to this ring."""
-        return _ring.is_current(file, self.name, self.ring_dir)
-
-    def place(self, file: RingFile) -> Place:
-        """Return where this ring is to be found."""
-        return _ring.place(file, self.name, self.ring_dir)
+    def fits(self, ring: _core.Ring) -> bool:
+        """True if the ring has the size asked for, and names the directory as this writer does."""
+        return ring.capacity == self.capacity and ring.path == self.path
 
     def unlink(self) -> None:
         """Remove the name.  Raises OSError."""
-        _ring.unlink(self.name, self.ring_dir)
+        _ring.unlink(self.ring_path)

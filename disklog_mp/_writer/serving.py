@@ -6,33 +6,43 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from disklog_mp import _options
+from disklog_mp import _environment, _options
 from disklog_mp._os import systemd as _systemd
 from disklog_mp._writer.producers import raise_descriptor_limit
 from disklog_mp._writer.signals import stop_on_signals
+from disklog_mp._writer.terms import SERVED, Terms
 from disklog_mp._writer.writer import Writer
 
 
 def serve(
     name: str,
-    path: str | os.PathLike[str] = ".",
+    path: str | os.PathLike[str] | None = None,
     *,
     ring_dir: str | None = None,
     started: Callable[[Writer], object] | None = None,
+    reread: Callable[[], dict[str, Any]] | None = None,
     **options: Any,
 ) -> None:
     """Run the log's writer in this process until SIGTERM or SIGINT, then drain, sync and return.
 
-    Takes the options of open().  Tells systemd when it is ready (Type=notify), then calls `started`.
-    Producers may stay attached over a restart: the ring stays for them.
+    Takes the options of open(), but for `linger` from the environment, too.  SIGHUP puts them in force again:
+    what `reread` returns then, or else those given here.  Tells systemd when it is ready (Type=notify), then
+    calls `started`.  Producers may stay attached over a restart: the ring stays for them.
 
     Raises WriterActiveError, ConfigMismatchError, OSError, ValueError, TypeError.
     """
-    given = _options.check({"linger": None, **options})
+    _environment.tell_unknown()
+    usual = {option: None for option in (*_options.CHECKS, "ring_dir") if option != "linger"}
+    options = _environment.options(name, {"linger": None, "ring_dir": ring_dir, **options}, usual)
+    ring_dir = options.pop("ring_dir")
+    path = _environment.directory(name, path) or "."
+    given = _options.check(options)
     raise_descriptor_limit()
-    with stop_on_signals() as stopping:
+    with stop_on_signals(reload=True) as stopping:
         chosen = _options.Options(**{"linger": None, **given})
-        work = Writer(name, path, chosen, ring_dir=ring_dir)
+        terms = Terms({"linger": None, **given}, SERVED, is_served=True)
+        work = Writer(name, path, chosen, ring_dir=ring_dir, terms=terms)
+        work.reread = reread or (lambda: options)
         notifier = _systemd.Notifier()
         notifier.notify(f"READY=1\nSTATUS=writing {name} to {work.path}")
         if started is not None:

@@ -1,7 +1,11 @@
-"""How the writer is asked to end: SIGTERM and SIGINT set a flag and ring the bell."""
+"""How the writer is asked to end, or to read its options again: signals set a flag and ring the bell.
+
+SIGHUP also comes when a terminal is closed.  Then it means the end, as for any program at a terminal.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +16,9 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.asked = False
+        self.hung_up = False
         self.ring_bell: Callable[[], None] = lambda: None  # set by the writer, which may be asleep
+        self._had_terminal = _has_terminal()
 
     def __call__(self) -> bool:
         return self.asked
@@ -22,12 +28,34 @@ class StopSignals:
         self.asked = True
         self.ring_bell()
 
+    def hang_up(self, *_: object) -> None:
+        """Handle SIGHUP."""
+        self.hung_up = True
+        self.ring_bell()
+
+    def is_reload_asked(self) -> bool:
+        """True, once, if there was a SIGHUP and the terminal is not gone, which would be the end."""
+        self.hung_up = False
+        self.asked = self.asked or (self._had_terminal and not _has_terminal())
+        return not self.asked
+
+
+def _has_terminal() -> bool:
+    """True if this process has a terminal that is still there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopSignals]:
-    """SIGTERM and SIGINT ask the writer to end in good order."""
+def stop_on_signals(*, reload: bool = False) -> Iterator[StopSignals]:
+    """SIGTERM and SIGINT ask the writer to end in good order; with `reload`, SIGHUP to read its options."""
     signals = StopSignals()
     before = {number: signal.signal(number, signals.ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    if reload:
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signals.hang_up)
     try:
         yield signals
     finally:

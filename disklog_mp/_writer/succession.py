@@ -2,7 +2,7 @@
 
 | the ring                                       | what is done                                 |
 |------------------------------------------------|----------------------------------------------|
-| has another size than asked for                | reserve the successor, close, drain, replace |
+| has another size than asked for, another path  | reserve the successor, close, drain, replace |
 | has lost its name (logind unlinks it)          | the same                                     |
 | was scribbled over in its control block        | the same, and report it                      |
 | was closed, and not replaced (its writer died) | replace                                      |
@@ -20,8 +20,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from disklog_mp import _core
+from disklog_mp._core import Slot
 from disklog_mp._pages.writer import PageWriter
-from disklog_mp._ring.file import RingFile
+from disklog_mp._ring.file import RingFile, is_current
 from disklog_mp._ring.liveness import Witnesses, locked_slots
 from disklog_mp._ring.slots import read_slots
 from disklog_mp._writer import intervals
@@ -76,8 +77,7 @@ class Succession:
                 self._troubles.say("the ring's control block was overwritten: going on in another ring")
                 self._troubles.note("the ring's control block was damaged; the ring was replaced")
             live.restore(position)
-        resized = live.ring.capacity != self._maker.capacity
-        if self._is_damaged or resized or not self._maker.is_current(live.file):
+        if self._is_damaged or not self._maker.fits(live.ring) or not is_current(live.file):
             try:
                 self._maker.reserve()
             except OSError as error:
@@ -162,6 +162,15 @@ class Succession:
         self._salvage_end = None
 
     # -- old rings ---------------------------------------------------------------------------------------
+
+    def living(self) -> list[Slot]:
+        """Return the slots of producers that are attached to old rings and not certainly dead."""
+        return [
+            slot
+            for old in self._old_rings
+            for slot in read_slots(old.file.ring, _core.SLOT_ATTACHED)
+            if not old.witnesses.is_dead(slot)
+        ]
 
     def count_attached(self) -> int:
         """Return how many producers are still attached to old rings, and close those that have none.

@@ -19,7 +19,7 @@ from disklog_mp._writer import intervals
 from disklog_mp._writer.live_ring import LiveRing
 from disklog_mp._writer.troubles import Troubles
 
-CROWD = 5  # so many producers that several may call sync() at the same moment (syncs)
+CROWD = 5  # so many producers that several may call sync() at the same moment (bench: syncs)
 
 
 class Result(NamedTuple):
@@ -59,11 +59,16 @@ class Syncer:
         self._is_busy = False
         self._failed: SyncJob | None = None  # its pages have to be written anew
         self._retry_at = 0.0
-        sync = pages.options.sync
-        self._interval = None if sync in ("always", "page", "never") else parse_duration(sync)
+        self._interval: float | None = None
+        self.configure()
         self._last_start = time.monotonic()
         self._is_gathering = False  # callers of sync()
         self.is_leaving = False  # for good: no process is left that would need the directory
+
+    def configure(self) -> None:
+        """Sync as the option says from now on."""
+        sync = self._pages.options.sync
+        self._interval = None if sync in ("always", "page", "never") else parse_duration(sync)
 
     def _run(self, job: SyncJob) -> None:
         """The sync thread: post the result and ring the bell."""

@@ -1,12 +1,11 @@
-"""Taking over a log: its pages are recovered, and the ring of its name is served, or gives way to another.
+"""Taking over a log: its pages are recovered, and its ring is served, or gives way to another.
 
 | the ring of that name                     | what is done with it                                        |
 |-------------------------------------------|-------------------------------------------------------------|
 | there is none                             | `begin`: make the first one                                 |
-| this directory's, of this boot            | `go_on`: serve it, from where its last writer stopped       |
+| of this boot                              | `go_on`: serve it, from where its last writer stopped       |
 | the same, but the pages are another log's | `replace_empty`: if it is empty, make another in its place  |
-| this directory's, of an earlier boot      | `log_again`: what the pages do not have goes into a new one |
-| another directory's                       | `replace_another_directorys`: the same if it is empty       |
+| of an earlier boot                        | `log_again`: what the pages do not have goes into a new one |
 
 A ring that still holds records of another log is refused with ConfigMismatchError.
 """
@@ -29,7 +28,7 @@ from disklog_mp._writer import live_ring as _live
 from disklog_mp._writer.ring_maker import RingMaker
 from disklog_mp._writer.salvage import save, whole_runs
 from disklog_mp._writer.troubles import Troubles
-from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiveError
+from disklog_mp.errors import ConfigMismatchError, DiskLogError, LogNotFoundError, WriterActiveError
 
 
 class Context(NamedTuple):
@@ -58,9 +57,7 @@ def take_over(context: Context) -> Taken:
     if found is None:
         return begin(context)
     try:
-        if found.ring.path != context.maker.path:
-            taken = replace_another_directorys(context, found)
-        elif _ring.is_of_this_boot(found.ring):
+        if _ring.is_of_this_boot(found.ring):
             taken = go_on(context, found)
         else:  # kept on a disk over a reboot: its processes are gone, its last bytes may be
             taken = log_again(context, found)
@@ -74,19 +71,31 @@ def take_over(context: Context) -> Taken:
     return taken
 
 
+def is_attached_to(ring_path: str) -> bool:
+    """True if processes are attached to the ring of that path."""
+    try:
+        file = _ring.attach(ring_path)
+    except (DiskLogError, OSError):  # taking over says what is wrong with it
+        return False
+    try:
+        return _ring.is_of_this_boot(file.ring) and bool(_liveness.living_producers(file))
+    finally:
+        os.close(file.fd)
+
+
 def _find_ring(maker: RingMaker) -> RingFile | None:
-    """The ring of the log's name, with its writer's lock taken; None if there is none."""
+    """The log's ring, with its writer's lock taken; None if there is none."""
     while True:
         try:
-            file = _ring.attach(maker.name, maker.ring_dir)
+            file = _ring.attach(maker.ring_path)
         except LogNotFoundError:
             return None
         if not _liveness.lock_as_writer(file):
             active = WriterActiveError(maker.name, file.ring.path, file.ring.writer_pid)
             os.close(file.fd)
             raise active
-        if maker.is_current(file):
-            _ring.tidy(maker.name, maker.ring_dir)
+        if _ring.is_current(file):
+            _ring.tidy(file.path)
             return file
         os.close(file.fd)  # replaced between the two checks
 
@@ -99,16 +108,16 @@ def begin(context: Context) -> Taken:
     recovered = _recover_alone(context)
     try:
         return Taken(_make_first(context, 1, replace=False), recovered)
-    except FileExistsError:  # a writer of the same name and another directory was faster
+    except FileExistsError:  # it came meanwhile, from a writer of a directory that was moved here
         raise WriterActiveError(context.maker.name, context.maker.path, context.who.pid) from None
 
 
 def go_on(context: Context, found: RingFile) -> Taken:
-    """The ring is this directory's, of this boot: serve it, unless the pages are another log's."""
+    """The ring is of this boot: serve it, unless the pages are another log's."""
     maker, pages, troubles = context.maker, context.pages, context.troubles
     maker.renew_access(found)  # before anything else: a ring that is refused is not written to
     try:
-        if found.ring.capacity != maker.capacity:
+        if not maker.fits(found.ring):
             maker.reserve()  # it will be replaced: is there room?
         recovered = _recover_with(found.ring, pages)
         if not _is_of_the_pages(context, found.ring):
@@ -122,7 +131,7 @@ def go_on(context: Context, found: RingFile) -> Taken:
 
 
 def replace_empty(context: Context, old: _core.Ring, recovered: Recovered) -> Taken:
-    """The ring is this directory's, the pages are another log's: if the ring is empty, make another."""
+    """The pages are another log's than the ring: if the ring is empty, make another."""
     context.maker.reserve()
     _close_if_empty(old, "log_id", old.log_id.hex(), context.pages.log_id.hex())
     return Taken(_make_first(context, old.generation + 1, replace=True), recovered)
@@ -157,14 +166,6 @@ def log_again(context: Context, found: RingFile) -> Taken:
         maker.capacity = wanted
 
 
-def replace_another_directorys(context: Context, found: RingFile) -> Taken:
-    """The ring is another directory's: if it is empty, this log's takes its name."""
-    recovered = _recover_alone(context)
-    context.maker.reserve()
-    _close_if_empty(found.ring, "path", found.ring.path, context.maker.path)
-    return Taken(_make_first(context, 1, replace=True), recovered)
-
-
 # -- steps -----------------------------------------------------------------------------------------------
 
 
@@ -189,7 +190,7 @@ def _is_of_the_pages(context: Context, ring: _core.Ring) -> bool:
 
 def _recover_alone(context: Context) -> Recovered:
     """Recover the pages without a ring to help."""
-    return context.pages.recover(RingHints(os.urandom(16), secrets.randbits(64)))
+    return context.pages.recover(RingHints(context.pages.log_id, secrets.randbits(64)))
 
 
 def _recover_with(ring: _core.Ring, pages: PageWriter) -> Recovered:

@@ -10,6 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 from disklog_mp import _core
 from disklog_mp._options import Options, group_id
@@ -20,11 +21,15 @@ from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.writer import NO_LIMIT, PageWriter
 from disklog_mp._ring.death_watch import DeathWatch
 from disklog_mp._ring.file import RingFile
-from disklog_mp._ring.names import SHM, check_name
+from disklog_mp._ring.names import check_name
 from disklog_mp._writer import intervals
 from disklog_mp._writer.attendance import Attendance
+from disklog_mp._writer.desk import Desk
+from disklog_mp._writer.establishing import establish
 from disklog_mp._writer.housekeeping import Housekeeping, Task
-from disklog_mp._writer.live_ring import LiveRing, close_at
+from disklog_mp._writer.labelling import Labelling
+from disklog_mp._writer.live_ring import LiveRing
+from disklog_mp._writer.log_file import LogFile
 from disklog_mp._writer.pace import Pace
 from disklog_mp._writer.page_keeper import PageKeeper
 from disklog_mp._writer.producers import Producers
@@ -32,13 +37,15 @@ from disklog_mp._writer.repairs import Repairs
 from disklog_mp._writer.rest import Rest
 from disklog_mp._writer.ring_maker import RingMaker
 from disklog_mp._writer.signals import StopSignals
+from disklog_mp._writer.strays import Strays
 from disklog_mp._writer.succession import Succession
 from disklog_mp._writer.syncer import Syncer
-from disklog_mp._writer.takeover import Context, take_over
+from disklog_mp._writer.takeover import Context, is_attached_to, take_over
+from disklog_mp._writer.terms import Terms, identity_to_write
 from disklog_mp._writer.troubles import BackOff, Troubles
 from disklog_mp.errors import WriterActiveError
 
-SEGMENT = 4 << 20  # bytes written with one call at the most
+SEGMENT = 4 << 20  # bytes written with one call at the most; untuned: a larger one only delays housekeeping
 
 
 class Writer:
@@ -55,47 +62,49 @@ class Writer:
         *,
         ring_dir: str | None = None,
         files: Files = REAL,
+        terms: Terms | None = None,
     ) -> None:
+        """`terms`: what of the options was given, and by which process; None: all of them, by this one."""
         self.name = check_name(name)
-        self.options = options
-        gid = group_id(options.group)
         who = _processes.identity()
+        terms = terms or Terms(options._asdict(), f"open, process {who.pid}")
         self._deaths = DeathWatch(self.ring_bell)
-        self.live = LiveRing(options.to_json(), who, self._deaths.add)
         self._directory = Directory(path, files)
-        self._directory.create(options.mode, gid)
-        if not self._directory.lock(options.mode, gid):
-            pid, other = self._directory.read_note()
-            raise WriterActiveError(other or self.name, self._directory.path, pid)
+        _lock(self._directory, self.name, options)
         self.troubles = Troubles(self.name)
         self._closer = Closer()
+        self.strays = Strays(who, self.troubles)
         try:
-            self.pages = PageWriter(self._directory, name, options, gid, self._closer)
-            self._directory.note(f"{who.pid} {name}", ring_dir or SHM)
-            self._maker = RingMaker(self.name, ring_dir, gid, self._directory.path, self.pages)
+            settled = establish(self._directory, self.name, ring_dir, self.strays)
+            chosen = terms.choose(settled.found, is_attended=is_attached_to(settled.ring_path))
+            gid = group_id(chosen.options.group)
+            self.live = LiveRing(chosen.options.to_json(), who, self._deaths.add)
+            self.pages = PageWriter(self._directory, name, chosen.options, gid, self._closer)
+            self.pages.log_id = settled.log_id
+            told = identity_to_write(settled, terms, chosen, self.pages)
+            self.log_file = LogFile(self._directory, settled.found, told).written_at_start()
+            self._maker = RingMaker(self.name, settled.ring_path, gid, self._directory.path, self.pages)
             taken = take_over(Context(self._maker, self.pages, self.troubles, who))
             _serve_first(self.live, taken.file, self.pages.position)
         except BaseException:
-            self._directory.unlock()
-            self.troubles.close()
+            for let_go in (self.strays.close, self._directory.unlock, self.troubles.close):
+                let_go()
             raise
         self.recovered = taken.recovered
         self._compose()
         self.troubles.show_in(self.live.ring)
         self.keeper.publish()
-        self.repairs = Repairs(
-            taken.recovered, taken.inherited_until, self.pages.position, self.live, self.troubles
-        )
+        self.repairs = Repairs(*taken[1:], self.pages.position, self.live, self.troubles)
 
     def _compose(self) -> None:
         live, pages, troubles = self.live, self.pages, self.troubles
         self.producers = Producers(live, pages, troubles)
+        self.labelling = Labelling(live, pages, troubles)
         self.succession = Succession(live, pages, self._maker, troubles, self._served)
         self.attendance = Attendance(live, pages, self.producers, self.succession)
         self.syncer = Syncer(live, pages, troubles, self.ring_bell)
         self.keeper = PageKeeper(live, pages, troubles, self.attendance, self.syncer)
-        self.back_off = BackOff(troubles)
-        self.pace = Pace()
+        self.back_off, self.pace = BackOff(troubles), Pace()
         self.rest = Rest(
             live,
             pages,
@@ -106,7 +115,31 @@ class Writer:
             back_off=self.back_off,
             pace=self.pace,
         )
+        self.desk = Desk(
+            live,
+            pages,
+            self._maker,
+            self.log_file,
+            directory=self._directory,
+            deaths=self._deaths,
+            attendance=self.attendance,
+            succession=self.succession,
+            syncer=self.syncer,
+            keeper=self.keeper,
+            back_off=self.back_off,
+            troubles=troubles,
+            abandon_if_dead=self._abandon_if_dead,
+        )
+        self.leaving = self.desk.leaving
+        self.rest.is_stopping = self.leaving.is_stopping
+        self.rest.is_missing = lambda: self.desk.post.is_missed or self.labelling.is_missed
+        self.reread: Callable[[], dict[str, Any]] = dict  # for SIGHUP: the options as they are given now
         self.housekeeping = _housekeeping_of(self)
+
+    @property
+    def options(self) -> Options:
+        """The options in force."""
+        return self.pages.options
 
     @property
     def path(self) -> str:
@@ -141,13 +174,12 @@ class Writer:
         `alive()` is called now and then while all is well, at least every `every` seconds.
         """
         self.rest.sign_of_life = every
-        if isinstance(stopping, StopSignals):
-            stopping.ring_bell = self.ring_bell
-        results = self.syncer.results
+        signals = stopping if isinstance(stopping, StopSignals) else StopSignals()
+        signals.ring_bell = self.ring_bell
         while True:
             bell = self.live.ring.bell  # before any look at what there is to do
             try:
-                if not results.empty():
+                if not self.syncer.results.empty():
                     self.syncer.harvest()
                 moved = self.drain()
             except OSError as error:
@@ -156,16 +188,23 @@ class Writer:
             else:
                 if self.back_off.seconds:
                     self._ease()
+            if self.live.ring.labels_wanted:
+                self.labelling.answer()
             now = time.monotonic()
             if now >= self.housekeeping.next_round:
                 self._keep_house(now)
                 alive()
             if moved:
                 continue
+            if self._deaths.has_news:
+                self.desk.requests.answer()
+            if signals.hung_up and signals.is_reload_asked():
+                self.desk.configuration.reload(self.reread)
             is_gathering = self.syncer.start_if_wanted(self.attendance.attached)
-            asked = stopping()
+            asked = stopping() or self.leaving.is_due(now)
             if asked or self.attendance.is_over(now):
-                if self._leave(now, asked):
+                if self.leaving.leave(now, asked):
+                    self.close()
                     return
             elif not is_gathering:
                 self.rest.sleep(bell)
@@ -245,52 +284,29 @@ class Writer:
         else:
             self.troubles.over("chores", "doing all of its work again")
 
-    # -- leaving -----------------------------------------------------------------------------------------
-
-    def _leave(self, now: float, asked: bool) -> bool:
-        """End in good order: all that is committed is written and synced.  False if this writer has to stay.
-
-        A ring without producers is removed.  A writer that was asked to end leaves a ring with producers to
-        them and to the next writer.  One that was not asked stays if a producer has just attached: that
-        producer may have no right to start another writer.
-        """
-        ring, position = self.live.ring, self.pages.position
-        if self.back_off.seconds:
-            self.troubles.say("leaving with records in the ring: the next writer takes them")
-        else:
-            rest = ring.drain(position, SEGMENT, NO_LIMIT)
-            if rest.end != position or (rest.stop == _core.STOP_CLAIMED and self._abandon_if_dead(rest.next)):
-                return False
-        ends = self.attendance.is_unused() and close_at(ring, position)
-        if ends:
-            if self.attendance.has_come():
-                self.succession.replace()
-                self.attendance.last_used = now
-                return False
-            try:
-                self._maker.unlink()
-            except OSError as error:  # another user's, in a directory where only the owner may
-                self.troubles.say(f"the ring stays, closed, for the next writer: {error}")
-        elif not asked:
-            self.attendance.last_used = now
-            return False
-        if self.options.sync != "never":
-            self.syncer.is_leaving = ends
-            self.syncer.run_now()
-        self.close()
-        return True
-
     def close(self) -> None:
         """Let go of ring, pages and locks as they are."""
         self.syncer.close()
+        self.desk.requests.close()
         self.live.leave()
         self.pages.close()
         self._closer.close()
         self._deaths.close()
         self.succession.close()
+        self.strays.close()
         self.live.data.release()
         self._directory.unlock()
+        self.desk.requests.let_go()
         self.troubles.close()
+
+
+def _lock(directory: Directory, name: str, options: Options) -> None:
+    """Make the directory if there is none, and take its lock."""
+    gid = group_id(options.group)
+    directory.create(options.mode, gid)
+    if not directory.lock(options.mode, gid):
+        pid, other = directory.read_note()
+        raise WriterActiveError(other or name, directory.path, pid)
 
 
 def _serve_first(live: LiveRing, file: RingFile, position: int) -> None:
@@ -311,12 +327,17 @@ def _housekeeping_of(writer: Writer) -> Housekeeping:
     return Housekeeping(
         Task(each_round, writer.live.show_sign_of_life),
         Task(each_round, writer.syncer.start_what_is_due),
+        Task(each_round, writer.desk.requests.answer),
+        Task(attendance.inspection_interval, writer.desk.post.inspect),
         Task(each_round, keeper.retire_when_due),
         Task(lambda: intervals.PRODUCERS_CHECK, writer.producers.free_left),
         Task(attendance.check_interval, attendance.count),
+        Task(lambda: intervals.RETRY, writer.labelling.inspect),
         Task(each_round, succession.check),
         # After the count: without producers the directory may be taken down just now.
         Task(attendance.inspection_interval, keeper.inspect),
         Task(attendance.inspection_interval, succession.inspect),
         Task(each_round, keeper.roll_when_due),
+        Task(each_round, writer.live.show_that_it_works),
+        Task(each_round, lambda now: writer.strays.log_again(writer.live)),
     )

@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from disklog_mp import _core
-from disklog_mp._session import opening
+from disklog_mp._session import leaving, opening
 from disklog_mp._session.connection import Connection
+from disklog_mp._session.place import Place
 from disklog_mp._session.policy import Entry, group_entry, log_or_refuse, record_entry
-from disklog_mp._session.session import ask_roll
+from disklog_mp._session.session import ask_roll, configure
 from disklog_mp._session.waiting import (
     Aside,
     Bell,
@@ -46,14 +47,16 @@ FIRST, LONGEST, GROWTH = 0.001, 0.02, 1.25  # pauses in seconds: an event loop c
 Result = TypeVar("Result")
 
 
-async def open(name: str, path: str | os.PathLike[str] = ".", **options: Any) -> Session:
+async def open(name: str, path: str | os.PathLike[str] | None = None, **options: Any) -> Session:
     """Open a log as disklog_mp.open() does, with the same options and errors."""
-    return await in_thread(_connect, name, os.fsdecode(path), {"patience": opening.PATIENCE, **options})
+    options = {"patience": opening.PATIENCE, **opening.with_environment(name, **options)}
+    return await in_thread(_connect, name, opening.directory_of(name, path), options)
 
 
-async def attach(name: str, **options: Any) -> Session:
+async def attach(name: str, path: str | os.PathLike[str] | None = None, **options: Any) -> Session:
     """Attach to a log as disklog_mp.attach() does, with the same options and errors."""
-    return await in_thread(_connect, name, None, options)
+    options = opening.with_environment(name, is_opened=False, **options)
+    return await in_thread(_connect, name, None, {"directory": path, **options})
 
 
 def _connect(name: str, path: str | None, options: dict[str, Any]) -> Session:
@@ -157,22 +160,27 @@ class Session:
     # -- waiting for the writer --------------------------------------------------------------------------
 
     async def flush(self, timeout: float | None = None) -> None:
-        """Wait until all that this session logged so far is written; see disklog_mp.Session.flush."""
+        """Wait until all that any process has logged so far is written; see disklog_mp.Session.flush."""
         await _carry_out(wait_for(self._connection, "written", timeout))
 
     async def sync(self, timeout: float | None = None) -> None:
-        """Wait until all that this session logged so far is durable; see disklog_mp.Session.sync."""
+        """Wait until all that any process has logged so far is durable; see disklog_mp.Session.sync."""
         await _carry_out(wait_for(self._connection, "durable", timeout))
 
     async def roll(self) -> None:
         """Ask the writer to seal the page being written; the next record begins another."""
         ask_roll(await _carry_out(ready_ring(self._connection)))
 
+    async def configure(self, **options: Any) -> None:
+        """Change options of the log while it runs; see disklog_mp.Session.configure."""
+        await in_thread(configure, self._connection, options)
+
     # -- reading -----------------------------------------------------------------------------------------
 
     async def reader(self) -> Reader:
         """Return a reader over the log's directory."""
-        return Reader((await _carry_out(ready_ring(self._connection))).path)
+        await _carry_out(ready_ring(self._connection))
+        return Reader(self._connection.place.path())
 
     async def get_page(self, number: int) -> Page:
         """Return a page by its number, from 1, after a flush: a session finds what it logged."""
@@ -187,7 +195,7 @@ class Session:
 
     async def close(self) -> None:
         """Detach.  What was logged needs no more help.  Twice is fine; once begun it cannot be cancelled."""
-        await asyncio.shield(in_thread(self._connection.close))
+        await asyncio.shield(in_thread(leaving.close, self._connection))
 
     async def __aenter__(self) -> Session:
         return self
@@ -200,11 +208,15 @@ class Session:
 
     def __reduce__(self) -> tuple[Any, ...]:
         connection = self._connection
-        return _unpickle, (connection.name, connection.ring_dir, connection.on_full, connection.timeout)
+        place = connection.place
+        where = (place.name, place.directory, place.ring_dir)
+        return _unpickle, (*where, connection.on_full, connection.timeout, connection.label)
 
 
-def _unpickle(name: str, ring_dir: str | None, on_full: str, timeout: float) -> Session:
-    connection = LoopConnection(name, ring_dir=ring_dir, on_full=on_full, timeout=timeout)
+def _unpickle(name: str, directory: str | None, ring_dir: str | None, *how: Any) -> Session:
+    on_full, timeout, label = how
+    place = Place(name, directory, ring_dir)
+    connection = LoopConnection(place, on_full=on_full, timeout=timeout, label=label)
     if asyncio._get_running_loop() is None:
         connection.attach()
     return Session(connection)  # unpickled by a coroutine, it attaches at first use

@@ -26,6 +26,8 @@ COMMANDS = {
     "stat": "state.stat",
     "ls": "state.ls",
     "verify": "state.verify",
+    "set": "control.set",
+    "stop": "control.stop",
     "rm": "control.rm",
     "bench": "bench.command",
     "crashtest": "crashtest.command",

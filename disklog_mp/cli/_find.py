@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import click
 
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import finding as _finding
 from disklog_mp._ring import names as _names
+from disklog_mp._session import requests
 from disklog_mp._verify import survey as _survey
 from disklog_mp.cli import _text
 from disklog_mp.errors import DiskLogError, FormatVersionError, LogNotFoundError
@@ -47,18 +49,20 @@ class Found:
             os.close(self.file.fd)
 
 
-def find(log: str, ring_dir: str | None) -> Found:
-    """Find a log and its ring.
+def find(log: str, ring_dir: str | None, *, reads_pages: bool = True) -> Found:
+    """Find a log and its ring.  `reads_pages` False: what the ring tells will do.
 
     A word is the name of an open log, or else a directory; with a slash in it, it is a directory.
-    Raises NoSuchLogError, NotADirectoryError, what _ring.attach raises for a name.
+    Raises what directory() raises, and what finding.find() raises for a name.
     """
     if _names.NAME.fullmatch(log) and log not in (".", ".."):
         try:
-            file = _ring.attach(log, ring_dir)
+            file = _finding.find(log, ring_dir)
         except LogNotFoundError:
             pass
         else:
+            if reads_pages:
+                _refuse_another_log(file, log)
             return Found(file.ring.path, log, file)
     path = directory(log)
     name = _survey.name_of(path)
@@ -72,7 +76,13 @@ def directory_of(log: str, ring_dir: str | None) -> str:
 
 
 def directory(path: str) -> str:
-    """Return the absolute path of a directory in which there is a log."""
+    """Return the absolute path of a directory in which there is a log.
+
+    Raises NoSuchLogError, NotADirectoryError, ValueError for what is neither a path of anything nor a name.
+    An empty text is no path: the current directory is ".".
+    """
+    if not path or ("/" not in path and not os.path.lexists(path)):
+        _names.check_name(path)
     where = _survey.absolute(path)
     if not _survey.is_directory(path):
         raise NoSuchLogError(
@@ -83,31 +93,69 @@ def directory(path: str) -> str:
     return where
 
 
+def _refuse_another_log(file: _ring.RingFile, name: str) -> None:
+    """A ring can be written by all producers, so the directory that it names must have its log."""
+    where = file.ring.path
+    if os.path.lexists(where) and not _survey.is_log_of(where, file):
+        os.close(file.fd)
+        raise NoSuchLogError(
+            f"the ring of log {name!r} names {where}, and the log there is another one: give its directory"
+        )
+
+
+def at(path: str) -> Found:
+    """Return the log of a ring, by the ring's path; raises what _ring.attach() raises."""
+    file = _ring.attach(path)
+    return Found(file.ring.path, _names.log_of(path), file)
+
+
 def _ring_of(path: str, name: str, ring_dir: str | None) -> _ring.RingFile | None:
-    """The ring of the log in a directory: in `ring_dir`, or else where the lock file says that it is."""
-    if ring_dir is None:
-        noted = _survey.ring_dir_of(path)
-        ring_dir = noted if os.path.isabs(noted) and noted != _names.SHM else None
-    if _names.NAME.fullmatch(name) is None:
+    """The ring of the log in a directory: in `ring_dir`, or else where the log's file says that it is."""
+    ring_path = _survey.ring_path_of(path, ring_dir)
+    if ring_path is None:
         return None
     try:
-        file = _ring.attach(name, ring_dir)
+        return _ring.attach(ring_path)
     except LogNotFoundError:
         return None
     except (FormatVersionError, PermissionError) as problem:
         why = str(problem) if isinstance(problem, DiskLogError) else problem.strerror
         _text.say(f"the ring of log {name!r} cannot be read: {why}")
         return None
-    if os.path.exists(file.ring.path) and os.path.samefile(file.ring.path, path):
-        return file
-    os.close(file.fd)  # the log of that name has another directory
-    return None
 
 
-def names(ring_dir: str | None) -> list[str]:
-    """Return the names of the logs that have a ring on this machine."""
-    where = ring_dir or _names.SHM
-    found = [
-        entry.removeprefix(_names.PREFIX) for entry in os.listdir(where) if entry.startswith(_names.PREFIX)
-    ]
-    return sorted(name for name in found if _names.NAME.fullmatch(name))
+def ring_of(log: str, ring_dir: str | None) -> str | None:
+    """Return the path of the ring of a log, which is a directory; None if `log` is a name.
+
+    Raises NoSuchLogError for a directory without a log, or with one whose ring is gone, and what directory()
+    raises.
+    """
+    is_name = _names.NAME.fullmatch(log) and log not in (".", "..")
+    if is_name and not _is_only_a_directory(log, ring_dir):
+        return None
+    path = directory(log)
+    ring_path = _survey.ring_path_of(path, ring_dir)
+    if ring_path is None or not os.path.lexists(ring_path):
+        raise NoSuchLogError(f"the log in {path} has no ring")
+    return ring_path
+
+
+def _is_only_a_directory(log: str, ring_dir: str | None) -> bool:
+    has_ring = _names.rings_of(log, ring_dir) or os.path.lexists(_names.former_ring_path(log, ring_dir))
+    return not has_ring and _survey.is_directory(log)
+
+
+def to_ask(found: Found, ring_dir: str | None) -> requests.Log:
+    """Return the log as one whose writer can be asked; where none lives, one is started."""
+    wake = (lambda: None) if found.file is None else found.file.ring.wake
+    return requests.log_in(found.name, found.path, ring_dir, wake)
+
+
+def is_written(path: str) -> bool:
+    """True if a live process writes the log in this directory."""
+    return _survey.is_written(path)
+
+
+def rings(ring_dir: str | None) -> list[str]:
+    """Return the paths of the rings on this machine, in the order of the logs' names."""
+    return sorted(_names.all_rings(ring_dir), key=lambda path: (_names.log_of(path), path))

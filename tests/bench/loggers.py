@@ -69,7 +69,7 @@ def time_above_null(gate: Gate, seconds: float, name: str) -> int:
     """Do the same with our handler and NullHandler in turn; return picoseconds that ours takes more."""
     from disklog_mp.logging import DiskLogHandler
 
-    handler, nothing = DiskLogHandler(name), logging.NullHandler()
+    handler, nothing = DiskLogHandler(name, encoding="text"), logging.NullHandler()
     logger = _logger(handler)
     logger.info(MESSAGE, *ARGUMENTS)
     more = []
@@ -118,7 +118,7 @@ def ours(name: str) -> Any:
     """Attach by name, with a plain message format, and flush between the rounds."""
     from disklog_mp.logging import DiskLogHandler
 
-    handler = DiskLogHandler(name)
+    handler = DiskLogHandler(name, encoding="text")
     return _logger(handler).info, handler.flush
 
 

@@ -8,20 +8,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.layout import LOGGED, slot_offset
+from support.rings import attach_ring, remove_ring
 from support.sessions import connection_of, ring_of
 from support.workers import claim_and, log_five_and_wait
 
 import disklog_mp
 from disklog_mp import _core, aio
 from disklog_mp._options import Options
-from disklog_mp._ring import file as _ring
 from disklog_mp._ring import slots as _slots
 from disklog_mp._ring.stats import Stats
 from disklog_mp._verify.log import Verification, verify
 from disklog_mp._writer.writer import Writer
 
 OPTIONS = Options(ring_bytes=1 << 14, linger=None)
-SLOT, LOGGED = 8192, 40  # the producer table, and the count in a slot
 RECORD = b"x" * 1000
 spawn = multiprocessing.get_context("spawn")
 
@@ -39,11 +39,11 @@ def write(name: str, path: Path) -> Iterator[Callable[[], None]]:
 
     yield write
     writer.run(lambda: True)
-    _ring.unlink(name, None)
+    remove_ring(name)
 
 
 def check(name: str, path: Path) -> Verification:
-    file = _ring.attach(name, None)
+    file = attach_ring(name)
     try:
         return verify(str(path), name, file)
     finally:
@@ -184,10 +184,10 @@ def test_each_attached_producer_has_books_of_its_own(
         counted = {each.pid: (each.logged, each.there) for each in books.producers}
         assert counted == {os.getpid(): (4, 4), other.pid: (5, 5)}
 
-        file = _ring.attach(name, None)
+        file = attach_ring(name)
         slots = _slots.read_slots(file.ring, _core.SLOT_ATTACHED)
         for slot, logged in zip(sorted(slots, key=lambda slot: slot.pid == other.pid), (3, 6), strict=True):
-            file.ring.store64(SLOT + 64 * slot.index + LOGGED, logged)
+            file.ring.store64(slot_offset(slot.index) + LOGGED, logged)
         os.close(file.fd)
         assert texts(name, path) == [f"damage: process {other.pid} logged 6 records, 5 are there"]
     stop.wait(60)

@@ -15,14 +15,13 @@ from pathlib import Path
 
 import pytest
 from support.machine import stop_writer, wait_until
+from support.rings import remove_ring, ring_path
 from support.sessions import ring_of
 from support.workers import log_five_and_wait, write_log_asleep
 
 import disklog_mp
 from disklog_mp import DiskLogError, _core
 from disklog_mp._options import Options
-from disklog_mp._ring import file as _ring
-from disklog_mp._ring import names as _names
 from disklog_mp._writer import schedule
 from disklog_mp._writer.intervals import RETRY, UNWATCHED_CHECK
 from disklog_mp._writer.writer import Writer
@@ -64,7 +63,7 @@ def log(name: str, path: Path, look: float) -> Iterator[disklog_mp.Session]:
     session.close()
     stop_writer(name)
     process.join()
-    _ring.unlink(name, None)
+    remove_ring(name)
 
 
 def texts(path: Path) -> list[bytes]:
@@ -91,7 +90,7 @@ def test_who_is_kept_out_for_no_reason_wakes_it(log: disklog_mp.Session, path: P
 
 def test_a_ring_that_was_removed_is_replaced(log: disklog_mp.Session, name: str, path: Path) -> None:
     """Nobody can attach, so nobody could wake it."""
-    os.unlink(_names.ring_path(name, None))
+    os.unlink(ring_path(name))
     with wait_until(lambda: attached(name), 30) as other:
         other.log(b"second")
         other.flush()

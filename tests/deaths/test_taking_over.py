@@ -16,22 +16,23 @@ import pytest
 from support.command import call, objects
 from support.machine import wait_until
 from support.pages import page_path
+from support.rings import attach_ring, has_ring, remove_ring, ring_path
 from support.sessions import ring_file_of, ring_of
 from support.workers import claim_and, write_log
 
 import disklog_mp
 from disklog_mp._options import Options
 from disklog_mp._reader.reader import Reader
-from disklog_mp._ring import file as _ring
 from disklog_mp._ring import liveness as _liveness
-from disklog_mp._ring import names as _names
 from disklog_mp._verify.log import verify
+from disklog_mp._writer.terms import Terms
 from disklog_mp._writer.writer import Writer
 
 Start = Callable[[], BaseProcess]
 SPAN = 32  # of each frame in the ring
 LOGGED = 12  # in pages of 5
 OPTIONS = Options(ring_bytes=1 << 16, page_records=5, linger=None)
+SERVED = Terms(OPTIONS._asdict(), "serve", is_served=True)  # no session starts its writer again
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def start_writer(name: str, path: Path) -> Iterator[Start]:
     def start_writer() -> BaseProcess:
         if writers:
             writers[-1].join()
-        writers.append(context.Process(target=write_log, args=(name, str(path), OPTIONS)))
+        writers.append(context.Process(target=write_log, args=(name, str(path), OPTIONS, SERVED)))
         writers[-1].start()
         wait_until(lambda: _ring_is_written(name), 30)
         return writers[-1]
@@ -53,12 +54,12 @@ def start_writer(name: str, path: Path) -> Iterator[Start]:
         writer.terminate()
         writer.join()
         writer.close()
-    _ring.unlink(name, None)
+    remove_ring(name)
 
 
 def _ring_is_written(name: str) -> bool:
     try:
-        file = _ring.attach(name, None)
+        file = attach_ring(name)
     except disklog_mp.LogNotFoundError:
         return False
     try:
@@ -166,7 +167,7 @@ def test_what_is_durable_is_not_synced_again(orphan: disklog_mp.Session, path: P
             assert len(work.pages.sync_job().files) == files
         finally:
             work.close()
-    os.unlink(_names.ring_path(orphan.name, None))
+    os.unlink(ring_path(orphan.name))
     work = Writer(orphan.name, path, OPTIONS)
     try:
         assert work.ring.durable == 0
@@ -232,7 +233,7 @@ def test_what_was_repaired_is_told_and_kept(
 ) -> None:
     """Without the ring: one line on stderr, and the same in `stat`; nothing for a clean log."""
     orphan.close()
-    _ring.unlink(name, None)
+    remove_ring(name)
     damage(path, offset, noise)
     said_lines, told = take_over(name, path, capfd)
 
@@ -293,7 +294,7 @@ def test_a_writer_that_open_started_tells_too(name: str, path: Path, tmp_path: P
                 file.write(noise)
         with open(tmp_path / "stderr", "wb") as stderr:
             subprocess.run(command, stderr=stderr, check=True, timeout=60)
-            wait_until(lambda: not os.path.exists(_names.ring_path(name, None)), 30)
+            wait_until(lambda: not has_ring(name), 30)
 
     said = (tmp_path / "stderr").read_text()
     assert said == (
@@ -305,7 +306,7 @@ def test_a_writer_that_open_started_tells_too(name: str, path: Path, tmp_path: P
 def test_a_writer_that_is_stopped_before_it_replaced_the_ring_leaves_none(name: str, path: Path) -> None:
     """It has closed the ring of its predecessor, for one of another size, and is told to go."""
     Writer(name, path, OPTIONS).close()
-    assert os.path.exists(_names.ring_path(name, None))
+    assert has_ring(name)
     Writer(name, path, OPTIONS._replace(ring_bytes=1 << 17)).run(lambda: True)
 
-    assert not os.path.exists(_names.ring_path(name, None))
+    assert not has_ring(name)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.layout import word_offset
 from support.machine import stop_writer, wait_until
 from support.pages import GROUP, LOG_ID, SALT, Source, frame, page_path, page_writer, write_page
 from support.sessions import ring_of
@@ -94,7 +95,7 @@ class TestForgery:
         """So that the tests above and below test something."""
         data = planted(GRANULE, genuine)
         granules = memory_of(data[8:])
-        found = list(_core.Frames(granules, 0, len(granules), 2 * GRANULE, 0, SALT, payloads=True))
+        found = list(_core.RecordIterator(granules, 0, len(granules), 2 * GRANULE, 0, SALT, payloads=True))
 
         assert set(found) == {FORGED}
         assert len(found) == LENGTH // GRANULE
@@ -112,7 +113,7 @@ def test_a_ring_that_is_saved_holds_no_forged_frame(open_log: OpenLog, path: Pat
     data = planted(position, lambda at: frame(at, FORGED, salt=ring.salt))
     assert log.log(data) == position
     log.log(b"after")
-    ring.store64(270336 + position // GRANULE * 8, 7 << 33 | 1 << 36 | 1)
+    ring.store64(word_offset(ring, position), 7 << 33 | 1 << 36 | 1)
     other = open_log()
     other.flush(20)
     wait_until(lambda: b"after" in read(path))

@@ -15,15 +15,16 @@ from pathlib import Path
 import pytest
 from support.chance import SEED, TIMES
 from support.command import in_process, look
+from support.layout import CONTROL, MAP_OFFSET, SLOTS_OFFSET, slot_offset, word_offset
 from support.machine import stop_writer, wait_until
+from support.rings import attach_ring
 from support.sessions import connection_of, ring_of
-from support.workers import MAP_OFFSET
 
 import disklog_mp
 from disklog_mp import _core
 from disklog_mp._options import Options
 from disklog_mp._pages.directory import Directory
-from disklog_mp._ring import file as _ring
+from disklog_mp._ring.file import is_replaced
 from disklog_mp._verify.pages import check_page
 from disklog_mp._writer.writer import Writer
 
@@ -36,9 +37,9 @@ REGIONS = ("constants", "control", "slots", "map", "data", "all")
 def region(ring: _core.Ring, name: str) -> tuple[int, int]:
     """Offset and end of a part of the shared memory."""
     return {
-        "constants": (0, 4096),
-        "control": (4096, 8192),
-        "slots": (8192, 8192 + 64 * 64),  # those that are in use, and some more
+        "constants": (0, CONTROL),
+        "control": (CONTROL, SLOTS_OFFSET),
+        "slots": (SLOTS_OFFSET, slot_offset(64)),  # those that are in use, and some more
         "map": (MAP_OFFSET, MAP_OFFSET + ring.capacity // _core.GRANULE * 8),
         "data": (ring.data_offset, ring.data_offset + ring.capacity),
         "all": (0, ring.data_offset + ring.capacity),
@@ -48,7 +49,7 @@ def region(ring: _core.Ring, name: str) -> tuple[int, int]:
 def damaged_word(ring: _core.Ring, position: int) -> tuple[int, int]:
     """Where the claim word of a position stands, and a word of its lap that cannot be."""
     word = (position // ring.capacity + 1) % 2**28 << 36 | 7 << 33 | 1
-    return MAP_OFFSET + position % ring.capacity // _core.GRANULE * 8, word
+    return word_offset(ring, position), word
 
 
 class TestSalvage:
@@ -148,8 +149,8 @@ class TestSalvage:
 @pytest.fixture
 def was_replaced(log: disklog_mp.Session) -> Iterator[Callable[[], bool]]:
     """Tells whether the log's name leads to another ring than at the beginning."""
-    file = _ring.attach(log.name, None)
-    yield lambda: _ring.is_replaced(file, log.name, None)
+    file = attach_ring(log.name)
+    yield lambda: is_replaced(file)
     os.close(file.fd)
 
 
@@ -162,7 +163,7 @@ class TestReplacing:
         assert ring is not None
         memoryview(ring)[0:64] = os.urandom(64)
         with pytest.raises(disklog_mp.FormatVersionError):
-            _ring.attach(log.name, None)
+            attach_ring(log.name)
         wait_until(was_replaced)
 
         with disklog_mp.attach(log.name) as other:
@@ -198,10 +199,10 @@ class TestReplacing:
         assert ring is not None
         assert attachment is not None
         first = ring.generation
-        ring.store64(_core.SLOTS_OFFSET + 64 * attachment.slot, word)
+        ring.store64(slot_offset(attachment.slot), word)
 
         def generation() -> int:
-            file = _ring.attach(log.name, None)
+            file = attach_ring(log.name)
             os.close(file.fd)
             return file.ring.generation
 
@@ -220,7 +221,7 @@ class TestReplacing:
         ring = ring_of(log)
         assert ring is not None
         for index in range(1, 4096):
-            ring.store64(_core.SLOTS_OFFSET + 64 * index, 7)
+            ring.store64(slot_offset(index), 7)
         wait_until(was_replaced)
         log.log(b"x")
         log.flush(10)
@@ -264,7 +265,7 @@ class TestReplacing:
         os.close(pause)
         wait_until(lambda: len(ring.slots(_core.SLOT_ATTACHED)) == 2)
         slot = max(ring.slots(_core.SLOT_ATTACHED))
-        where = MAP_OFFSET + position % ring.capacity // _core.GRANULE * 8
+        where = word_offset(ring, position)
         ring.store64(where, 1 << 36 | 1 << 33 | slot << 20 | 1)
         os.kill(ring.writer_pid, signal.SIGCONT)
         with pytest.raises(disklog_mp.WaitTimeoutError):
@@ -306,7 +307,7 @@ def attach_until_closed(name: str, pause: int, go: int) -> None:
 
 def scribble(name: str, where: str, seed: int, seconds: float) -> None:
     """Overwrite words at random for so long."""
-    file = _ring.attach(name, None)
+    file = attach_ring(name)
     memory = memoryview(file.ring)
     start, end = region(file.ring, where)
     os.close(file.fd)

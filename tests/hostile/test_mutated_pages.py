@@ -12,8 +12,8 @@ from typing import NamedTuple
 import pytest
 from support.chance import TIMES
 from support.command import in_process
+from support.layout import MAP_OFFSET
 from support.pages import GAP, LOG_ID, SALT, Source, closes_what_it_opens, options, page_path, page_writer
-from support.workers import MAP_OFFSET
 
 from disklog_mp._core import GRANULE, Record
 from disklog_mp._pages.directory import Directory

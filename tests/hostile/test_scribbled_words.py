@@ -16,17 +16,18 @@ from typing import NamedTuple
 
 import pytest
 from support.command import in_process, look
+from support.layout import MAP_OFFSET
 from support.machine import RUN, stop_writer, wait_until
+from support.rings import attach_ring, ring_path
 from support.sessions import connection_of, ring_of
-from support.workers import MAP_OFFSET
 
 import disklog_mp
 from disklog_mp import _core
 from disklog_mp._options import Options
 from disklog_mp._os import processes as _processes
+from disklog_mp._pages import identity
 from disklog_mp._pages.directory import Directory
 from disklog_mp._ring import file as _ring
-from disklog_mp._ring import names as _names
 from disklog_mp._ring import slots as _slots
 from disklog_mp._verify import books as _books
 from disklog_mp._verify.pages import DAMAGE, check_page
@@ -98,7 +99,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def can_be_attached(name: str) -> bool:
     """True if the constants of the ring are what they should be."""
     with contextlib.suppress(FormatVersionError):
-        os.close(_ring.attach(name, None).fd)
+        os.close(attach_ring(name).fd)
         return True
     return False
 
@@ -112,7 +113,10 @@ def assert_pages_are_valid(path: Path) -> None:
 
 
 class Image:
-    """A log whose processes were all killed: pages, and a ring with records, a group, a dead claim."""
+    """A log whose processes were all killed: pages, and a ring with records, a group, a dead claim.
+
+    The log is served.  No session starts its writer, so the next writer is always the test's own.
+    """
 
     name = f"{RUN}-words"
     OPTIONS = Options(ring_bytes=CAPACITY, linger=None, sync="never")
@@ -131,8 +135,8 @@ class Image:
         os.waitpid(pid, 0)
         with open(answer) as file:
             self.slot, self.positions = json.load(file)
-        self.ring_file = Path(_names.ring_path(self.name, str(self.rings)))
-        shutil.copytree(self.path, self.kept / "log")
+        self.ring_file = Path(ring_path(self.name, str(self.rings)))
+        shutil.copytree(self.path, self.kept / "log", ignore=shutil.ignore_patterns("*.sock"))
         shutil.copytree(self.rings, self.kept / "rings")
 
     def log_and_die(self, ask: int) -> None:
@@ -142,6 +146,7 @@ class Image:
         for data in self.written:
             log.log(data)
         log.flush()
+        self.mark_served()
         stop_writer(self.name, signal.SIGKILL, str(self.rings))
         positions = [log.log(data) for data in self.unwritten]
         dead = self.claim_and_die()
@@ -160,16 +165,21 @@ class Image:
         os.write(ask, json.dumps((connection_of(log).attachment.slot, self.positions)).encode())
         os._exit(0)
 
+    def mark_served(self) -> None:
+        """Say in the log's file that a supervisor runs the writer."""
+        file = Path(identity.path_of(str(self.path)))
+        file.write_text(json.dumps({**json.loads(file.read_text()), "served": True}))
+
     def claim_and_die(self) -> int:
         """Have a process claim and die; return where."""
-        file = _ring.attach(self.name, str(self.rings))
+        file = attach_ring(self.name, str(self.rings))
         ring = file.ring
         os.close(file.fd)
         position = ring.frontier(ring.released)
         pid = os.fork()
         if pid == 0:
-            file = _ring.attach(self.name, str(self.rings))
-            slot = _slots.take_slot(file, _processes.identity(), time.time_ns())
+            held = _ring.hold(ring_path(self.name, str(self.rings)))
+            slot = _slots.take_slot(held, _processes.identity(), time.time_ns())
             word = (position // CAPACITY + 1) % 2**28 << 36 | 1 << 33 | slot << 20 | 3
             ring.store64(MAP_OFFSET + position % CAPACITY // _core.GRANULE * 8, word)
             os._exit(0)

@@ -23,14 +23,16 @@ from support.command import call
 from support.faulty_files import RefusingFile, RefusingFiles
 from support.machine import RUN, wait_until
 from support.pages import LOG_ID, SALT, Source, page_path, page_writer
+from support.rings import has_ring, ring_path
 from support.sessions import ring_of
-from support.users import DAEMON, NOBODY, ROOT, User, as_user, make_ring, serving
+from support.users import DAEMON, NOBODY, ROOT, User, as_stranger, as_user, make_ring, serving
 
 import disklog_mp
 from disklog_mp import _core, aio
 from disklog_mp._options import Options
 from disklog_mp._os import processes as _processes
 from disklog_mp._pages.directory import Directory
+from disklog_mp._pages.identity import FILE, LogIdentity, write_identity
 from disklog_mp._pages.recovery import RingHints
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._reader.page import Page
@@ -116,28 +118,60 @@ class TestOthers:
         log = open_log()
         log.log(b"mine")
         log.flush()
-        ring = look(_names.ring_path(name, None))[:2]
+        ring = look(ring_path(name))[:2]
         for use in (
-            lambda: disklog_mp.attach(name),
-            lambda: disklog_mp.open(name, path),
-            lambda: list(disklog_mp.Reader(path)),
+            functools.partial(disklog_mp.attach, name),
+            functools.partial(disklog_mp.open, name, path),
+            functools.partial(read, path),
         ):
             with pytest.raises(PermissionError, match=f"root:root 0.00, you are uid {user.uid}; .*{HINT}"):
-                as_user(user, use)
+                as_stranger(user, use)
         path.chmod(0o755)
         with pytest.raises(PermissionError, match=f" 0600, you are uid {user.uid}; .*{HINT}"):
-            as_user(user, lambda: list(disklog_mp.Reader(path)))
+            as_stranger(user, functools.partial(read, path))
         log.log(b"too")
         log.flush()
 
         assert read(path) == [b"mine", b"too"]
-        assert look(_names.ring_path(name, None))[:2] == ring
+        assert look(ring_path(name))[:2] == ring
+
+    @pytest.mark.parametrize("user", [DAEMON, NOBODY])
+    def test_a_forked_child_logs_through_its_parent_and_reads_nothing(
+        self, open_log: OpenLog, name: str, path: Path, user: User
+    ) -> None:
+        """A worker that dropped its rights may attach to and open what its parent has open, and no other log.
+
+        Neither the pages nor the ring's file are open to it.
+        """
+        log = open_log()
+        log.log(b"parent")
+        log.flush()
+
+        def use(attach: Callable[[], disklog_mp.Session], data: bytes) -> None:
+            with attach() as mine:
+                mine.log(data)
+                mine.flush(20)
+
+        as_user(user, lambda: use(lambda: disklog_mp.attach(name), b"attached"))
+        as_user(user, lambda: use(lambda: disklog_mp.open(name, path), b"opened"))
+        other = f"{name}-other"
+        with serving(ROOT, other, path.parent / "other"):
+            for refused in (
+                lambda: disklog_mp.attach(other),
+                lambda: disklog_mp.open(other, path.parent / "other"),
+                lambda: read(path),
+                lambda: open(ring_path(name), "rb"),
+            ):
+                with pytest.raises(PermissionError):
+                    as_user(user, refused)
+
+        assert read(path) == [b"parent", b"attached", b"opened"]
 
     def test_a_ring_nobody_may_read_hides_no_other(self, open_log: OpenLog, name: str, place: Path) -> None:
         """stat and ls go on with the rest, and say which they could not see."""
         rings = str(place / "rings")
         open_log(ring_dir=rings).close()
-        planted = Path(_names.ring_path("a", rings))
+        planted = Path(ring_path("a", rings))
         planted.write_bytes(bytes(8192))
         os.chown(planted, PLANTER, PLANTER)
         for command in ("stat", "ls"):
@@ -163,8 +197,10 @@ class TestGroup:
                 with pytest.raises(PermissionError, match=HINT):
                     as_user(NOBODY, use)
             assert found == [b"member"]
-            assert access(_names.ring_path(name, rings)) == (0o660, SHARED)
-            assert {access(file) for file in path.iterdir()} == {(0o660, SHARED)}
+            assert access(ring_path(name, rings)) == (0o660, SHARED)
+            files = [file for file in path.iterdir() if file.name != FILE]
+            assert {access(file) for file in files} == {(0o660, SHARED)}
+            assert access(path / FILE) == (0o640, SHARED)
             assert access(path) == (0o770, SHARED)
 
     def test_who_may_read_may_not_write(self, name: str, path: Path) -> None:
@@ -190,7 +226,7 @@ class TestGroup:
         with serving(ROOT, name, path, page_records=2, end=signal.SIGKILL, **given):
             for i in range(5):
                 log_and_read(name, path, b"%d" % i)
-        os.unlink(_names.ring_path(name, None))
+        os.unlink(ring_path(name))
         with open(page_path(path, 3), "r+b") as torn:
             torn.seek(4096 + 32)
             torn.write(b"torn" * 8)
@@ -199,16 +235,16 @@ class TestGroup:
         os.chown(page_path(path, 4), -1, max(gid, 0))
         with serving(ROOT, name, path, page_records=2, **given):
             log_and_read(name, path, b"5")
-            assert access(_names.ring_path(name, None)) == (mode, max(gid, 0))
-            os.unlink(_names.ring_path(name, None))
-            wait_until(lambda: os.path.exists(_names.ring_path(name, None)))
-            assert access(_names.ring_path(name, None)) == (mode, max(gid, 0))
+            assert access(ring_path(name)) == (mode, max(gid, 0))
+            os.unlink(ring_path(name))
+            wait_until(lambda: has_ring(name))
+            assert access(ring_path(name)) == (mode, max(gid, 0))
             log_and_read(name, path, b"6")
         files = sorted(path.iterdir())
 
         assert {file.name for file in files} > {"disklog.lock", "page-0000000003.bad-4128"}
         assert {file.name: access(file) for file in files} == {
-            file.name: (mode, max(gid, 0)) for file in files
+            file.name: (mode & ~0o022 if file.name == FILE else mode, max(gid, 0)) for file in files
         }
         assert [record for record in read(path) if len(record) == 1] == [b"%d" % i for i in range(7)]
 
@@ -248,13 +284,14 @@ class TestGroup:
         owners = {file.stat().st_uid for file in path.iterdir()}
 
         assert owners == {ROOT.uid, MEMBER.uid, MATE.uid}
-        assert {access(file) for file in path.iterdir()} == {(0o660, SHARED)}
+        assert {access(file) for file in path.iterdir() if file.name != FILE} == {(0o660, SHARED)}
+        assert access(path / FILE) == (0o640, SHARED)
 
     def test_what_others_could_read_is_no_place_for_a_private_log(self, name: str, path: Path) -> None:
         """A mate's ring under our name would show him what we log with mode=0o600: PermissionError."""
         with serving(MATE, name, path, mode=0o660, group=SHARED, end=signal.SIGKILL):
             pass
-        ring = look(_names.ring_path(name, None))
+        ring = look(ring_path(name))
         for given in ({}, {"mode": 0o660}, {"mode": 0o640, "group": SHARED}):
             with (
                 pytest.raises(
@@ -263,8 +300,8 @@ class TestGroup:
                 serving(MEMBER, name, path, **given),
             ):
                 pass
-        assert look(_names.ring_path(name, None)) == ring
-        os.unlink(_names.ring_path(name, None))
+        assert look(ring_path(name)) == ring
+        os.unlink(ring_path(name))
 
     @pytest.mark.parametrize(("before", "after"), [(0o660, 0o600), (0o600, 0o660)], ids=oct)
     def test_another_mode_holds_for_what_is_gone_on_in(
@@ -275,9 +312,10 @@ class TestGroup:
             as_user(MEMBER, lambda: log_and_read(name, path, b"x"))
         with serving(MEMBER, name, path, mode=after, group=SHARED):
             as_user(MEMBER, lambda: log_and_read(name, path, b"y"))
-            assert access(_names.ring_path(name, None)) == (after, SHARED)
+            assert access(ring_path(name)) == (after, SHARED)
 
-        assert {access(file) for file in path.iterdir()} == {(after, SHARED)}
+        assert {access(file) for file in path.iterdir() if file.name != FILE} == {(after, SHARED)}
+        assert access(path / FILE) == (after & ~0o022, SHARED)
 
     def test_a_group_one_is_not_in_cannot_be_given(self, name: str, path: Path) -> None:
         """PermissionError that names it, and nothing is left."""
@@ -288,7 +326,7 @@ class TestGroup:
             pass
 
         assert not path.exists()
-        assert not os.path.exists(_names.ring_path(name, None))
+        assert not has_ring(name)
 
 
 # -- what others plant ---------------------------------------------------------------------------------------
@@ -323,6 +361,20 @@ def plant_file(mode: int, gid: int) -> Callable[[str, Path], None]:
         os.chown(made, PLANTER, gid)
 
     return plant
+
+
+ID = "0" * 16  # of the logs that begin() begins, in the names of their rings
+
+
+def begin(name: str, path: Path) -> None:
+    """Begin a log whose id everybody knows: what somebody plants in its ring's place is met."""
+    directory = Directory(path)
+    directory.create(0o600, -1)
+    assert directory.lock(0o600, -1)
+    uid = os.geteuid()
+    identity = LogIdentity(bytes(16), name, uid, str(path), "/dev/shm", options={}, sources={})
+    write_identity(directory, identity, 0o600, -1)
+    directory.unlock()
 
 
 def plant_for(plant: Callable[[str, Path], None], file: str, target: Path) -> Path:
@@ -362,12 +414,13 @@ class TestPlantedRings:
     ) -> None:
         """By attach() and open(), with its owner, group and mode; even where what it holds is a ring."""
         make_ring("honest", str(place), str(path))
-        target = Path(_names.ring_path("honest", str(place)))
+        target = Path(ring_path("honest", str(place)))
         for rings, user in itertools.product((None, str(place)), (ROOT, MEMBER)):
             os.chown(target, user.uid, user.gid)
-            object_ = plant_for(plant, _names.ring_path(name, rings), target)
+            object_ = plant_for(plant, ring_path(name, rings), target)
             before = look(object_), look(target)
-            own = place / f"log-of-{user.uid}"
+            own = place / f"log-of-{user.uid}-{rings is None}"
+            as_user(user, functools.partial(begin, name, own))
             for use in (
                 functools.partial(disklog_mp.attach, name, ring_dir=rings),
                 functools.partial(disklog_mp.open, name, own, ring_dir=rings),
@@ -390,10 +443,11 @@ class TestPlantedRings:
         target.write_bytes(b"precious")
         os.chown(target, VICTIM.uid, VICTIM.gid)
         for rings in (None, str(place)):
-            where = Path(_names.ring_path(name, rings)).parent
+            where = Path(ring_path(name, rings)).parent
+            as_user(VICTIM, functools.partial(begin, name, path))
 
             def plant_it(where: Path = where) -> None:
-                plant_for(plant, str(where / f".disklog-{name}.{os.getpid()}"), target)
+                plant_for(plant, str(where / f".disklog-{name}.{ID}.{os.getpid()}"), target)
 
             with pytest.raises(
                 PermissionError,
@@ -406,16 +460,17 @@ class TestPlantedRings:
             assert object_.lstat().st_uid == PLANTER
             remove(object_)
             assert target.read_bytes() == b"precious"
-            assert not os.path.exists(_names.ring_path(name, rings))
+            assert not os.path.exists(ring_path(name, rings))
 
     def test_names_of_the_dead_do_not_hinder(self, name: str, path: Path, place: Path) -> None:
         """Temporary names that cannot be removed, of no process, or no number at all."""
         target = place / "precious"
         target.write_bytes(b"precious")
-        planted = [place / f".disklog-{name}.{pid}" for pid in ("4194305", "²", "٣", "", "9" * 30)]
+        planted = [place / f".disklog-{name}.{ID}.{pid}" for pid in ("4194305", "²", "٣", "", "9" * 30)]
         for each in planted:
             each.symlink_to(target)
-        (place / f".disklog-{name}.4194306").mkdir()
+        (place / f".disklog-{name}.{ID}.4194306").mkdir()
+        as_user(VICTIM, functools.partial(begin, name, path))
         with serving(VICTIM, name, path, ring_dir=str(place)):
             as_user(VICTIM, lambda: log_and_read(name, path, b"x", str(place)))
 
@@ -604,12 +659,17 @@ class TestNames:
         assert not path.exists()
 
     def test_the_command_line_refuses_it_too(self, path: Path) -> None:
-        """In one line that cannot steer the terminal; exit code 2."""
+        """In one line that cannot steer the terminal; exit code 2.
+
+        Where a directory will do as well, text with a slash is one.
+        """
         for bad in NO_NAMES:
-            for command in (("append", bad), ("serve", bad, path), ("rm", bad)):
+            by_name = ("append", bad), ("serve", bad, path)
+            for command in (*by_name, ("rm", bad), ("stop", bad), ("cat", bad)):
                 done = call(*command)
                 assert done.returncode == 2
-                assert b"1 to 100 of A-Z a-z 0-9" in done.stderr
+                is_directory = command not in by_name and "/" in bad
+                assert is_directory or b"1 to 100 of A-Z a-z 0-9" in done.stderr
                 assert done.stderr.decode().rstrip("\n").isprintable()
         assert not path.exists()
 
@@ -624,7 +684,8 @@ class TestNames:
         """All that a name may be stays one name in the ring's directory."""
         for good in (".", "..", "x" * 100, "-rf", "A.b-c_9"):
             assert _names.check_name(good) == good
-            assert os.path.normpath(_names.ring_path(good, "/rings")) == f"/rings/disklog-{good}"
+            leads_to = os.path.normpath(_names.ring_path(good, bytes(16), "/rings"))
+            assert leads_to == f"/rings/disklog-{good}.{ID}"
 
 
 # -- no process is harmed ------------------------------------------------------------------------------

@@ -91,6 +91,10 @@ class Lanes:
             if (content := file.read_bytes())
         }
 
+    def accepted(self) -> int:
+        """How many lines were accepted, of all lanes."""
+        return sum(count for count, _, _ in self.notes().values())
+
     def kill_one(self) -> None:
         """Kill a process that works."""
         while True:

@@ -51,7 +51,10 @@ def test_an_executor_whose_workers_are_killed_loses_nothing(
     for _ in range(max(1, round(SECONDS))):
         with ProcessPoolExecutor(4, context, initializer=start, initargs=arguments) as executor:
             futures: list[Future[int]] = [executor.submit(task, TASK) for _ in range(40)]
-            wait_until(lanes.busy, 20)
+            before = lanes.accepted()
+            wait_until(
+                lambda before=before: lanes.accepted() > before, 20
+            )  # the first call starts the writer
             time.sleep(0.5)
             lanes.kill_one()
             with pytest.raises(BrokenProcessPool):

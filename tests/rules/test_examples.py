@@ -15,7 +15,7 @@ TELLS = {
     "events": "5 records; those of level ERROR:\n",
     "follow": "'record 19', 'the end']",
     "hello": "<Page 2 of ",
-    "logging_setup": "WARNING ['shop: the apples are running out']",
+    "logging_setup": "WARNING shop the apples are running out {}",
     "pool": "results: [0, 1, 4, 9, 16, 25, 36, 49]",
     "pool_logging": "WARNING task 3 is an odd one",
 }

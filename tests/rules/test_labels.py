@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import layout
 from support.pages import Source
 
 import disklog_mp
@@ -182,33 +183,38 @@ def test_a_page_has_the_bytes_of_the_worked_example() -> None:
 
 @needs_compiler
 def test_the_control_block_is_where_the_table_says(tmp_path: Path) -> None:
-    """The first field of each row has the row's offset; what Python is told fits."""
+    """The first field of each row has the row's offset; what Python and the tests know fits."""
     text = source("layout.h")
     rows = re.findall(
         r"^ \* +(\d+)  (\w+)", text[text.index("/* The control block.") :].split("*/", 1)[0], re.M
     )
     names = [field.replace("error_", "error_time") for _, field in rows]
-    exported = {
-        "space_wanted": _core.SPACE_WANTED,
+    told = {
+        "bell": layout.BELL,
+        "space_wanted": layout.SPACE_WANTED,
         "space": _core.SPACE,
-        "done_wanted": _core.DONE_WANTED,
+        "done_wanted": layout.DONE_WANTED,
         "done": _core.DONE,
-        "sync_wanted": _core.SYNC_WANTED,
-        "roll_wanted": _core.ROLL_WANTED,
-        "writer_count": _core.WRITER_COUNT,
-        "totals": _core.TOTALS,
-        "error_text": _core.ERROR_TEXT,
-        "options": _core.OPTIONS,
+        "error_text": layout.ERROR_TEXT,
+        "options": layout.OPTIONS,
     }
-    asked = [f"offsetof(struct dl_control, {name})" for name in [*names, *exported]]
+    places = {
+        "DL_CONTROL_OFFSET": layout.CONTROL,
+        "DL_SLOTS_OFFSET": layout.SLOTS_OFFSET,
+        "sizeof(struct dl_slot)": layout.SLOT_LENGTH,
+        "offsetof(struct dl_slot, logged)": layout.LOGGED,
+        "DL_MAP_OFFSET": layout.MAP_OFFSET,
+    }
+    asked = [f"offsetof(struct dl_control, {name})" for name in [*names, *told]]
 
-    found = print_from_c(tmp_path, asked)
+    found = print_from_c(tmp_path, [*asked, *places])
 
-    assert len(rows) == 10
+    assert {name: found[name] for name in places} == places
+    assert len(rows) == 11
     assert [int(offset) for offset, _ in rows] == [
         found[f"offsetof(struct dl_control, {name})"] for name in names
     ]
-    for name, offset in exported.items():
+    for name, offset in told.items():
         assert offset == 4096 + found[f"offsetof(struct dl_control, {name})"]
 
 

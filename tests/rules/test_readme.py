@@ -40,7 +40,7 @@ def test_the_python_of_the_readme_runs(name: str, path: Path) -> None:
 
     assert done.returncode == 0
     assert "b'a record'" in done.stdout
-    assert "the level is in the record's tag" in done.stdout
+    assert '"message":"disk almost full"' in done.stdout
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"disklog_mp(?:\.[A-Za-z_]+)+", README))))

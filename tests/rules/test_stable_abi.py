@@ -182,7 +182,8 @@ for call in (
     lambda: producer.log_many("text"), lambda: producer.log_many(1),
     lambda: producer.log_many([b"", None]), lambda: producer.bind(1, 2, 3), lambda: ring.slot(5000),
     lambda: ring.load64(3), lambda: Mapping(fd, -1), lambda: Mapping(-1, 1), lambda: Ring(fd, 10, True),
-    lambda: Ring(fd, size), lambda: setattr(ring, "base", 1), lambda: delattr(ring, "hint"), lambda: Frames(),
+    lambda: Ring(fd, size), lambda: setattr(ring, "base", 1), lambda: delattr(ring, "hint"),
+    lambda: RecordIterator(),
     lambda: format_ring(b"", 1, 2, 3, 4, b"", b"", b"", b""), lambda: crc32c("text"), lambda: Record(),
     lambda: setattr(ring, "hint", -1),
 ):
@@ -190,7 +191,7 @@ for call in (
 end, length, records, last_time, stop, following = ring.drain(2**32, 2**63, 2**63)
 print(end, length, records, last_time > 0, stop, following)
 start = ring.data_offset
-frames = Frames(ring, start, start + length, 2**32, 100, 7)
+frames = RecordIterator(ring, start, start + length, 2**32, 100, 7)
 found = list(frames)
 print(frames.offset - start, frames.end - start, frames.number, frames.position, frames.damage, frames.inside)
 for record in found:
@@ -201,12 +202,12 @@ for record in found:
 print(repr(Record(b"data", position=32, number=1, timestamp=2, pid=3, tag=4, gap=True)))
 print(Record(b"") == found[0], found[0].view.readonly, found[0].view.nbytes)
 print(Record.data.__doc__, Producer.log.__doc__, Producer.log.__text_signature__)
-print(list(Frames(ring, start, start + length, 2**32, 0, 7, payloads=True)))
-seeking = Frames(ring, start, start + length, 2**32, 100, 7)
+print(list(RecordIterator(ring, start, start + length, 2**32, 0, 7, payloads=True)))
+seeking = RecordIterator(ring, start, start + length, 2**32, 100, 7)
 seeking.seek(104)
 print(seeking.number, seeking.inside, next(seeking).data)
 memoryview(ring)[start + 24] ^= 1
-damaged = Frames(ring, start, start + 64, 2**32, 100, 7)
+damaged = RecordIterator(ring, start, start + 64, 2**32, 100, 7)
 print([record.data for record in damaged], [(row[0] - start, row[1], row[4]) for row in damaged.damage])
 damaged.extend(start + length)
 print([record.data for record in damaged], attempt(lambda: damaged.extend(0)))
@@ -214,7 +215,7 @@ print(census(ring, start, start + length, 2**32, 7)[:5], attempt(lambda: census(
 print(ring.frontier(2**32), ring.release(2**32, end), ring.released, ring.close(end))
 print(producer.log(b"late")[1], ring.is_closed(), ring.park(end, 1.0), ring.wake(), ring.announce())
 print(ring.detach(1, 0), ring.retire(1), ring.retire_resume(), ring.totals())
-print(ring.maximize64(4096, 5), ring.add64(SYNC_WANTED, 3), ring.sync_wanted)
+print(ring.maximize64(4096, 5), ring.add64(4096, 3), ring.hint, ring.slot_word(1), ring.books_copy())
 print(ring.wait(SPACE, 5, 1.0), ring.ring_bell(SPACE), ring.load32(SPACE))
 print(all_zero(bytes(100)), all_zero(b"1"), hex(crc32c(b"123456789")), crc32c_update(b"1", 5))
 print(producer.unbind(), producer.log(b"")[1], producer.count(1, 1))

@@ -1,6 +1,7 @@
 """What chance decides in the tests: fixed before a landing, so that a failure is due to the change.
 
-DISKLOG_MP_SEED=today, or a number, and DISKLOG_MP_TIMES (how many times more of it) are for `make nightly`.
+DISKLOG_TEST_SEED=today, or a number, and DISKLOG_TEST_TIMES (how many times more of it) are for `make
+nightly`.
 """
 
 import os
@@ -8,10 +9,10 @@ import time
 
 from hypothesis import settings
 
-_given = os.environ.get("DISKLOG_MP_SEED", "1")
+_given = os.environ.get("DISKLOG_TEST_SEED", "1")
 SEED = int(time.time()) // 86400 if _given == "today" else int(_given)
-TIMES = int(os.environ.get("DISKLOG_MP_TIMES", "1"))
+TIMES = int(os.environ.get("DISKLOG_TEST_TIMES", "1"))
 
 settings.register_profile("landing", derandomize=True)
 settings.register_profile("nightly", max_examples=100 * TIMES, print_blob=True)
-settings.load_profile("nightly" if "DISKLOG_MP_SEED" in os.environ else "landing")
+settings.load_profile("nightly" if "DISKLOG_TEST_SEED" in os.environ else "landing")

@@ -204,7 +204,10 @@ class FaultyFiles(RealFiles):
         return self._ids.setdefault(inode, next(_ids))
 
     def _files_of(self, path: Path) -> dict[str, int]:
-        return {entry.name: self._id(entry.stat().st_ino) for entry in path.iterdir()}
+        """All files; the writer's socket is none that a disk could lose."""
+        return {
+            entry.name: self._id(entry.stat().st_ino) for entry in path.iterdir() if not entry.is_socket()
+        }
 
 
 def put(path: Path, files: dict[str, bytes]) -> None:
@@ -225,7 +228,7 @@ def files_that_die(step: int) -> FaultyFiles:
 
 def content(path: Path) -> dict[str, Any]:
     """All files of a directory, with their bytes."""
-    return {entry.name: entry.read_bytes() for entry in sorted(path.iterdir())}
+    return {entry.name: entry.read_bytes() for entry in sorted(path.iterdir()) if not entry.is_socket()}
 
 
 class RefusingFile(RealFile):

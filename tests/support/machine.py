@@ -13,6 +13,7 @@ from disklog_mp._os import processes as _processes
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import liveness as _liveness
 from disklog_mp._ring import names as _names
+from support.rings import attach_ring
 
 RUN = f"test-{os.getpid()}"
 
@@ -46,13 +47,13 @@ def stop_writer(name: str, number: int = signal.SIGTERM, ring_dir: str | None = 
     """Signal the writer of a log, if it has one, and wait until the kernel says it is gone."""
     while True:
         try:
-            file = _ring.attach(name, ring_dir)
+            file = attach_ring(name, ring_dir)
         except disklog_mp.LogNotFoundError:
             return
         try:
 
             def is_replaced(file: _ring.RingFile = file) -> bool:  # by its writer: it was scribbled over
-                return not _ring.is_current(file, name, ring_dir)
+                return not _ring.is_current(file)
 
             def is_known(file: _ring.RingFile = file) -> object:
                 return writer_of(file) or is_replaced() or not _liveness.writer_alive(file)
@@ -73,7 +74,7 @@ def stop_writer(name: str, number: int = signal.SIGTERM, ring_dir: str | None = 
 @contextlib.contextmanager
 def stopped_writer(name: str) -> Iterator[None]:
     """Freeze the log's writer, as a machine under pressure may."""
-    file = _ring.attach(name, None)
+    file = attach_ring(name)
     pid = writer_of(file)
     os.close(file.fd)
     assert pid  # 0 would be all of us

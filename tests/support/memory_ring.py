@@ -6,15 +6,14 @@ from typing import Any
 
 from disklog_mp import _core
 from disklog_mp._core import (
-    GRANULE,
     SLOT_FREE,
-    SLOTS,
     STOP_DAMAGED,
-    Frames,
     Mapping,
     Producer,
+    RecordIterator,
     Ring,
 )
+from support.layout import word_offset
 
 SMALL = 4096
 
@@ -25,17 +24,10 @@ SALT = 0x1234_5678_9ABC_DEF0
 ALL = 2**63  # no limit
 
 
-MAP_OFFSET = 8192 + SLOTS * 64
-
-
 LAPS = 2**28  # until tags wrap
 
 
 BASES = [0, 2**32 - 128, 2**63 - 4096 + 64, SMALL * (LAPS - 3), SMALL * (LAPS // 2 - 2) + 96]
-
-
-CONTROL = 4096  # the control block's offset
-HINT, RELEASED = CONTROL, CONTROL + 128
 
 
 class Raw(Producer):
@@ -88,10 +80,6 @@ def make_producer(ring: Ring, slot: int = 1, pid: int = 1001) -> Raw:
     return producer
 
 
-def word_offset(ring: Ring, position: int) -> int:
-    return MAP_OFFSET + position % ring.capacity // GRANULE * 8
-
-
 def word(tag: int, state: int, owner: int, granules: int) -> int:
     return (tag % LAPS) << 36 | state << 33 | owner << 20 | granules
 
@@ -138,7 +126,7 @@ def drain_all(ring: Ring, position: int) -> tuple[list[bytes], int]:
         if end == position:
             return records, position
         start = ring.data_offset + position % ring.capacity
-        found = list(Frames(ring, start, start + length, position, 0, SALT, payloads=True))
+        found = list(RecordIterator(ring, start, start + length, position, 0, SALT, payloads=True))
         assert count == len(found)
         records += found
         ring.release(position, end)

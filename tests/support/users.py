@@ -5,6 +5,8 @@ import contextlib
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -12,6 +14,7 @@ from typing import Any, NamedTuple
 import disklog_mp
 from disklog_mp._os import systemd as _systemd
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names
 from disklog_mp._ring import stats as _stats
 from disklog_mp._writer import writer
 
@@ -65,6 +68,34 @@ def as_user(user: User, function: Callable[[], Any], *, before: Callable[[], obj
     return value
 
 
+STRANGER = """
+import grp, pickle, pwd, sys
+sys.path[:] = pickle.load(sys.stdin.buffer)
+import support.users
+user, function = pickle.load(sys.stdin.buffer)
+user.become()
+try:
+    function()
+    told = None
+except Exception as error:
+    told = error
+sys.stdout.buffer.write(pickle.dumps(told))
+"""
+
+
+def as_stranger(user: User, function: Callable[[], object]) -> None:
+    """Call the function, which can be pickled, in a new Python of that user; raise what it raises.
+
+    A forked child has what its parent had open.  This process has nothing of it.
+    """
+    order = pickle.dumps(sys.path) + pickle.dumps((user, function))
+    command = [sys.executable, "-c", STRANGER]
+    done = subprocess.run(command, input=order, stdout=subprocess.PIPE, timeout=60, check=True)
+    error = pickle.loads(done.stdout)
+    if error is not None:
+        raise error
+
+
 @contextlib.contextmanager
 def serving(
     user: User, name: str, path: object, *, end: int = signal.SIGTERM, umask: int = 0o022, **options: Any
@@ -98,8 +129,9 @@ def serving(
 
 def make_ring(name: str, ring_dir: str | None, path: str) -> None:
     """Make a ring as a writer does, that nobody writes: what somebody may plant, or a crash leave."""
+    place = names.ring_path(name, bytes(16), ring_dir)
     file = _ring.create(
-        _ring.reserve(name, ring_dir=ring_dir, capacity=4096, mode=0o600, gid=-1),
+        _ring.reserve(place, capacity=4096, mode=0o600, gid=-1),
         name,
         base=0,
         generation=1,

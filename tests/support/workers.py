@@ -7,17 +7,17 @@ import time
 from multiprocessing.synchronize import Barrier
 
 import disklog_mp
-from disklog_mp import _core
 from disklog_mp._options import Options
 from disklog_mp._os import processes as _processes
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import slots as _slots
 from disklog_mp._writer import pace as _pace
 from disklog_mp._writer.signals import stop_on_signals
+from disklog_mp._writer.terms import Terms
 from disklog_mp._writer.writer import Writer
+from support.layout import word_offset
+from support.rings import ring_path
 from support.sessions import ring_of
-
-MAP_OFFSET = 8192 + 4096 * 64
 
 
 def log_numbers(name: str, worker: int, count: int) -> None:
@@ -45,13 +45,13 @@ def log_for_ever(name: str, worker: int, acknowledged: memoryview) -> None:
 
 def claim_and(name: str, number: int, length: int = 3) -> None:
     """Claim granules at the frontier as log() does, then get that signal before committing."""
-    file = _ring.attach(name, None)
-    ring = file.ring
-    slot = _slots.take_slot(file, _processes.identity(), time.time_ns())
+    held = _ring.hold(ring_path(name))
+    ring = held.ring
+    slot = _slots.take_slot(held, _processes.identity(), time.time_ns())
     position = ring.frontier(ring.released)
     tag = (position // ring.capacity + 1) % 2**28
     word = tag << 36 | 1 << 33 | slot << 20 | length
-    ring.store64(MAP_OFFSET + position % ring.capacity // _core.GRANULE * 8, word)
+    ring.store64(word_offset(ring, position), word)
     os.kill(os.getpid(), number)
     time.sleep(600)
 
@@ -114,10 +114,10 @@ def write_log_asleep(name: str, path: str, options: Options, look: float = 0.05)
     write_log(name, path, options)
 
 
-def write_log(name: str, path: str, options: Options) -> None:
+def write_log(name: str, path: str, options: Options, terms: Terms | None = None) -> None:
     """Be the writer of a log until SIGTERM."""
     with stop_on_signals() as stopping:
-        Writer(name, path, options).run(stopping)
+        Writer(name, path, options, terms=terms).run(stopping)
 
 
 def die_after_logging(name: str, path: str, count: int) -> None:

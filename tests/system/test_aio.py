@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 from support.machine import stop_writer, stopped_writer, wait_until
+from support.rings import has_ring, ring_path
 from support.sessions import read_stats_of
 
 import disklog_mp
 from disklog_mp import aio
+from disklog_mp._session.joining import options_in_force
 
 SMALL = {"linger": 0.1, "ring_bytes": 1 << 16}
 RECORD = b"x" * 1000
@@ -354,8 +356,12 @@ def test_opening_raises_what_open_raises(name: str, path: Path) -> None:
         with pytest.raises(ValueError, match="on_full"):
             await aio.open(name, path, on_full="never", **SMALL)
         async with await aio.open(name, path, **SMALL):
-            with pytest.raises(disklog_mp.ConfigMismatchError):
-                await aio.open(name, path, ring_bytes=1 << 20)
+            with pytest.raises(TypeError):
+                await aio.open(name, path, ring_bytes=None, colour=1)
+            log = await aio.open(name, path)
+            await log.configure(keep_pages=7)
+            await log.close()
+            assert options_in_force(str(path))["keep_pages"] == 7
 
     asyncio.run(scenario())
 
@@ -476,10 +482,10 @@ def test_a_replaced_ring_is_found(name: str, path: Path) -> None:
         async with await aio.open(name, path, **SMALL) as log:
             await log.log(b"old")
             await log.flush()
-            os.unlink(f"/dev/shm/disklog-{name}")
+            os.unlink(ring_path(name))
             await log.log(b"lost sight of")
             await log.flush()
-            while not os.path.exists(f"/dev/shm/disklog-{name}"):
+            while not has_ring(name):
                 await asyncio.sleep(0.01)
             await log.log(b"new")
             await log.flush()

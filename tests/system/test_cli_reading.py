@@ -40,16 +40,21 @@ def flip(file: Path, offset: int) -> None:
 
 class TestFormats:
     def test_text(self, log: disklog_mp.Session, path: Path) -> None:
-        """A line has the local time to the microsecond, the pid, the tag if there is one, and the text."""
+        """A line has the local time to the microsecond, the pid, level or tag, and the text."""
         log.log(b"plain")
         log.log("schön".encode(), tag=40)
+        log.log(b"a tag of one's own", tag=7)
+        log.log(b"boom\nTraceback\n  x\n", tag=40)
         log.flush()
-        first, second = lines("cat", path)
+        first, second, third, *rest = lines("cat", path)
         record = next(iter(disklog_mp.Reader(path)))
         shown = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.timestamp // 10**9))
 
         assert f"{shown}.{record.timestamp // 1000 % 10**6:06d} {os.getpid()} plain" == first
-        assert second.endswith(f" {os.getpid()} #40 schön")
+        assert second.endswith(f" {os.getpid()} ERROR schön")
+        assert third.endswith(f" {os.getpid()} #7 a tag of one's own")
+        assert rest[0].endswith(f" {os.getpid()} ERROR boom")
+        assert rest[1:] == ["    Traceback", "      x"]
 
     def test_utc(self, log: disklog_mp.Session, path: Path) -> None:
         """--utc shows times in UTC and says so."""
@@ -63,9 +68,10 @@ class TestFormats:
         """Control characters, C1 ones, direction marks and bytes that are no UTF-8 are shown as escapes."""
         log.log(b"\x1b[31mred\tnew\nline\r\x7f \xc2\x9b2J \xe2\x80\xae \xff \\n")
         log.flush()
-        (line,) = lines("cat", path)
+        line, further = lines("cat", path)
 
-        assert line.endswith("\\x1b[31mred\tnew\\nline\\r\\x7f \\x9b2J \\u202e \\xff \\n")
+        assert line.endswith("\\x1b[31mred\tnew")
+        assert further == ("    line\\r\\x7f \\x9b2J \\u202e \\xff \\n")
 
     def test_raw(self, log: disklog_mp.Session, path: Path) -> None:
         """--raw gives the bytes with a newline after each, or a NUL byte with -0."""
@@ -135,11 +141,12 @@ class TestStructured:
 
         assert shown == [
             "INFO app.web: user logged in user=42 ip=::1",
-            "ERROR app.db: it\\nbroke",
+            "ERROR app.db: it",
+            "    broke",
             "    Traceback",
             "      \\x1b[31mKeyError: 'x'",
             'DEBUG application: plain user=42 a_b="c d" deep="{\\"x\\":[1]}"',
-            "#30 a text",
+            "WARNING a text",
         ]
 
     def test_json(self, events: disklog_mp.Session, path: Path) -> None:
@@ -166,7 +173,7 @@ class TestStructured:
             'level=INFO logger=app.web message="user logged in" thread=T-1 user=42 ip=::1'
         )
         assert second.endswith('message="it\\nbroke" exception="Traceback\\n  \\u001b[31mKeyError: \'x\'"')
-        assert last.endswith(' tag=30 message="a text"')
+        assert last.endswith(' level=WARNING message="a text"')
 
     def test_message_and_raw(self, events: disklog_mp.Session, path: Path) -> None:
         """The message alone; the bytes as they are."""
@@ -184,7 +191,7 @@ class TestStructured:
             "000 INFO |42|user=42 ip=::1|user logged in",
             "001 ERROR|||it\\nbroke",
             '002 DEBUG|42|user=42 a_b="c d" deep="{\\"x\\":[1]}"|plain',
-            "003      |||a text",
+            "003 WARNING|||a text",
         ]
 
     @pytest.mark.parametrize(
@@ -214,10 +221,18 @@ class TestStructured:
 
         assert [json.loads(line)["number"] for line in shown] == expected
 
+    def test_levels_of_one_s_own_are_found_by_name(self, events: disklog_mp.Session, path: Path) -> None:
+        """Where a record has it: then from its number on."""
+        events.log(_structured.encode(5, "NOTICE", "app", "noted"), tag=25)
+        events.flush()
+        for command in ("cat", "tail"):
+            shown = call(command, path, "--json", "--level", "notice").stdout.splitlines()
+            assert [json.loads(line)["number"] for line in shown] == [1, 3, 4]
+
     @pytest.mark.parametrize(
         ("options", "text"),
         [
-            (["--level", "LOUD"], b"'LOUD' is neither a number nor one of DEBUG,"),
+            (["--level", "LOUD"], b"--level 'LOUD' is neither a number nor one of DEBUG,"),
             (["--field", "user"], b"'user' is not KEY=VALUE"),
             (["--format", "xml"], b"disklog-mp: invalid --format 'xml': write text,"),
             (["--format", "%(pid"], b"invalid --format '%(pid': write '%(pid)s'"),

@@ -11,13 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 from support.command import call, kill_writer, lines, objects
+from support.layout import LOGGED, slot_offset
 from support.machine import stop_writer, wait_until
+from support.rings import attach_ring, ring_path
 
 import disklog_mp
 from disklog_mp import _core
 from disklog_mp._pages.format import STATE
-from disklog_mp._ring import file as _ring
-from disklog_mp._ring import names as _names
 from disklog_mp._ring import slots as _slots
 from disklog_mp._verify.books import Books
 from disklog_mp.cli.state.verify import counters_line
@@ -25,7 +25,6 @@ from disklog_mp.cli.state.verify import counters_line
 OpenLog = Callable[..., disklog_mp.Session]
 __all__ = ["kill_writer"]  # a fixture
 HEADER = 4096
-SLOTS_OFFSET, LOGGED = 8192, 40  # of the producer table, and of the count in a slot
 
 
 @pytest.fixture
@@ -88,7 +87,7 @@ class TestStat:
     ) -> None:
         """stat, ls, verify and cat take no slot in the ring."""
         kill_writer()
-        ring = Path(_names.ring_path(name, None))
+        ring = Path(ring_path(name))
         before = ring.read_bytes()
         for arguments in (["stat", name], ["ls"], ["verify", name], ["cat", name, "--ring"]):
             call(*arguments)
@@ -193,7 +192,7 @@ class TestLs:
 
     def test_what_is_no_ring(self, tmp_path: Path) -> None:
         """A ring that cannot be read is reported on stderr, with exit code 1; other files are ignored."""
-        (tmp_path / "disklog-broken").write_bytes(b"nonsense" * 1000)
+        (tmp_path / "disklog-broken.0123456789abcdef").write_bytes(b"nonsense" * 1000)
         (tmp_path / "something").write_bytes(b"")
         done = call("ls", "--ring-dir", tmp_path)
 
@@ -255,9 +254,9 @@ class TestVerify:
         """Counted and not there is damage; there and not counted is what a kill may leave."""
         log.log(b"x")
         log.flush()
-        file = _ring.attach(name, None)
+        file = attach_ring(name)
         (slot,) = _slots.read_slots(file.ring, _core.SLOT_ATTACHED)
-        file.ring.store64(SLOTS_OFFSET + 64 * slot.index + LOGGED, counted)
+        file.ring.store64(slot_offset(slot.index) + LOGGED, counted)
         os.close(file.fd)
         done = call("verify", name)
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from support.command import COMMAND, run, start
 from support.machine import processes_of, shared_memory_of, wait_until
+from support.rings import attach_ring, has_ring, ring_path
 
 import disklog_mp
 from disklog_mp._os import processes as _processes
 from disklog_mp._ring import file as _ring
-from disklog_mp._ring import names as _names
 from disklog_mp.cli.crashtest import processes as _workers
 from disklog_mp.cli.crashtest.notes import (
     BEGAN,
@@ -112,7 +112,7 @@ class TestCommand:
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdout=pipe, stderr=pipe, start_new_session=True) as process:
             name = f"crashtest-{process.pid}"
-            wait_until(lambda: os.path.exists(_names.ring_path(name, None)))
+            wait_until(lambda: has_ring(name))
             wait_until(lambda: any(True for log in tmp_path.glob("*/log") for _ in disklog_mp.Reader(log)))
             os.killpg(process.pid, signal.SIGINT)
             out, complaint = process.communicate(timeout=60)
@@ -174,7 +174,7 @@ class TestFindings:
         """Its writers go on in another: nothing is lost, but it is told."""
 
         def remove(name: str, place: Path) -> None:
-            os.unlink(_names.ring_path(name, None))
+            os.unlink(ring_path(name))
 
         assert "the ring was replaced" in meddle(remove)
 
@@ -191,7 +191,7 @@ class TestStalls:
         log = open_log(ring_bytes=4096)
         writer = log.stats().writer_pid
         os.kill(writer, signal.SIGSTOP)
-        file = _ring.attach(name, None)
+        file = attach_ring(name)
         watched = Watched(writer, 0)
         with disklog_mp.attach(name, on_full="raise") as other:
             with contextlib.suppress(disklog_mp.RingFullError):
@@ -232,7 +232,7 @@ class TestStalls:
         self, log: disklog_mp.Session, notes: Notes, name: str
     ) -> None:
         """It waits for something else than room."""
-        file = _ring.attach(name, None)
+        file = attach_ring(name)
         writer = Watched(log.stats().writer_pid, 0)
         found = self.stalls(notes, file, writer, frozen=False)
         writer.close()

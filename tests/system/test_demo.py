@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from support.command import COMMAND, call, run
 from support.machine import processes_of, wait_until
+from support.rings import has_ring
 
 import disklog_mp
-from disklog_mp._ring import names as _names
 
 
 def start_demo(path: Path, *arguments: str) -> subprocess.Popen[bytes]:
@@ -52,5 +52,5 @@ def test_control_c_leaves_nothing_running(path: Path) -> None:
     assert process.returncode == 130
     assert b"Traceback" not in complaint
     wait_until(lambda: not processes_of(str(path)))
-    wait_until(lambda: not os.path.exists(_names.ring_path(f"demo-{process.pid}", None)))
+    wait_until(lambda: not has_ring(f"demo-{process.pid}"))
     assert call("verify", path).returncode == 0

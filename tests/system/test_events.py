@@ -27,6 +27,7 @@ from support.machine import stop_writer, stopped_writer, wait_until
 import disklog_mp
 from disklog_mp import _core
 from disklog_mp._loggers import logger as _events
+from disklog_mp._loggers import outlets as _outlets
 from disklog_mp._loggers import structured as _structured
 from disklog_mp._loggers.structured import Event, parse
 from disklog_mp.logging import DiskLogHandler
@@ -34,7 +35,7 @@ from disklog_mp.logging import DiskLogHandler
 SMALL = {"linger": 0.1, "ring_bytes": 1 << 16}
 
 
-class Sink(_events._Outlet):
+class Sink(_outlets.Outlet):
     """An outlet that leads nowhere: keeps what the logger in C made."""
 
     def __init__(self) -> None:
@@ -79,9 +80,9 @@ def events(name: str, path: Path) -> Iterator[Events]:
         return [event for _, event in found if event]
 
     yield events
-    for outlet in (_events._default, *_events._outlets.values()):
+    for outlet in (_outlets.default, *_outlets.outlets.values()):
         outlet.close()
-    _events._outlets.clear()
+    _outlets.outlets.clear()
     stop_writer(name)
 
 
@@ -379,7 +380,7 @@ def test_wrong_calls_are_told(sink: Sink, name: str) -> None:
         with pytest.raises(error):
             call()
     assert sink.taken == []
-    assert not _events._default.is_configured
+    assert not _outlets.default.is_configured
     logger = _core.EventLogger()  # nobody made it a logger: it says nothing
     logger.info("m")
     assert not logger.isEnabledFor(50)
@@ -423,10 +424,10 @@ def test_threads_processes_and_tasks_are_named(log: disklog_mp.Logger, events: E
 @pytest.fixture
 def unconfigured(events: Events) -> Iterator[None]:
     """Before configure_loggers(), and again after the test."""
-    former, _events._default = _events._default, _events._unconfigured()
+    former, _outlets.default = _outlets.default, _outlets.unconfigured()
     yield
-    _events._default.close()
-    _events._default = former
+    _outlets.default.close()
+    _outlets.default = former
 
 
 def test_loggers_made_early_go_where_is_said_later(
@@ -439,11 +440,12 @@ def test_loggers_made_early_go_where_is_said_later(
 ) -> None:
     """Before that one line on stderr; what was lost is counted, and told by the log; levels count, too."""
     log = disklog_mp.get_logger("early")
+    log.info("lost")  # the first of any level is told
     log.info("of no weight")
     log.warning("lost")
     log.error("lost")
 
-    assert (log.level, log.dropped) == (30, 2)
+    assert (log.level, log.dropped) == (30, 3)
     told = capfd.readouterr().err.splitlines()
     assert len(told) == 1
     assert "get_logger() is not configured: events are dropped until configure_loggers(name, path)" in told[0]
@@ -464,7 +466,7 @@ def test_loggers_made_early_go_where_is_said_later(
         assert len(list(disklog_mp.Reader(tmp_path / "other"))) == 1
         assert len(events()) == 2
     finally:
-        _events._default.close()
+        _outlets.default.close()
         stop_writer(other)
 
 
@@ -555,7 +557,7 @@ def test_a_logger_survives_pickling_and_copying(log: disklog_mp.Logger, events: 
         double.info("no")
         double.warning("yes")
     default = disklog_mp.get_logger("d")
-    assert pickle.loads(pickle.dumps(default))._outlet is _events._default
+    assert pickle.loads(pickle.dumps(default))._outlet is _outlets.default
 
     assert [event.fields for event in events()] == [{"x": 1}] * 3
 
@@ -634,19 +636,20 @@ def gaps(path: Path) -> int:
     )
 
 
-def test_an_event_that_is_too_large_is_counted(
+def test_an_event_that_is_too_large_is_cut(
     log: disklog_mp.Logger, path: Path, events: Events, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """One line on stderr; the others are logged."""
+    """Its beginning is kept, and how long it was; nothing is dropped or said on stderr."""
     log.info("first")
     for _ in range(3):
         log.info("x" * 100_000, y=1)
     log.info("last")
 
-    assert log.dropped == 3
-    assert [event.message for event in events()] == ["first", "last"]
-    assert gaps(path) == 3
-    assert len(capfd.readouterr().err.splitlines()) == 1
+    assert log.dropped == gaps(path) == 0
+    assert [event.message[:5] for event in events()] == ["first", "xxxxx", "xxxxx", "xxxxx", "last"]
+    assert all(event.fields["y"] == 1 for event in events()[1:4])
+    assert all(100_000 < event.fields["full_length"] < 100_300 for event in events()[1:4])
+    assert capfd.readouterr().err == ""
 
 
 def test_a_frozen_writer_costs_one_wait_and_the_drops_are_told(name: str, path: Path, events: Events) -> None:
@@ -676,8 +679,6 @@ def test_calls_raise_where_that_was_asked_for(name: str, path: Path, events: Eve
             log.info("nowhere")
     log = disklog_mp.get_logger("a", name, path, on_full="raise", **SMALL)
     log.info("first")
-    with pytest.raises(disklog_mp.RecordTooLargeError):
-        log.info("x" * 100_000)
     with stopped_writer(name), pytest.raises(disklog_mp.RingFullError):
         for _ in range(3000):
             log.info("many")

@@ -5,9 +5,11 @@ import gc
 import json
 import logging
 import logging.config
+import logging.handlers
 import multiprocessing
 import os
 import pickle
+import queue
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from typing import Any
 
 import pytest
 from support.machine import stop_writer, stopped_writer, wait_until
+from support.rings import ring_path
 
 import disklog_mp
 from disklog_mp.logging import DiskLogHandler
@@ -47,14 +50,29 @@ def handler(name: str, path: Path, logger: logging.Logger) -> Iterator[DiskLogHa
 
 
 @pytest.fixture
+def text_handler(name: str, path: Path, logger: logging.Logger) -> Iterator[DiskLogHandler]:
+    """As `handler`, for text."""
+    handler = DiskLogHandler(name, path, encoding="text", **SMALL)
+    logger.addHandler(handler)
+    yield handler
+    handler.close()
+    stop_writer(name)
+
+
+def text_of(record: disklog_mp.Record) -> str:
+    """The message of a structured record, the text of any other."""
+    return record.event.message if record.event else record.data.decode()
+
+
+@pytest.fixture
 def logged(name: str, path: Path) -> Logged:
-    """What is in the log by now, as texts."""
+    """What is in the log by now, as messages or texts."""
 
     def logged() -> list[str]:
         with disklog_mp.open(name, path, linger=None) as log:
             log.log(b"end of test")
             log.flush()
-        return [record.data.decode() for record in disklog_mp.Reader(path) if not record.gap][:-1]
+        return [text_of(record) for record in disklog_mp.Reader(path) if not record.gap][:-1]
 
     return logged
 
@@ -80,12 +98,12 @@ class Handled(DiskLogHandler):
 
 
 def test_a_message_becomes_a_record_with_its_level_as_tag(
-    handler: DiskLogHandler, logger: logging.Logger, path: Path
+    text_handler: DiskLogHandler, logger: logging.Logger, path: Path
 ) -> None:
     """Formatted in this process, with time and pid of its own; flush() waits until it can be read."""
     for level in (10, 20, 25, 30, 40, 50):
         logger.log(level, "level %d", level)
-    handler.flush()
+    text_handler.flush()
 
     records = list(disklog_mp.Reader(path))
     assert [(record.tag, record.data) for record in records] == [
@@ -138,25 +156,25 @@ def test_formatters_are_honoured(handler: DiskLogHandler, logger: logging.Logger
 
 
 def test_a_text_is_what_a_file_handler_would_write(
-    handler: DiskLogHandler, logger: logging.Logger, path: Path
+    text_handler: DiskLogHandler, logger: logging.Logger, path: Path
 ) -> None:
     """Byte for byte, but for the newline, whatever the formatter."""
     file = path.parent / "lines"
     logger.addHandler(other := logging.FileHandler(file, encoding="utf-8", errors="backslashreplace"))
     for formatter, _ in FORMATS:
-        handler.setFormatter(formatter)
+        text_handler.setFormatter(formatter)
         other.setFormatter(formatter)
         logger.info("größer %s\n", "\udcff", extra={"a": 1})
         logger.info("100 %")
         logger.error("no error", exc_info=True)
         logger.error("an error", exc_info=ValueError("x"), stack_info=True)
-    handler.flush()
+    text_handler.flush()
 
     assert b"".join(record.data + b"\n" for record in disklog_mp.Reader(path)) == file.read_bytes()
 
 
 def test_exceptions_and_stacks_are_logged_whole(
-    handler: DiskLogHandler, logger: logging.Logger, logged: Logged
+    text_handler: DiskLogHandler, logger: logging.Logger, logged: Logged
 ) -> None:
     """With the plain format too, and as often as the record is emitted."""
     try:
@@ -178,14 +196,14 @@ def test_exceptions_and_stacks_are_logged_whole(
 
 @pytest.mark.parametrize("formatter", [None, logging.Formatter("<%(message)s>")])
 def test_any_text_can_be_logged(
-    handler: DiskLogHandler, logger: logging.Logger, path: Path, formatter: logging.Formatter | None
+    text_handler: DiskLogHandler, logger: logging.Logger, path: Path, formatter: logging.Formatter | None
 ) -> None:
     """UTF-8, control characters, and the lone surrogates of undecodable file names."""
-    handler.setFormatter(formatter)
+    text_handler.setFormatter(formatter)
     texts = ["größer ≥ 𝄞", "a\nb\0c", "file-\udcff", ""]
     for text in texts:
         logger.info(text)
-    handler.flush()
+    text_handler.flush()
 
     data = [record.data.strip(b"<>") for record in disklog_mp.Reader(path)]
     assert data == [text.encode("utf-8", "backslashreplace") for text in texts]
@@ -207,7 +225,7 @@ def test_the_steps_can_be_overridden(name: str, path: Path, logger: logging.Logg
             return "formatted"
 
     for kind in (Upper, Own):
-        logger.addHandler(kind(name, path, **SMALL))
+        logger.addHandler(kind(name, path, encoding="text", **SMALL))
     logger.info("really")
 
     assert sorted(logged()) == ["REALLY?", "formatted"]
@@ -680,34 +698,80 @@ def test_only_the_first_record_waits(
 def test_a_log_that_cannot_be_opened_breaks_nothing(
     name: str, tmp_path: Path, logger: logging.Logger, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Trouble with the directory goes to stderr, once."""
-    (tmp_path / "file").write_text("in the way")
+    """Trouble with the directory, later than the set-up, goes to stderr, once."""
     logger.addHandler(handler := DiskLogHandler(name, tmp_path / "file", missing="drop", **SMALL))
+    (tmp_path / "file").write_text("in the way")
     log_some(logger, 10)
 
     assert handler.dropped == 10
     assert len(capfd.readouterr().err.splitlines()) == 1
 
 
-def test_a_log_that_goes_away_is_missing_from_then_on(
-    name: str, path: Path, logger: logging.Logger, capfd: pytest.CaptureFixture[str]
+def test_what_is_wrong_with_the_directory_is_raised_by_the_set_up(
+    name: str, tmp_path: Path, logger: logging.Logger
 ) -> None:
-    """In a forked child that finds the ring gone, say: counted from zero, nothing raised."""
+    """A file in the way of it, or above it; another log that is open there; and no writer is started."""
+    (tmp_path / "file").write_text("in the way")
+    for place in (tmp_path / "file", tmp_path / "file" / "log"):
+        with pytest.raises(NotADirectoryError):
+            DiskLogHandler(name, place)
+    with disklog_mp.open(name, tmp_path / "log", **SMALL):
+        with pytest.raises(disklog_mp.ConfigMismatchError):
+            DiskLogHandler(f"{name}-2", tmp_path / "log")
+        DiskLogHandler(name, tmp_path / "log")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    DiskLogHandler(f"{name}-2", tmp_path / "link" / "log")
+    assert not list((tmp_path / "real").iterdir())
+
+
+def test_a_directory_that_is_closed_to_this_user_is_an_error_of_the_set_up(name: str, tmp_path: Path) -> None:
+    """Of every door: PermissionError that says who may not."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    tmp_path.chmod(0o755)
+    place = tmp_path / "closed"
+    place.mkdir(mode=0o700)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            for path in (place, place / "log", tmp_path / "new"):
+                try:
+                    DiskLogHandler(name, path)
+                except PermissionError as refused:
+                    code = 0 if "65534" in str(refused) or path == place / "log" else 2
+                else:
+                    code = 3
+                if code:
+                    break
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_child_finds_a_ring_whose_name_is_gone_through_its_parent(
+    name: str, path: Path, logger: logging.Logger, capfd: pytest.CaptureFixture[str], logged: Logged
+) -> None:
+    """While the writer lives: it gives the ring its name again, and nothing is dropped."""
     with disklog_mp.open(name, path, **SMALL):
         logger.addHandler(handler := DiskLogHandler(name))
         logger.info("first")
-    handler.flush()
-    with stopped_writer(name):  # it would make another
-        os.rename(f"/dev/shm/disklog-{name}", f"/dev/shm/aside-{name}")
-        child = os.fork()
-        if child == 0:
-            log_some(logger, 10)
-            os._exit(handler.dropped)
-        status = os.waitpid(child, 0)[1]
-        os.rename(f"/dev/shm/aside-{name}", f"/dev/shm/disklog-{name}")
+        handler.flush()
+        with stopped_writer(name):  # it would make another
+            os.rename(path_of_ring := ring_path(name), f"/dev/shm/aside-{name}")
+            child = os.fork()
+            if child == 0:
+                log_some(logger, 10)
+                os._exit(handler.dropped)
+            status = os.waitpid(child, 0)[1]
+            os.rename(f"/dev/shm/aside-{name}", path_of_ring)
 
-    assert os.waitstatus_to_exitcode(status) == 10
-    assert "no log" in capfd.readouterr().err
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert len(logged()) == 11
 
 
 def test_a_halted_log_is_reported_once(
@@ -728,23 +792,25 @@ def test_a_halted_log_is_reported_once(
 
 
 def test_a_writer_that_cannot_be_replaced_is_reported_once(
-    handler: DiskLogHandler, logger: logging.Logger, name: str, capfd: pytest.CaptureFixture[str]
+    handler: DiskLogHandler,
+    logger: logging.Logger,
+    name: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The ring takes what it can; the rest is counted until a writer comes."""
     logger.info("first")
     handler.flush()
-    stop_writer(name, signal.SIGKILL)
-    session = handler._session
-    assert session is not None
-    starter, session.starter = session.starter, refuse_to_start
-    log_some(logger, 2500)
+    with monkeypatch.context() as patched:
+        patched.setattr("disklog_mp._session.start_writer.begin", refuse_to_start)
+        stop_writer(name, signal.SIGKILL)
+        log_some(logger, 2500)
 
     lines = [line for line in capfd.readouterr().err.splitlines() if "records are dropped" in line]
     assert len(lines) == 1
-    assert "is dead and was not replaced" in lines[0]
+    assert "is dead and was not replaced: starting another failed: [Errno 28]" in lines[0]
     dropped = handler.dropped
     assert dropped > 100
-    session.starter = starter
     assert handler.flush_within(60)  # brings another writer
     log_some(logger, 10)
     assert handler.dropped == dropped
@@ -780,19 +846,52 @@ def refuse_to_start(*arguments: object, **options: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_what_cannot_be_formatted_or_is_too_large_goes_to_handle_error(
+def test_what_cannot_be_formatted_goes_to_handle_error(
     name: str, path: Path, logger: logging.Logger, logged: Logged
 ) -> None:
-    """The caller of log.info never sees it; what is too large is counted as dropped."""
+    """The caller of log.info never sees it."""
     logger.addHandler(handler := Handled(name, path, **SMALL))
     logger.info("%d apples", "three")
-    logger.info("x" * 50_000)
     logger.info("fine")
 
-    assert [type(error) for error in handler.errors] == [TypeError, disklog_mp.RecordTooLargeError]
-    assert handler.dropped == 1
+    assert [type(error) for error in handler.errors] == [TypeError]
+    assert handler.dropped == 0
     assert logged() == ["fine"]
-    assert [gap["dropped"] for gap in gaps(path)] == [1]
+
+
+@pytest.mark.parametrize("encoding", ["structured", "text"])
+def test_a_record_that_is_too_large_is_cut(
+    name: str,
+    path: Path,
+    logger: logging.Logger,
+    logged: Logged,
+    capfd: pytest.CaptureFixture[str],
+    encoding: str,
+) -> None:
+    """Its beginning is kept and its full length said; nothing is dropped, and nothing said on stderr."""
+    logger.addHandler(handler := Handled(name, path, encoding=encoding, **SMALL))
+    length = 5_000_000
+    for number in range(3):
+        logger.info(f"{number}{'x' * (length - 1)}", extra={"user": 42})
+    logger.error("trouble", exc_info=ValueError("y" * length))
+
+    texts = logged()
+    records = list(disklog_mp.Reader(path))
+    assert [text[:5] for text in texts] == ["0xxxx", "1xxxx", "2xxxx", "troub"]
+    assert all(10_000 < len(record.data) <= 16_384 for record in records[:4])
+    assert all(b"full_length" in record.data for record in records[:4])
+    assert handler.errors == []
+    assert handler.dropped == 0
+    assert capfd.readouterr().err == ""
+    if encoding == "structured":
+        event = records[0].event
+        assert event is not None
+        assert event.fields["user"] == 42
+        assert event.fields["full_length"] > length
+        assert records[3].event is not None
+        assert (records[3].event.exception or "").startswith("ValueError: yyy")
+    else:
+        assert records[0].data.endswith(b"x [full_length=5000000]")
 
 
 def test_handle_error_is_the_one_of_the_standard_library(
@@ -819,3 +918,98 @@ def test_stderr_that_is_gone_is_no_trouble(
         logger.info("unheard")
         assert handler.dropped == 1
         logger.removeHandler(handler)
+
+
+class Loop:
+    """A stderr that leads back to logging, as celery's does, and many a LoggerWriter."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self.logger = logger
+        self.written = 0
+
+    def write(self, text: str) -> int:
+        self.written += len(text)
+        self.logger.error(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+@pytest.mark.parametrize("options", [{}, {"missing": "raise"}, {"missing": "stderr"}])
+def test_a_stderr_that_leads_back_is_no_endless_loop(
+    name: str, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
+) -> None:
+    """A record made by the handling of an error is not handled again, whatever the error."""
+    logger.addHandler(DiskLogHandler(name, **options))
+    monkeypatch.setattr(sys, "stderr", loop := Loop(logger))
+    for _ in range(5):
+        logger.info("%d" + "z" * 1_000_000, "no number")
+        logger.info("no log")
+
+    assert 0 < loop.written < 100_000
+
+
+def test_errors_are_shown_a_few_times_a_second(
+    name: str, path: Path, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may log what it reads from the pipe that stderr is."""
+    monkeypatch.setattr(sys, "stderr", loop := Loop(logging.Logger("nowhere", 100)))
+    logger.addHandler(DiskLogHandler(name, missing="raise"))
+    log_some(logger, 10_000)
+
+    assert loop.written < 20 * 2 * 5000
+
+
+def test_whatever_goes_wrong_on_the_way_is_no_error_of_the_program(
+    handler: DiskLogHandler,
+    logger: logging.Logger,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Of any type: counted, said once."""
+
+    def broken(*args: object, **options: object) -> None:
+        raise TypeError("argument of type 'NoneType'")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("disklog_mp._session.opening.connect", broken)
+        log_some(logger, 10)
+
+    assert handler.dropped == 10
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "records are dropped: argument of type 'NoneType'" in line
+
+
+def test_a_record_of_another_process_has_its_pid(
+    handler: DiskLogHandler, logger: logging.Logger, path: Path
+) -> None:
+    """It came through a queue: QueueHandler there, QueueListener here.  The books know it as relogged."""
+    records: queue.Queue[Any] = queue.Queue()
+    listener = logging.handlers.QueueListener(records, handler)
+    sender = logging.Logger("sender")
+    sender.addHandler(logging.handlers.QueueHandler(records))
+    for pid in (4711, os.getpid()):
+        record = sender.makeRecord("sender", 20, "f", 1, "hello", (), None)
+        record.process = pid
+        sender.handle(record)
+        sender.handle(record)
+    listener.start()
+    listener.stop()
+    handler.flush()
+
+    assert [record.pid for record in disklog_mp.Reader(path)] == [4711, 4711, os.getpid(), os.getpid()]
+    assert handler._session is not None
+    assert disklog_mp.Session(handler._session).stats().logged == 4
+
+
+def test_basic_config_adds_nothing_to_the_message(
+    name: str, path: Path, logged: Logged, configured: None
+) -> None:
+    """Its default format is for lines of text; one that the user names is obeyed."""
+    for options in ({}, {"format": "<%(message)s>"}):
+        handler = DiskLogHandler(name, path, **SMALL)
+        logging.basicConfig(level="INFO", handlers=[handler], force=True, **options)  # type: ignore[call-overload]
+        logging.info("hello")
+
+    assert logged() == ["hello", "<hello>"]

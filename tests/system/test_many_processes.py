@@ -15,7 +15,7 @@ import disklog_mp
 from disklog_mp._writer.syncer import CROWD
 
 WORKERS = 16
-COUNT = 8_000 * TIMES  # records of each
+COUNT = 4_000 * TIMES  # records of each
 
 
 @pytest.mark.timeout(400)
@@ -23,7 +23,7 @@ def test_sixteen_processes_and_three_readers_agree(
     open_log: Callable[..., disklog_mp.Session], name: str, path: Path
 ) -> None:
     """Every record is there exactly once, in its producer's order and in one order for all readers."""
-    log = open_log(ring_bytes=4 << 20, page_bytes=8 << 20, sync="never")
+    log = open_log(ring_bytes=4 << 20, page_bytes=4 << 20, sync="never")
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(3, mp_context=spawn) as readers:
         following = [readers.submit(read_all, str(path), WORKERS, COUNT) for _ in range(3)]

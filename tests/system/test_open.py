@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -14,11 +15,14 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from support.command import run
 from support.machine import stop_writer, wait_until
+from support.rings import has_ring, ring_path
 from support.sessions import ring_file_of
 from support.workers import meet_at, open_and_log
 
 import disklog_mp
+from disklog_mp import _core
 from disklog_mp._options import Options
 from disklog_mp._pages.directory import Directory
 from disklog_mp._ring import names as _names
@@ -27,6 +31,7 @@ from disklog_mp._writer.attendance import Attendance
 from disklog_mp._writer.writer import Writer
 
 OpenLog = Callable[..., disklog_mp.Session]
+VERSION = _core.RING_VERSION.to_bytes(4, "little")
 
 
 class TestOneWriter:
@@ -77,29 +82,6 @@ class TestOneWriter:
 
         assert first.stats().writer_pid == second.stats().writer_pid == third.stats().writer_pid
 
-    @pytest.mark.parametrize(
-        ("option", "current", "given"),
-        [
-            ("page_records", 10, 11),
-            ("ring_bytes", 1 << 20, 1 << 21),
-            ("sync", "1s", "always"),
-            ("mode", 0o600, 0o660),
-            ("keep_pages", None, 3),
-        ],
-    )
-    def test_options_that_contradict_the_running_log(
-        self, open_log: OpenLog, option: str, current: object, given: object
-    ) -> None:
-        """ConfigMismatchError names the option and both values; the running log is not touched."""
-        log = open_log(page_records=10)
-
-        with pytest.raises(disklog_mp.ConfigMismatchError) as caught:
-            open_log(**{option: given})
-
-        assert (option, current, given) == caught.value.args
-        log.log(b"fine")
-        log.flush()
-
     def test_a_directory_has_one_log(self, log: disklog_mp.Session, path: Path) -> None:
         """A second writer on the directory under another name: WriterActiveError names who has it."""
         with pytest.raises(disklog_mp.WriterActiveError) as caught:
@@ -107,27 +89,14 @@ class TestOneWriter:
 
         assert (log.name, str(path), log.stats().writer_pid) == caught.value.args
 
-    def test_a_name_has_one_directory(self, log: disklog_mp.Session, tmp_path: Path) -> None:
-        """The name of a running log with another directory: WriterActiveError names where it is."""
-        with pytest.raises(disklog_mp.WriterActiveError) as caught:
-            disklog_mp.open(log.name, tmp_path / "other")
+    def test_a_directory_keeps_its_log(self, open_log: OpenLog, name: str, path: Path) -> None:
+        """Another name is refused also when the log is not running."""
+        open_log(linger=0).close()
+        wait_until(lambda: not has_ring(name))
+        with pytest.raises(disklog_mp.ConfigMismatchError, match="a directory of its own") as caught:
+            disklog_mp.open(name + "-other", path)
 
-        assert log.path == caught.value.path
-        assert not (tmp_path / "other").exists()
-
-    def test_records_in_a_ring_are_not_given_up_for_another_directory(
-        self, open_log: OpenLog, name: str, path: Path, tmp_path: Path
-    ) -> None:
-        """A dead log's ring with records in it: its name cannot be taken for another directory."""
-        log = open_log()
-        stop_writer(name, signal.SIGKILL)
-        log.log(b"in the ring")
-        with pytest.raises(disklog_mp.ConfigMismatchError, match="path"):
-            disklog_mp.open(name, tmp_path / "other")
-
-        with open_log() as again:
-            again.flush()
-            wait_until(lambda: [b"in the ring"] == [r.data for r in disklog_mp.Reader(path)])
+        assert caught.value.args == ("name", name, name + "-other")
 
 
 class TestDirectories:
@@ -183,12 +152,14 @@ class TestDirectories:
         with disklog_mp.open(name, path, mode=0o660, group=os.getgid(), linger=0) as log:
             log.log(b"x")
             log.flush()
-            ring = os.stat(_names.ring_path(name, None))
+            ring = os.stat(ring_path(name))
 
             assert ring.st_mode & 0o777 == 0o660
             assert path.stat().st_mode & 0o777 == 0o770
             for file in path.iterdir():
-                assert file.stat().st_mode & 0o777 == 0o660
+                # The log's own file is replaced, never written to: its group only reads it.
+                mode = 0o640 if file.name == "disklog.json" else 0o660
+                assert (file.name, file.stat().st_mode & 0o777) == (file.name, mode)
 
     @pytest.mark.parametrize(
         "options",
@@ -200,6 +171,7 @@ class TestDirectories:
             {"page_age": "soon"},
             {"sync": "sometimes"},
             {"mode": 0o777},
+            {"mode": "rw"},
             {"group": "no-such-group-here"},
             {"keep_pages": -1},
             {"linger": float("nan")},
@@ -213,7 +185,7 @@ class TestDirectories:
 
         assert not path.exists()
 
-    @pytest.mark.parametrize("options", [{"page_records": "many"}, {"mode": 1.5}, {"keep_bytes": 1.5}])
+    @pytest.mark.parametrize("options", [{"page_records": "many"}, {"mode": 6.6}, {"keep_bytes": 1.5}])
     def test_options_of_the_wrong_type(self, name: str, path: Path, options: dict[str, object]) -> None:
         """Each is a TypeError that names the option."""
         with pytest.raises(TypeError, match=next(iter(options))):
@@ -243,14 +215,16 @@ class TestRings:
             (b"", "0 bytes"),
             (b"garbage" * 10_000, "does not begin"),
             (b"DISKRING" + (99).to_bytes(4, "little") + (0x01020304).to_bytes(4, "little"), "version 99"),
-            (b"DISKRING" + (1).to_bytes(4, "little") + (0x04030201).to_bytes(4, "little"), "byte order"),
-            (b"DISKRING" + (1).to_bytes(4, "little") + (0x01020304).to_bytes(4, "little"), "checksum"),
+            (b"DISKRING" + VERSION + (0x04030201).to_bytes(4, "little"), "byte order"),
+            (b"DISKRING" + VERSION + (0x01020304).to_bytes(4, "little"), "checksum"),
         ],
         ids=["empty", "garbage", "version", "byte order", "checksum"],
     )
     def test_what_is_no_ring_is_refused(self, name: str, path: Path, content: bytes, found: str) -> None:
         """attach and open say what they found, what they read, and how to be rid of it."""
-        file = Path(_names.ring_path(name, None))
+        with disklog_mp.open(name, path, linger=0):
+            file = Path(ring_path(name))
+        wait_until(lambda: not file.exists())
         file.write_bytes(content.ljust(300_000, b"\0") if content else b"")
         try:
             for use in (lambda: disklog_mp.attach(name), lambda: disklog_mp.open(name, path)):
@@ -263,7 +237,7 @@ class TestRings:
         """ring_dir=: no /dev/shm at all, for containers that share a volume."""
         place = tmp_path / "rings"
         with disklog_mp.open(name, path, ring_dir=str(place), linger=0, ring_bytes=1 << 16) as log:
-            assert not os.path.exists(_names.ring_path(name, None))
+            assert not has_ring(name)
             with disklog_mp.attach(name, ring_dir=str(place)) as other:
                 other.log(b"x")
                 other.flush()
@@ -271,9 +245,7 @@ class TestRings:
             assert [b"x"] == [record.data for record in log.get_page(1)]
         wait_until(lambda: not os.listdir(place))
 
-    @pytest.mark.parametrize(
-        ("first", "second"), [("rings", None), (None, "rings"), ("rings", "other rings")]
-    )
+    @pytest.mark.parametrize(("first", "second"), [(None, "rings"), ("rings", "other rings")])
     def test_its_ring_is_in_one_directory(
         self, name: str, path: Path, tmp_path: Path, first: str | None, second: str | None
     ) -> None:
@@ -283,7 +255,28 @@ class TestRings:
         with log, pytest.raises(disklog_mp.ConfigMismatchError) as caught:
             disklog_mp.open(name, path, ring_dir=places[1])
 
-        assert ("ring_dir", places[0] or _names.SHM, places[1] or _names.SHM) == caught.value.args
+        assert ("ring_dir", places[0] or _names.SHM, places[1]) == caught.value.args
+
+    def test_the_place_of_the_ring_need_not_be_repeated(self, name: str, path: Path, tmp_path: Path) -> None:
+        """The log's file says where it is: to open(), to attach(), to a session that is sent, to commands."""
+        place = tmp_path / "rings"
+        with disklog_mp.open(name, path, ring_dir=str(place), linger=0, ring_bytes=1 << 16) as log:
+            log.log(b"1")
+            with (
+                disklog_mp.open(name, path) as same,
+                disklog_mp.attach(name, path) as attached,
+                pickle.loads(pickle.dumps(same)) as sent,
+            ):
+                for session in (same, attached, sent):
+                    session.log(b"2")
+                    session.flush()
+            assert run("stat", path).returncode == 0
+        wait_until(lambda: not os.listdir(place))
+        with disklog_mp.open(name, path, linger=0):
+            assert has_ring(name, str(place))
+            assert not has_ring(name)
+        wait_until(lambda: not os.listdir(place))
+        assert [b"1", b"2", b"2", b"2"] == [record.data for record in disklog_mp.Reader(path)]
 
     def test_where_a_dead_writers_ring_was_is_nobodys_business(
         self, name: str, path: Path, tmp_path: Path
@@ -305,7 +298,7 @@ class TestRings:
         """An object under our name that belongs to neither us nor root may be a trap."""
         if os.geteuid() != 0:
             pytest.skip("only root can make an object of another user")
-        file = Path(_names.ring_path(name, None))
+        file = Path(ring_path(name))
         file.write_bytes(b"\0" * 4096)
         pid = os.fork()
         if pid == 0:
@@ -371,7 +364,7 @@ class TestRetention:
             log.get_page(1)
         assert verify(str(path), name, ring_file_of(log)).exit_code == 0
         log.close()
-        wait_until(lambda: not os.path.exists(_names.ring_path(name, None)))
+        wait_until(lambda: not has_ring(name))
         cursor = disklog_mp.Reader(path).end()
         log = open_log(page_records=5, keep_age=0, linger=0)
         position = log.log(b"more")
@@ -402,7 +395,7 @@ class TestEndOfLife:
         """After the last session closed the writer goes, the ring with it, the records stay."""
         with open_log(linger=0) as log:
             log.log(b"x")
-        wait_until(lambda: not os.path.exists(_names.ring_path(name, None)))
+        wait_until(lambda: not has_ring(name))
 
         with pytest.raises(disklog_mp.LogNotFoundError):
             disklog_mp.attach(name)
@@ -410,11 +403,11 @@ class TestEndOfLife:
 
     def test_reopening_continues_the_last_page(self, open_log: OpenLog, name: str, path: Path) -> None:
         """Three runs of four records with page_records=10: ten in the first page, two in the second."""
-        for run in range(3):
+        for turn in range(3):
             with open_log(linger=0, page_records=10) as log:
                 for i in range(4):
-                    log.log(b"%d" % (run * 4 + i))
-            wait_until(lambda: not os.path.exists(_names.ring_path(name, None)))
+                    log.log(b"%d" % (turn * 4 + i))
+            wait_until(lambda: not has_ring(name))
         pages = list(disklog_mp.Reader(path).pages())
 
         assert [10, 2] == [len(page) for page in pages]
@@ -464,7 +457,7 @@ class TestServe:
             assert process.wait() == 0
 
         assert 100 == len(list(disklog_mp.Reader(path)))
-        assert not os.path.exists(_names.ring_path(name, None))
+        assert not has_ring(name)
 
     def test_producers_stay_attached_over_a_restart(self, name: str, path: Path) -> None:
         """The ring stays for them; what they log meanwhile is there when the writer is back."""
@@ -496,7 +489,7 @@ class TestServe:
             server.settimeout(20)
             with serve(name, path, NOTIFY_SOCKET=address, WATCHDOG_USEC="200000") as process:
                 assert server.recv(4096).startswith(b"READY=1")
-                assert os.path.exists(_names.ring_path(name, None))
+                assert has_ring(name)
                 assert server.recv(4096) == b"WATCHDOG=1"
                 process.terminate()
                 while (told := server.recv(4096)) == b"WATCHDOG=1":
@@ -516,7 +509,10 @@ def test_what_a_killed_creator_left_goes_before_anybody_has_reaped_it(name: str,
     """A ring under its temporary name; one whose creator lives is left alone."""
     with subprocess.Popen(["true"]) as ended, subprocess.Popen(["sleep", "60"]) as living:
         os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
-        left, kept = (f"/dev/shm/.disklog-{name}.{process.pid}" for process in (ended, living))
+        with disklog_mp.open(name, path, linger=0.0):
+            ring = os.path.basename(ring_path(name))
+        wait_until(lambda: not has_ring(name))
+        left, kept = (f"/dev/shm/.{ring}.{process.pid}" for process in (ended, living))
         Path(left).touch()
         Path(kept).touch()
         with disklog_mp.open(name, path, linger=0.0):

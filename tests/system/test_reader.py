@@ -202,7 +202,7 @@ class TestPages:
         """It may hold records this program cannot read: an empty answer would be wrong."""
         write_log(path, numbered(6), page_records=3)
         page = bytearray(page_path(path, 2).read_bytes())
-        page[8] = 2
+        page[8] = 3
         page[252:256] = crc32c(bytes(page[:252])).to_bytes(4, "little")
         page_path(path, 2).write_bytes(page)
         with pytest.raises(FormatVersionError):

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 from support.machine import stop_writer, stopped_writer, wait_until
+from support.rings import ring_path
 from support.sessions import ring_of
 
 import disklog_mp
 from disklog_mp import _core
-from disklog_mp._ring import names as _names
 
 OpenLog = Callable[..., disklog_mp.Session]
 
@@ -463,7 +463,7 @@ class TestAttach:
         ring = ring_of(log)
         assert ring is not None
         # The kernel's locks on all slots, as if their owners lived in other pid namespaces.
-        with open(_names.ring_path(log.name, None), "r+b") as file:
+        with open(ring_path(log.name), "r+b") as file:
             everybody = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 1, _core.SLOTS - 1, 0)
             fcntl.fcntl(file, fcntl.F_OFD_SETLK, everybody)
             for index in ring.slots(_core.SLOT_FREE):

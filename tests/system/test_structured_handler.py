@@ -35,7 +35,7 @@ def logger() -> Iterator[logging.Logger]:
 @pytest.fixture
 def handler(name: str, path: Path, logger: logging.Logger) -> Iterator[DiskLogHandler]:
     """A structured handler on the test's log, added to its logger."""
-    handler = DiskLogHandler(name, path, encoding="structured", **SMALL)
+    handler = DiskLogHandler(name, path, **SMALL)
     logger.addHandler(handler)
     yield handler
     handler.close()
@@ -290,6 +290,55 @@ def test_a_message_that_does_not_fit_goes_to_handle_error(
 
     assert [event.message for event in events()] == ["fine"]
     assert "--- Logging error ---" in capfd.readouterr().err
+
+
+def test_a_formatter_of_the_user_s_is_obeyed(
+    handler: DiskLogHandler, logger: logging.Logger, events: Events
+) -> None:
+    """Its output is the message; fields and exception stay beside it if it is known to show none."""
+    known = [None, "%(message)s", "%(levelname)s %(name)s: %(message)s", "%(asctime)s %(message)s"]
+    for form in known:
+        handler.setFormatter(logging.Formatter(form) if form else None)
+        logger.error("hello", extra={"user": 42}, exc_info=KeyError("x"))
+    handler.setFormatter(logging.Formatter("%(message)s for %(user)s"))
+    logger.error("hello", extra={"user": 42}, exc_info=KeyError("x"))
+    handler.setFormatter(logging.Formatter("%(message)s for %(user)s", defaults={"user": "-"}))
+    logger.error("hello")
+    handler.setFormatter(AsJson())
+    logger.error("hello", extra={"user": 42}, exc_info=KeyError("x"))
+
+    found = events()
+    assert [event.message for event in found[:3]] == ["hello", "hello", "ERROR app.web: hello"]
+    assert found[3].message.endswith(" hello")
+    assert [event.fields for event in found] == [{"user": 42}] * 4 + [{}] * 3
+    assert [event.exception for event in found] == ["KeyError: 'x'"] * 4 + [None] * 3
+    assert found[4].message == "hello for 42\nKeyError: 'x'"
+    assert found[5].message == "hello for -"
+    assert json.loads(found[6].message) == {"text": "hello", "user": 42}
+
+
+class AsJson(logging.Formatter):
+    """One of the many that make JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps({"text": record.getMessage(), "user": record.__dict__["user"]})
+
+
+def test_a_dict_becomes_fields(handler: DiskLogHandler, logger: logging.Logger, events: Events) -> None:
+    """As some JSON formatters take it; its event, message or msg is the message."""
+    logger.info("attached")
+    logger.info({"event": "login", "user": 42}, extra={"request": "7f3a"})
+    logger.info({"message": "logout", "user": 42})
+    logger.info({"user": 42, 5: [1]})
+    logger.info({"msg": 5})
+
+    assert [(event.message, event.fields) for event in events()] == [
+        ("attached", {}),
+        ("login", {"user": 42, "request": "7f3a"}),
+        ("logout", {"user": 42}),
+        ("", {"user": 42, "5": [1]}),
+        ("", {"msg": 5}),
+    ]
 
 
 def test_a_structured_handler_pickles(

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 from support.command import call, run
+from support.layout import ERROR_TEXT, OPTIONS
 from support.pages import LOG_ID, SALT, frame, page_path, write_page
+from support.rings import attach_ring, ring_path
 from support.sessions import ring_of
 from support.users import make_ring
 
 import disklog_mp
 from disklog_mp import _core
-from disklog_mp._ring import file as _ring
-from disklog_mp._ring import names as _names
 
 OpenLog = Callable[..., disklog_mp.Session]
 
@@ -50,7 +50,9 @@ class TestTerminal:
             done = call(command, path, *how)
             assert done.returncode == 0
             assert_safe(done.stdout + done.stderr)
-            assert len(done.stdout.splitlines()) == 4
+            further = [line for line in done.stdout.splitlines() if line.startswith(b"    ")]
+            assert len(further) == ("--json" not in how)  # NASTY_BYTES is text of two lines
+            assert len(done.stdout.splitlines()) == 4 + len(further)
         if not how:
             for end, options in ((b"\n", ["--raw"]), (b"\0", ["--raw", "-0"])):
                 assert call("cat", path, *options).stdout == b"".join(
@@ -75,7 +77,7 @@ class TestTerminal:
         """Name, directory, last trouble and options: any process that may attach could write them."""
         rings = str(tmp_path / "rings")
         make_ring(name, rings, str(path))
-        target = _names.ring_path(name, rings)
+        target = ring_path(name, rings)
         size = os.path.getsize(target)
         os.unlink(target)
         with open(target, "x+b") as file:
@@ -90,10 +92,10 @@ class TestTerminal:
         options = (
             '{"mode": "' + NASTY.encode("unicode_escape").decode().replace("\\", "\\\\") + '"}'
         ).encode()
-        view[_core.OPTIONS : _core.OPTIONS + len(options)] = options
+        view[OPTIONS : OPTIONS + len(options)] = options
         trouble = NASTY_BYTES[: _core.ERROR_TEXT_LENGTH]
-        view[_core.ERROR_TEXT : _core.ERROR_TEXT + len(trouble)] = trouble
-        ring = _ring.attach(name, rings)
+        view[ERROR_TEXT : ERROR_TEXT + len(trouble)] = trouble
+        ring = attach_ring(name, rings)
         ring.ring.error_time = 1
         os.close(ring.fd)
         for command in (
@@ -119,13 +121,13 @@ class TestTerminal:
         ring = ring_of(log)
         assert ring is not None
         memory = memoryview(ring)
-        kept = bytes(memory[_core.OPTIONS : _core.OPTIONS + _core.OPTIONS_LENGTH])
-        memory[_core.OPTIONS : _core.OPTIONS + len(options)] = options
+        kept = bytes(memory[OPTIONS : OPTIONS + _core.OPTIONS_LENGTH])
+        memory[OPTIONS : OPTIONS + len(options)] = options
         with contextlib.suppress(disklog_mp.ConfigMismatchError):
             open_log(mode=0o600)
         done = run("append", name, stdin=b"x\n")
         assert_safe(done.stderr)
-        memory[_core.OPTIONS : _core.OPTIONS + _core.OPTIONS_LENGTH] = kept
+        memory[OPTIONS : OPTIONS + _core.OPTIONS_LENGTH] = kept
 
         assert done.returncode == 0
 

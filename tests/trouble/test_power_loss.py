@@ -21,6 +21,7 @@ import pytest
 from support.faulty_files import Disk, FaultyFiles, put
 from support.machine import stop_writer, wait_until
 from support.pages import page_path
+from support.rings import ring_path
 from support.sessions import connection_of, ring_of
 
 import disklog_mp
@@ -70,6 +71,7 @@ class Life:
         self._ring: _core.Ring | None = None
         work = self.write(self.files)
         self._ring = work.ring
+        self._ring_name = os.path.basename(ring_path(name, str(self.ring_dir)))
         stop = threading.Event()
         thread = threading.Thread(target=work.run, args=(stop.is_set,))
         thread.start()
@@ -84,7 +86,7 @@ class Life:
     def leave(self, contents: dict[str, bytes], ring: bytes) -> None:
         """Have the disk hold just that, and the ring's file, if it is kept."""
         put(self.path, contents)
-        put(self.ring_dir, {f"disklog-{self._name}": ring} if ring else {})
+        put(self.ring_dir, {self._ring_name: ring} if ring else {})
 
     def write(self, files: Files = REAL) -> Writer:
         """Take the log over."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import disklog_mp
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
 from disklog_mp.cli.bench import work as _bench_work
 from disklog_mp.cli.bench.measure import Setting
 from disklog_mp.cli.bench.work import Rate
@@ -67,7 +68,8 @@ def cpu_of(pid: int) -> float:
 
 def drop_ring(log: disklog_mp.Session) -> None:
     """Remove a ring whose writer was killed, as a reboot does."""
-    _ring.unlink(log.name, None)
+    for path in _names.rings_of(log.name):
+        _ring.unlink(path)
 
 
 def settle(condition: Callable[[], object], seconds: float = 30.0) -> None:

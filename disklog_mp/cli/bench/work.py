@@ -188,5 +188,5 @@ def produce_lines(gate: Gate, seconds: float, path: str, data: bytes, limit: int
 def wait_for_writer(name: str) -> None:
     """Wait until the log's writer has ended, so that its directory can be removed."""
     deadline = time.monotonic() + 30
-    while os.path.exists(_names.ring_path(name, None)) and time.monotonic() < deadline:
+    while _names.rings_of(name) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -41,18 +41,35 @@ def writer_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-@click.argument("name")
-@click.argument("directory", type=click.Path())
+@click.argument("name", required=False)
+@click.argument("directory", type=click.Path(), required=False)
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Write all logs of a TOML file in this process: name, path and options in one [[log]] for each.",
+)
 @writer_options
 @ring_dir_option
-def serve(name: str, directory: str, ring_dir: str | None, **options: Any) -> int:
+def serve(
+    name: str | None, directory: str | None, config: str | None, ring_dir: str | None, **options: Any
+) -> int:
     """Write the log NAME into DIRECTORY until SIGTERM or SIGINT.
 
     Creates the directory and the ring if missing, repairs what a crash left, tells systemd when it is ready.
     Producers attach by NAME and may stay attached over a restart.
 
+    With --config one process writes several logs, a thread each: a log whose disk hangs delays no other.
+    Exit code 1 if a log could not be served.
+
     Sizes are 64k, 16M, 1G; times 200ms, 10s, 2h, 7d.
     """
+    if config is not None:
+        if name is not None or ring_dir is not None or any(value is not None for value in options.values()):
+            raise click.UsageError("--config takes no NAME and no options: they stand in its file")
+        return serve_config(config)
+    if name is None or directory is None:
+        raise click.UsageError("write NAME and DIRECTORY, or --config FILE")
     stderr = Stderr()  # printing never blocks: the reader of stderr may have stopped
 
     def say(text: str) -> None:
@@ -64,6 +81,24 @@ def serve(name: str, directory: str, ring_dir: str | None, **options: Any) -> in
     say("stopped: all committed records are written")
     stderr.close()
     return 0
+
+
+def serve_config(file: str) -> int:
+    """Write all logs of a configuration file."""
+    from disklog_mp.cli.control import _config
+
+    stderr = Stderr()
+
+    def started(work: Any) -> None:
+        _introduce(lambda text: stderr.say(_text.printable(f"{work.name}: {text}")), work.name, work)
+
+    try:
+        well = disklog_mp.serve_all(_config.read(file), started=started)
+    except TypeError as problem:  # an option that is none, or has a value of another type
+        raise ValueError(f"{file}: {problem}") from None
+    stderr.say("stopped: all committed records of the logs that were served are written")
+    stderr.close()
+    return 0 if well else 1
 
 
 def _introduce(say: Callable[[str], None], name: str, work: Any) -> None:

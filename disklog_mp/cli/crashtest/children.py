@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import select
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,9 +10,6 @@ from multiprocessing import get_context
 from typing import Protocol
 
 import disklog_mp
-from disklog_mp._ring import file as _ring
-from disklog_mp._ring import liveness as _liveness
-from disklog_mp.cli.crashtest import processes as _processes
 from disklog_mp.cli.crashtest.notes import Order
 
 
@@ -77,52 +71,3 @@ class Executed:
     def signal(self, number: int) -> None:
         """Send it a signal if it is still there."""
         self._process.send_signal(number)
-
-
-class Opened:
-    """A writer that open() in a program started: not our child, known by the pid in the ring."""
-
-    def __init__(
-        self, order: Order, options: dict[str, object], find: Callable[[], _ring.RingFile | None]
-    ) -> None:
-        self._starter = Forked("fork", _processes.open_once, order, options)
-        self._find = find
-        self._pidfd = -1
-        self._code: int | None = None
-        self.pid = 0
-
-    def ended(self) -> int | None:
-        """Return the exit code of the program, None while it or the writer lives.
-
-        How the writer itself ended is unknown here: only the system's first process is told.
-        """
-        if self._code is None and self._pidfd < 0:
-            self._code = self._starter.ended()
-            if self._code == 0:
-                self._adopt()
-        elif self._code is None and _has_ended(self._pidfd):
-            os.close(self._pidfd)
-            self._pidfd, self._code = -1, 0
-        return self._code
-
-    def _adopt(self) -> None:
-        """The program has ended: from now on this object stands for the writer it left."""
-        file = self._find()
-        if file is not None and _liveness.writer_alive(file):
-            with contextlib.suppress(ProcessLookupError, ValueError):
-                self._pidfd = os.pidfd_open(file.ring.writer_pid)
-                self._code, self.pid = None, file.ring.writer_pid
-
-    def signal(self, number: int) -> None:
-        """Send it a signal if it is still there."""
-        if self._pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, number)
-        else:
-            self._starter.signal(number)
-
-
-def _has_ended(pidfd: int) -> bool:
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))

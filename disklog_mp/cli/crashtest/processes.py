@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import disklog_mp
 from disklog_mp._core import Mapping
-from disklog_mp._ring import file as _ring
+from disklog_mp._ring import finding as _finding
 from disklog_mp.cli.crashtest.notes import (
     ACCEPTED,
     BEGAN,
@@ -77,7 +77,7 @@ class Worker:
         # timed here; calls of the second may, and the crash test times them: it knows what they wait for.
         self._fast = disklog_mp.attach(order.name, on_full="raise")
         self._patient = disklog_mp.attach(order.name, timeout=PATIENCE)
-        ring, fd = _ring.attach(order.name, None)
+        ring, fd, _ = _finding.find(order.name)
         os.close(fd)
         self._limit = ring.record_limit
         self._group = min(GROUP, self._limit // (4 * HEAD.size))
@@ -251,12 +251,6 @@ def serve(order: Order, options: dict[str, Any]) -> None:
     """Run the writer as a supervisor starts it."""
     go_apart(order)
     disklog_mp.serve(order.name, order.log, **options)
-
-
-def open_once(order: Order, options: dict[str, Any]) -> None:
-    """Have open() start a writer, as programs do, and leave it running."""
-    go_apart(order)
-    disklog_mp.open(order.name, order.log, **options).close()
 
 
 def main(arguments: list[str]) -> None:

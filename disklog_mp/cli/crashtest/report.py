@@ -8,6 +8,7 @@ from typing import Any
 
 from disklog_mp._verify.log import Verification
 from disklog_mp.cli import _text
+from disklog_mp.cli.crashtest.attached import Restarts
 from disklog_mp.cli.crashtest.ledger import Balance
 from disklog_mp.cli.state.verify import counters_line
 
@@ -31,6 +32,7 @@ class Result:
     waited: int = 0
     longest: int = 0  # ns
     stalls: int = 0
+    restarts: Restarts = field(default_factory=Restarts)  # of writers, by the sessions that are attached
     leaks: dict[str, list[str]] = field(default_factory=dict)
     verification: Verification | None = None
     findings: list[str] = field(default_factory=list)
@@ -72,6 +74,14 @@ class Result:
             "waited": self.waited,
             "longest_stall_ms": round(self.longest / 1e6, 1),
             "stalls": self.stalls,
+            "restarts": {
+                "kills": len(self.restarts.calls),
+                "records": self.restarts.records,
+                "longest_call_ms": {
+                    name: round(self.restarts.percentile(share) / 1e6, 1)
+                    for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
+                },
+            },
             "leaks": self.leaks,
             "books": self.verification.to_dict()["books"] if self.verification else None,
             "findings": self.findings,
@@ -99,12 +109,21 @@ def lines(result: Result) -> list[str]:
         ("out of order", f"{balance.out_of_order:,}"),
         ("broken", f"{balance.broken + balance.damage:,}"),
         ("stalls", f"{result.stalls:,} over 100 ms; the longest took {result.longest / 1e6:.2f} ms"),
+        ("restarts", _restarts(result.restarts)),
         ("leaks", f"{leaks:,}"),
         ("verified", counters_line(books) if books else "could not be read"),
     ]
     told = [f"{what:<12}  {text}" for what, text in facts]
     verdict = "all is well" if result.is_right else f"FAILED: the log is kept in {result.kept}"
     return [*told, "", verdict]
+
+
+def _restarts(restarts: Restarts) -> str:
+    p50, p99, most = (restarts.percentile(share) / 1e6 for share in (0.5, 0.99, 1.0))
+    return (
+        f"{len(restarts.calls):,} writers killed under 4 attached workers, {restarts.records:,} records; "
+        f"longest call: p50 {p50:.0f} ms, p99 {p99:.0f} ms, max {most:.0f} ms"
+    )
 
 
 def _fate(result: Result, kind: str) -> str:

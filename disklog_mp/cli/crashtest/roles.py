@@ -79,7 +79,7 @@ class Role:
         pid, method = self.child.pid, self._fate.method
         self.child, self.ready_at, self._frozen_until = None, 0.0, 0.0
         self._next_at = now + self._fate.pause
-        self._life = next(self._fates)
+        self._fate = next(self._fates)
         if not self.killed:
             return f"a {self.kind} (process {pid}, by {method}) ended by itself, with exit code {code}"
         return None

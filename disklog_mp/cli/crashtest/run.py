@@ -19,6 +19,7 @@ from disklog_mp._ring import file as _ring
 from disklog_mp._ring import names as _names
 from disklog_mp._verify.log import verify
 from disklog_mp._verify.pages import DAMAGE
+from disklog_mp.cli.crashtest import attached as _attached
 from disklog_mp.cli.crashtest import leaks as _leaks
 from disklog_mp.cli.crashtest import ledger as _ledger
 from disklog_mp.cli.crashtest import notes as _notes
@@ -33,6 +34,7 @@ from disklog_mp.cli.crashtest.starting import Starter
 from disklog_mp.errors import DiskLogError
 
 READERS = 2
+SHORTEST = 1.0  # seconds of the part without a supervisor
 ENDING = 40.0  # seconds for all processes to end
 LINES_PER_SECOND = 100  # lines of the notes per second of the run: fewer processes are started
 
@@ -50,7 +52,6 @@ class Run:
             "ring_bytes": ring_bytes,
             "page_bytes": page_bytes,
             "keep_bytes": 3 * lag,
-            "linger": 10.0,
         }
         self._descriptors = _leaks.descriptors()
         place = tempfile.mkdtemp(prefix="disklog-crashtest-", dir=directory)
@@ -94,6 +95,8 @@ class Run:
             self._torture()
             self._come_to_the_end()
             self._kill_all()
+            if result.is_right:
+                self._restart_writers()
             self._sum_up()
         finally:
             self._kill_all()
@@ -112,6 +115,13 @@ class Run:
             self._turn(calm=False)
             _pause()
 
+    def _restart_writers(self) -> None:
+        """Run the shape without a supervisor, for a quarter of the time."""
+        result = self._result
+        result.restarts = _attached.run(self._order, max(SHORTEST, result.seconds / 4))
+        for text in result.restarts.findings:
+            self._find(text)
+
     def _turn(self, *, calm: bool) -> None:
         """Let every role take its turn, and check the calls under way."""
         now = time.monotonic()
@@ -128,7 +138,7 @@ class Run:
                 role.kill()
         if file is not None:
             self._look(now, file)
-            if not _ring.is_current(file, self._order.name, None):
+            if not _ring.is_current(file):
                 self._find("the ring was replaced")
 
     def _look(self, now: float, file: _ring.RingFile) -> None:
@@ -266,14 +276,14 @@ class Run:
         leaks = self._result.leaks
         self._starter.close()
         place, log = self._order.place, self._order.log
+        self._wait(lambda: not _leaks.processes_of(place))  # a writer that was started last is ending
         for kind, found in _leaks.left_behind(self._order.name, place, log, self._descriptors).items():
             leaks[kind] = leaks.get(kind, []) + found
             if leaks[kind]:
                 self._find(f"left behind: {kind}: {', '.join(leaks[kind])}")
 
     def _remove_ring(self) -> None:
-        path = _names.ring_path(self._order.name, None)
-        if os.path.exists(path):
+        for path in _names.rings_of(self._order.name):
             if not self._result.is_right:
                 shutil.copyfile(path, os.path.join(self._order.place, "ring"))
             os.unlink(path)

@@ -10,11 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 START_METHODS = {"fork": 0.7, "forkserver": 0.2, "spawn": 0.05, "exec": 0.05}
-WRITERS = {
-    "forked": 0.6,
-    "serve": 0.25,
-    "open": 0.15,
-}  # a supervisor's fork, the command, open()
+WRITERS = {"forked": 0.7, "serve": 0.3}  # a supervisor's fork, the command; for open() see attached.py
 
 
 class Fate(NamedTuple):
@@ -56,7 +52,7 @@ def _fates(
         # Every fate takes the same number of random choices, so that one does not change the next.
         method = dice.choices(names, weights)[0]
         aimed = dice.random() < 0.75
-        early = dice.random() < 0.15 and method != "open"  # such a process starts the writer and ends
+        early = dice.random() < 0.15
         death_at = min(dice.expovariate(1 / mean), 5 * mean) * (0.2 if early else 1)
         freeze_at, freeze_for = dice.random() * mean, 0.005 + 0.3 * dice.random() ** 3
         frozen = dice.random() < freezes

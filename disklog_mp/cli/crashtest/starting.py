@@ -7,10 +7,11 @@ import json
 import os
 
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import finding as _finding
 from disklog_mp._ring import liveness as _liveness
 from disklog_mp.cli.crashtest import notes as _notes
 from disklog_mp.cli.crashtest import processes as _processes
-from disklog_mp.cli.crashtest.children import Child, Executed, Forked, Opened
+from disklog_mp.cli.crashtest.children import Child, Executed, Forked
 from disklog_mp.cli.crashtest.notes import Notes, Order
 from disklog_mp.cli.crashtest.schedule import Fate
 from disklog_mp.cli.crashtest.stalls import Watched
@@ -48,13 +49,11 @@ class Starter:
         return child
 
     def start_writer(self, fate: Fate) -> Child:
-        """Start the writer as a supervisor, a shell or a program does."""
+        """Start the writer as a supervisor or a shell does: then no session starts another."""
         if fate.method == "serve":
             options = [f"--{name.replace('_', '-')}={value}" for name, value in self._options.items()]
             command = ["disklog_mp", "serve", self.order.name, self.order.log, *options]
             return Executed(command, self.order)
-        if fate.method == "open":
-            return Opened(self.order, self._options, self.find_ring)
         return Forked("fork", _processes.serve, self.order, self._options)
 
     def _next_order(self, seed: str) -> Order:
@@ -66,7 +65,7 @@ class Starter:
         """Return the log's ring, None as long as no writer has made it."""
         if self.file is None:
             with contextlib.suppress(LogNotFoundError):
-                self.file = _ring.attach(self.order.name, None)
+                self.file = _finding.find(self.order.name)
         return self.file
 
     def is_serving(self, child: Child) -> bool:

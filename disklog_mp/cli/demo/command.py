@@ -106,7 +106,7 @@ class _Run:
     def wait_for_writer(self) -> None:
         """Wait until the log's writer has ended and removed the ring."""
         deadline = time.monotonic() + 20
-        while os.path.exists(_names.ring_path(self.name, None)):
+        while _names.rings_of(self.name):
             if time.monotonic() > deadline:
                 self.problems.append(f"the writer has not ended: see disklog-mp stat {self.name}")
                 return

@@ -1,7 +1,8 @@
 """Records as bytes for stdout: text, JSON lines, logfmt, a template, raw.
 
 A structured record shows its parts, any other its bytes as text.  Unprintable characters are escaped in every
-format but raw: no record can control the terminal, or look like two records.
+format but raw, and in text further lines are indented: no record can control the terminal, or look like two
+records.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ INDENT = "    "
 BARE = re.compile(r"""[^\s="'\\]+""")
 PART = re.compile(r"%\((?P<name>[^()%]*)\)?[-#0 +]*[0-9]*(?:\.[0-9]+)?[a-zA-Z]?")
 _NUMBERS = {"number": 0, "pid": 0, "tag": 0}  # the parts that are numbers
+_LEVEL_NAMES = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
 NOT_IN_KEY = re.compile(r'[\s="]')
 
 
@@ -55,7 +57,7 @@ def choose(name: str, *, null: bool, utc: bool, encoding: str) -> Format:
 
 def event_of(record: Record) -> Event | None:
     """Return the parts of a structured record, None for every other."""
-    return None if record.gap else _structured.parse(record.data)
+    return record.event
 
 
 def fields(record: Record) -> dict[str, Any]:
@@ -71,6 +73,8 @@ def fields(record: Record) -> dict[str, Any]:
         "pid": record.pid,
         "tag": record.tag,
     }
+    if record.label is not None:
+        values["label"] = record.label
     event = event_of(record)
     if event is not None:
         values["event"] = {key: value for key, value in event._asdict().items() if value not in (None, {})}
@@ -91,6 +95,11 @@ def message(record: Record) -> str:
     return (
         gap_text(record.data) if record.gap else _text.printable(event.message if event else _decoded(record))
     )
+
+
+def _level_name(tag: int) -> str | None:
+    """Return the name of a level that is the tag of a text record; None for any other tag."""
+    return _LEVEL_NAMES.get(tag)
 
 
 def _decoded(record: Record) -> str:
@@ -115,23 +124,34 @@ class _Clock:
 
 
 class _TextFormat:
-    """Shows time, pid, tag if there is one, and the record on one line.
+    """Shows time, label and pid, level or tag if there is one, and the record.
 
-    A structured record has level, logger, message and fields on it, exception and stack indented below.
-    A backslash in a record is not escaped: for the exact bytes there are --raw and --json.
+    A structured record has level, logger, message and fields on its first line.  Further lines of the text,
+    exception and stack are indented below.  A backslash in a record is not escaped: for the exact bytes there
+    are --raw and --json.
     """
 
     def __init__(self, utc: bool) -> None:
         self._clock = _Clock(utc)
 
     def __call__(self, record: Record) -> str:
-        begin = f"{self._clock(record.timestamp)} {record.pid}"
+        begin = f"{self._clock(record.timestamp)} {producer(record)}"
         event = event_of(record)
         if event is None:
-            return f"{begin}{f' #{record.tag}' if record.tag else ''} {message(record)}"
-        said = _text.printable(f"{event.level} {event.logger}: {event.message}")
+            if record.gap:
+                return f"{begin} {message(record)}"
+            level = _level_name(record.tag) or (f"#{record.tag}" if record.tag else "")
+            first, _, rest = _decoded(record).rstrip("\n").partition("\n")
+            return f"{begin}{level and ' '}{level} {_text.printable(first)}{_indented(rest)}"
+        first, _, rest = event.message.rstrip("\n").partition("\n")
+        said = _text.printable(f"{event.level} {event.logger}: {first}")
         words = "".join([f" {word}" for word in _words(event.fields)])
-        return begin + " " + said + words + _indented(event.exception) + _indented(event.stack)
+        return f"{begin} {said}{words}{_indented(rest)}{_indented(event.exception)}{_indented(event.stack)}"
+
+
+def producer(record: Record) -> str:
+    """Return what tells a record's producer: its label, if it has one, and its pid."""
+    return str(record.pid) if record.label is None else f"{_text.printable(record.label)}/{record.pid}"
 
 
 def _indented(text: str | None) -> str:
@@ -154,9 +174,12 @@ def _word(value: Any) -> str:
 def _logfmt(record: Record) -> str:
     event = event_of(record)
     known: dict[str, Any] = {"time": _text.iso(record.timestamp), "pid": record.pid}
+    if record.label is not None:
+        known["label"] = record.label
     if event is None:
         if record.tag:
-            known["tag"] = record.tag
+            level = _level_name(record.tag)
+            known["level" if level else "tag"] = level or record.tag
         known["message"] = gap_text(record.data) if record.gap else _decoded(record)
         return " ".join(_words(known))
     parts = event._asdict()
@@ -182,7 +205,10 @@ class _Template:
         if event is not None:
             values |= {key: _shown(value) for key, value in event._asdict().items() if value is not None}
             values["fields"] = " ".join(_words(event.fields))
+        elif not record.gap and (level := _level_name(record.tag)):
+            values["level"] = level
         values |= {"number": record.number, "pid": record.pid, "tag": record.tag}
+        values["label"] = _text.printable(record.label or "")
         values |= {"time": self._clock(record.timestamp), "message": message(record)}
         return self._template % values
 

@@ -48,6 +48,13 @@ OUTPUT_OPTIONS = (
         "--pid", "pids", type=int, multiple=True, metavar="N", help="Only process N; repeat for several."
     ),
     click.option(
+        "--label",
+        "labels",
+        multiple=True,
+        metavar="LABEL",
+        help="Only producers of that label; repeat for several.",
+    ),
+    click.option(
         "--level",
         callback=to_level,
         metavar="LEVEL",
@@ -113,6 +120,7 @@ def selection_of(how: dict[str, Any]) -> Selection:
         how["level"],
         how["loggers"],
         how["fields"],
+        how["labels"],
     )
 
 

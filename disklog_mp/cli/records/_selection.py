@@ -1,4 +1,4 @@
-"""Selecting records: by number, time, tag, producer, level, logger, field, or the last N."""
+"""Selecting records: by number, time, tag, producer, label, level, logger, field, or the last N."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from disklog_mp._loggers import structured as _structured
 from disklog_mp._loggers.structured import Event
 from disklog_mp._reader.reader import Reader
 
+LEVEL_WITHIN = 128  # bytes from the beginning of a structured record
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -25,28 +27,54 @@ class Selection:
     until: int | None = None
     tags: tuple[int, ...] = ()
     pids: tuple[int, ...] = ()
-    level: int = 0  # the least level; it is the record's tag
+    level: int | str = 0  # the least level; it is the record's tag.  A name: see for_log()
     loggers: tuple[str, ...] = ()  # one of them, or a logger below it
     fields: tuple[tuple[str, str], ...] = ()  # all of them
+    labels: tuple[str, ...] = ()  # of producers
+
+    def for_log(self, reader: Reader, must_exist: bool = True) -> Selection:
+        """Return these conditions with the level as a number, which is looked for in the log by its name.
+
+        Raises UsageError if no record there has a level of that name, but for `must_exist`: then it remains a
+        name, and records of that level alone are shown.
+        """
+        if isinstance(self.level, int):
+            return self
+        begin = f'"level":{_structured.encode_value(self.level)},'.encode().upper()
+        for record in reader.records():
+            if begin in record.data[:LEVEL_WITHIN].upper() and record.event is not None:
+                return replace(self, level=record.tag)
+        if not must_exist:
+            return self
+        known = ", ".join(_structured.LEVELS)
+        raise click.UsageError(
+            f"--level {self.level!r} is neither a number nor one of {known}, and no record has it"
+        )
 
     def records(self, reader: Reader, stop: int | None = None) -> Iterator[Record]:
         """Iterate the records that meet the conditions and are before number `stop`."""
         ends = [number for number in (self.stop, stop) if number is not None]
         found = reader.records(self.start, min(ends, default=None), self.since, self.until)
-        every = not (self.tags or self.pids or self.level or self.loggers or self.fields)
-        return found if every else filter(self.by_label, found)
+        conditions = (self.tags, self.pids, self.level, self.loggers, self.fields, self.labels)
+        return filter(self.by_marks, found) if any(conditions) else found
 
-    def by_label(self, record: Record) -> bool:
-        """True if tag, pid, level, logger and fields meet the conditions."""
+    def by_marks(self, record: Record) -> bool:
+        """True if tag, pid, label, level, logger and fields meet the conditions."""
         return (
             (not self.tags or record.tag in self.tags)
             and (not self.pids or record.pid in self.pids)
-            and record.tag >= self.level
+            and (not self.labels or record.label in self.labels)
+            and self._by_level(record)
             and (not (self.loggers or self.fields) or self._by_content(record))
         )
 
+    def _by_level(self, record: Record) -> bool:
+        if isinstance(self.level, int):
+            return record.tag >= self.level
+        return record.event is not None and record.event.level.upper() == self.level.upper()
+
     def _by_content(self, record: Record) -> bool:
-        event = None if record.gap else _structured.parse(record.data)
+        event = record.event
         if event is None:
             return False
         logger = f"{event.logger}."
@@ -61,7 +89,7 @@ class Selection:
             and (self.stop is None or record.number < self.stop)
             and (self.since is None or record.timestamp >= self.since)
             and (self.until is None or record.timestamp < self.until)
-            and self.by_label(record)
+            and self.by_marks(record)
         )
 
     def last(self, reader: Reader, count: int, stop: int | None = None) -> list[Record]:
@@ -92,15 +120,11 @@ def _texts_of(event: Event, key: str) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else (_structured.encode_value(value),)
 
 
-def to_level(ctx: click.Context, param: click.Parameter, value: str | None) -> int:
-    """Take a level's name or number from the command line; a callback for click."""
+def to_level(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str:
+    """Take a level's number or name from the command line, a name of one's own too; a callback for click."""
     if value is None:
         return 0
-    if value.isdecimal():
-        return int(value)
-    if value.upper() not in _structured.LEVELS:
-        raise click.BadParameter(f"{value!r} is neither a number nor one of {', '.join(_structured.LEVELS)}")
-    return _structured.LEVELS[value.upper()]
+    return int(value) if value.isdecimal() else _structured.LEVELS.get(value.upper(), value)
 
 
 def to_fields(

@@ -10,9 +10,10 @@ import click
 
 import disklog_mp
 from disklog_mp import _options
+from disklog_mp._core import Ring
+from disklog_mp._loggers import lines as _lines
 from disklog_mp._ring import control as _control
-from disklog_mp._ring import file as _ring
-from disklog_mp.cli._find import ring_dir_option
+from disklog_mp.cli._find import find, ring_dir_option
 
 CHUNK = 256 << 10
 GROUP = 64  # most records of one group: a damaged byte on disk costs its whole group
@@ -31,24 +32,38 @@ GROUP_BYTES = 32 << 10  # most bytes of one group
     metavar="TIME",
     help="How long to wait for room in a full ring, and for the writer at the end.  [60s]",
 )
+@click.option("--label", metavar="LABEL", help="Label of this producer, kept with each record.")
 @ring_dir_option
 def append(
-    name: str, *, null: bool, tag: int, tee: bool, path: str | None, timeout: str, ring_dir: str | None
+    name: str,
+    *,
+    null: bool,
+    tag: int,
+    tee: bool,
+    path: str | None,
+    timeout: str,
+    label: str | None,
+    ring_dir: str | None,
 ) -> int:
     """Log each line of stdin as a record of the log NAME.
 
     The log must be open, or --path names its directory.  A last line without a newline counts too.  Returns
     when the records are in page files.  Prints nothing unless something is wrong.
+
+    A line that is a JSON object gives its record its level (level, severity, levelname) as the tag, unless
+    --tag is given, and its time (time, timestamp, ts).
     """
     if sys.stdin is None:
         raise click.UsageError("there is no stdin to read records from")
     seconds = _options.parse_duration(timeout, "timeout")
     if path is None:
-        log = disklog_mp.attach(name, timeout=seconds, ring_dir=ring_dir)
+        log = disklog_mp.attach(name, timeout=seconds, ring_dir=ring_dir, label=label)
     else:
-        log = disklog_mp.open(name, path, timeout=seconds, ring_dir=ring_dir)
+        log = disklog_mp.open(name, path, timeout=seconds, ring_dir=ring_dir, label=label)
     with log:
-        sink = _Sink(log, tag, ring_dir)
+        with find(name if path is None else path, ring_dir) as found:
+            assert found.file is not None
+            sink = _Sink(log, tag, found.file.ring)
         for chunk, records in _records(sys.stdin.fileno(), b"\0" if null else b"\n", sink.limit):
             sink.log(records)
             if tee:
@@ -81,9 +96,7 @@ def _records(fd: int, end: bytes, limit: int) -> Iterator[tuple[bytes, list[byte
 class _Sink:
     """Logs records, several in one group where that changes nothing."""
 
-    def __init__(self, log: disklog_mp.Session, tag: int, ring_dir: str | None) -> None:
-        ring, fd = _ring.attach(log.name, ring_dir)
-        os.close(fd)
+    def __init__(self, log: disklog_mp.Session, tag: int, ring: Ring) -> None:
         self.limit = ring.record_limit
         self._log = log
         self._tag = tag
@@ -92,6 +105,18 @@ class _Sink:
         self._group_bytes = min(GROUP_BYTES, self.limit // 2)
 
     def log(self, records: list[bytes]) -> None:
+        others: list[bytes] = []
+        for record in records:
+            origin = _lines.origin_of(record)
+            if origin is None:
+                others.append(record)
+                continue
+            self._log_others(others)
+            others = []
+            _lines.log_line(self._log, record, origin, self._tag)
+        self._log_others(others)
+
+    def _log_others(self, records: list[bytes]) -> None:
         if self._singly or len(records) == 1:
             for record in records:
                 self._log.log(record, tag=self._tag)

@@ -27,8 +27,8 @@ from disklog_mp.cli.records._output import DamageReport, format_of, output_optio
 def cat(log: str, lines: int | None, ring: bool, ring_dir: str | None, **how: Any) -> int:
     """Print the records of LOG.
 
-    A line has local time, pid, #tag, and the text with unprintable bytes escaped.  A structured record shows
-    level, logger, message and fields, with its exception below.  No writer is needed.
+    A line has local time, label/pid, #tag, and the text with unprintable bytes escaped.  A structured record
+    shows level, logger, message and fields, with its exception below.  No writer is needed.
     Exit code 1 if damaged bytes were skipped; each range is reported in one line on stderr.
     """
     damage = DamageReport()
@@ -36,9 +36,10 @@ def cat(log: str, lines: int | None, ring: bool, ring_dir: str | None, **how: An
     wanted = selection_of(how)
     with _logs.find(log, ring_dir) as found:
         reader = Reader(found.path, on_damage=damage)
+        wanted = wanted.for_log(reader)
         end = reader.end() if ring else None
         stop = end.number if end else None
-        unwritten = filter(wanted.matches, _unwritten(found, end)) if ring else iter(())
+        unwritten = filter(wanted.matches, _unwritten(found, end, reader)) if ring else iter(())
         if lines is None:
             write(wanted.records(reader, stop), show)
             write(unwritten, show)
@@ -49,9 +50,10 @@ def cat(log: str, lines: int | None, ring: bool, ring_dir: str | None, **how: An
     return damage.exit_code
 
 
-def _unwritten(found: _logs.Found, end: Cursor | None) -> Iterator[Record]:
+def _unwritten(found: _logs.Found, end: Cursor | None, reader: Reader) -> Iterator[Record]:
     """Iterate the records in the ring after the end of the pages."""
     if found.file is None:
         return iter(())
     ring = found.file.ring
-    return _claims.records(ring, end.position if end else ring.base, end.number if end else 0)
+    position, number = (end.position, end.number) if end else (ring.base, 0)
+    return _claims.records(ring, position, number, reader.label)

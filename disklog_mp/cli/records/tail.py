@@ -54,6 +54,7 @@ def tail(
     show = format_of(how)
     wanted = selection_of(how)
     reader = Reader(_logs.directory_of(log, ring_dir), on_damage=damage)
+    wanted = wanted.for_log(reader, must_exist=not follow)
     place = None if cursor_file is None else _load_cursor(cursor_file)
     if place is None and lines is not None:
         place = reader.end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from typing import Any
 
@@ -26,7 +27,27 @@ def of_ring(file: _ring.RingFile) -> dict[str, Any]:
     holder = _holder(file.ring)
     facts["status"], facts["problems"] = _judge(stats, holder)
     facts["held_up_by"] = holder
-    return facts
+    facts["ends_with_process_1"] = any(each.pid == 1 for each in stats.producers) and _is_in_shm(file)
+    return facts | _of_file(stats.path)
+
+
+def _of_file(path: str) -> dict[str, Any]:
+    """Return what the log's file says: the options in force, where they come from, whether it was stopped."""
+    identity = _survey.identity_of(path)
+    if identity is None:
+        return {}
+    sources = {name: str(identity.sources.get(name, "default")) for name in identity.options}
+    return {
+        "options": identity.options,
+        "sources": sources,
+        "served": identity.served,
+        "stopped": identity.stopped,
+    }
+
+
+def _is_in_shm(file: _ring.RingFile) -> bool:
+    """True if the ring is where a container's end removes it: process 1 of a pid namespace ends all of it."""
+    return os.readlink(f"/proc/self/fd/{file.fd}").startswith(f"{_names.SHM}/")
 
 
 def _holder(ring: _core.Ring) -> int | None:
@@ -76,4 +97,5 @@ def of_pages(path: str, name: str, ring_dir: str | None) -> dict[str, Any]:
     told = found._asdict()
     del told["unreadable"]
     status = "warning" if problems else "ok"
-    return {"name": name, "path": path, **told, "status": status, "problems": problems}
+    facts = {"name": name, "path": path, **told, "status": status, "problems": problems}
+    return facts | _of_file(path)

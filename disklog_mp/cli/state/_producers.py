@@ -9,6 +9,7 @@ from disklog_mp._os import processes as _processes
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import liveness as _liveness
 from disklog_mp._ring import slots as _slots
+from disklog_mp._ring.labels import wanted_label
 from disklog_mp.cli import _text
 
 
@@ -27,6 +28,7 @@ def describe(file: _ring.RingFile) -> list[dict[str, Any]]:
                 "dropped": slot.dropped,
                 "waited": slot.waited,
                 "since": slot.since,
+                "label": wanted_label(file.ring, slot.index),
             }
             for slot in _slots.read_slots(file.ring, _core.SLOT_ATTACHED)
         ]
@@ -49,9 +51,11 @@ def lines(producers: list[dict[str, Any]]) -> list[str]:
     """Return the table, nothing if there is no producer."""
     if not producers:
         return []
+    labelled = any(producer["label"] for producer in producers)
     rows = [
         (
             str(producer["pid"]),
+            *([_text.printable(producer["label"] or "-")] if labelled else []),
             f"{producer['logged']:,}",
             f"{producer['dropped']:,}",
             f"{producer['waited']:,}",
@@ -60,5 +64,5 @@ def lines(producers: list[dict[str, Any]]) -> list[str]:
         )
         for producer in producers
     ]
-    heads = ("PRODUCER", "LOGGED", "DROPPED", "WAITED", "SINCE", "COMMAND")
+    heads = ("PRODUCER", *(["LABEL"] if labelled else []), "LOGGED", "DROPPED", "WAITED", "SINCE", "COMMAND")
     return ["", *_text.table(heads, rows, right=("PRODUCER", "LOGGED", "DROPPED", "WAITED"))]

@@ -7,6 +7,7 @@ import os
 import click
 
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import names as _names
 from disklog_mp._ring import stats as _stats
 from disklog_mp.cli import _find as _logs
 from disklog_mp.cli import _text
@@ -22,11 +23,11 @@ def ls(as_json: bool, ring_dir: str | None) -> int:
     Exit code 1 if the ring of a log cannot be read.
     """
     rows, failed = [], 0
-    for name in _logs.names(ring_dir):
+    for path in _logs.rings(ring_dir):
         try:
-            file = _ring.attach(name, ring_dir)
+            file = _ring.attach(path)
         except (DiskLogError, PermissionError) as problem:
-            _text.say(f"{name}: {_text.error_line(problem)}")
+            _text.say(f"{_names.log_of(path)}: {_text.error_line(problem)}")
             failed = 1
             continue
         try:

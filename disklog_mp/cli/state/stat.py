@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from disklog_mp._options import shown
+from disklog_mp._ring.names import log_of
 from disklog_mp._ring.repair import Repair
 from disklog_mp.cli import _find as _logs
 from disklog_mp.cli import _text
@@ -13,6 +15,10 @@ from disklog_mp.cli.state import _facts, _producers
 from disklog_mp.errors import DiskLogError
 
 LEVELS = ("ok", "warning", "error")
+ENDS_WITH_PROCESS_1 = (
+    "a container's process 1 is attached: /dev/shm ends with it, and so does the ring; "
+    "ring_dir= on a volume keeps it"
+)
 
 
 @click.command(short_help="Show the state of LOG, or of all open logs.")
@@ -28,17 +34,19 @@ def stat(log: str | None, as_json: bool, ring_dir: str | None) -> int:
     dropped, records wait for a writer and none is alive, a process is stopped inside log().  An error: the
     writer cannot write, there is no such log.
     """
-    names = _logs.names(ring_dir) if log is None else [log]
-    if not names:
+    places = _logs.rings(ring_dir) if log is None else [log]
+    if not places:
         _text.say("no log is open on this machine")
     worst = 0
-    for place, each in enumerate(names):
+    for place, each in enumerate(places):
         try:
-            found = _logs.find(each, ring_dir)
+            found = _logs.find(each, ring_dir, reads_pages=False) if log is not None else _logs.at(each)
         except (DiskLogError, PermissionError) as problem:
             if log is not None:
                 raise
-            _text.say(f"{each}: {_text.error_line(problem)}")  # another user's log does not hide the rest
+            _text.say(
+                f"{log_of(each)}: {_text.error_line(problem)}"
+            )  # another user's log does not hide the rest
             worst = max(worst, 1)
             continue
         with found:
@@ -70,9 +78,29 @@ def lines(facts: dict[str, Any]) -> list[str]:
     if facts.get("last_time"):
         last = _text.moment(facts["last_time"])
         rows.append(("times", f"{_text.moment(facts['first_time'])} to {last}"))
+    if facts.get("ends_with_process_1"):
+        rows.append(("note", ENDS_WITH_PROCESS_1))
+    if facts.get("stopped"):
+        pid, when = (facts["stopped"].get(key, 0) for key in ("pid", "time_ns"))
+        rows.append(("stopped", f"by process {pid}, {_text.moment(when)}"))
+    rows.extend(_option_rows(facts))
     rows.extend((LEVELS[1 + (facts["status"] == "error")], problem) for problem in facts["problems"])
     shown = [f"{head:<10} {_text.printable(str(value))}" for head, value in rows]
     return shown + _producers.lines(facts.get("producers", []))
+
+
+def _option_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """A row for each option that was given, with where it came from, and one row for all defaults."""
+    options, sources = facts.get("options", {}), facts.get("sources", {})
+    given = [name for name in options if sources[name] != "default"]
+    rows = [("option", f"{_option(name, options[name])} ({sources[name]})") for name in given]
+    defaults = ", ".join(_option(name, options[name]) for name in options if name not in given)
+    return [*rows, ("defaults", defaults)] if defaults else rows
+
+
+def _option(name: str, value: object) -> str:
+    """`keep_bytes 2 GiB`."""
+    return f"{name} {'none' if value is None else value if isinstance(value, str) else shown(name, value)}"
 
 
 def _ring_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:

@@ -9,7 +9,20 @@
 
 uint32_t dl_frame_seed(uint64_t salt) { return dl_crc32c_u64(0xffffffffu, salt); }
 
-static bool has_bytes(uint16_t kind) { return kind != DL_PADDING_FRAME && kind != DL_ABANDONED_FRAME; }
+static uint16_t plain(uint16_t kind) { return kind & DL_KIND_MASK; }
+
+static bool has_bytes(uint16_t kind)
+{
+    return plain(kind) != DL_PADDING_FRAME && plain(kind) != DL_ABANDONED_FRAME;
+}
+
+/* A header as it stands there, its kind taken apart. */
+static void read_header(const uint8_t *at, struct dl_frame *frame)
+{
+    memcpy(&frame->header, at, DL_FRAME_HEADER);
+    frame->label = frame->header.kind >> DL_LABEL_SHIFT;
+    frame->header.kind = plain(frame->header.kind);
+}
 
 uint32_t dl_frame_crc_words(uint32_t seed, uint64_t position, uint64_t time, uint64_t origin, uint64_t length)
 {
@@ -49,7 +62,7 @@ enum dl_frame_status dl_frame_check(const uint8_t *at, uint64_t room, uint64_t p
     frame->found = frame->expected = 0;
     if (room < DL_FRAME_HEADER)
         return dl_all_zero(at, room) ? DL_FRAME_EMPTY : DL_FRAME_BAD;
-    memcpy(header, at, DL_FRAME_HEADER);
+    read_header(at, frame);
     frame->found = header->crc;
     if (header->kind == 0)
         return dl_all_zero(at, DL_FRAME_HEADER) ? DL_FRAME_EMPTY : DL_FRAME_BAD;
@@ -57,7 +70,12 @@ enum dl_frame_status dl_frame_check(const uint8_t *at, uint64_t room, uint64_t p
     if (header->kind > DL_GROUP || span > room || span > DL_FRAME_LONGEST)
         return DL_FRAME_BAD;
     frame->span = span;
-    frame->expected = dl_frame_crc(seed, position, header, frame->bytes);
+    uint64_t origin; /* with the label */
+    memcpy(&origin, at + offsetof(struct dl_frame_header, pid), sizeof origin);
+    uint32_t crc = dl_frame_crc_words(seed, position, header->time, origin, header->length);
+    if (has_bytes(header->kind))
+        crc = dl_crc32c_update(crc, frame->bytes, header->length);
+    frame->expected = ~crc;
     if (frame->expected != header->crc)
         return DL_FRAME_BAD;
     if (header->kind == DL_GROUP && dl_group_count(frame->bytes, header->length) == 0)
@@ -148,7 +166,7 @@ uint64_t dl_frame_find(const uint8_t *at, uint64_t room, uint64_t position, uint
     sums.begun = false;
     for (uint64_t offset = 0; offset < room && room - offset >= DL_FRAME_HEADER; offset += DL_GRANULE) {
         memcpy(&header, at + offset, DL_FRAME_HEADER);
-        if (header.kind == 0 || header.kind > DL_GROUP)
+        if (plain(header.kind) == 0 || plain(header.kind) > DL_GROUP)
             continue;
         if (has_bytes(header.kind) && header.length > SUM_STEP
             && header.length <= room - offset - DL_FRAME_HEADER && header.length < DL_FRAME_LONGEST
@@ -180,7 +198,7 @@ bool dl_group_next(const uint8_t *bytes, uint64_t length, uint64_t *offset, stru
     uint64_t at = *offset;
     if (at > length || length - at < DL_FRAME_HEADER)
         return false;
-    memcpy(&frame->header, bytes + at, DL_FRAME_HEADER);
+    read_header(bytes + at, frame);
     if (frame->header.kind != DL_RECORD || frame->header.length > length - at - DL_FRAME_HEADER)
         return false;
     frame->bytes = bytes + at + DL_FRAME_HEADER;

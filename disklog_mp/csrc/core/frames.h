@@ -16,7 +16,8 @@ enum dl_frame_status {
 };
 
 struct dl_frame {
-    struct dl_frame_header header;
+    struct dl_frame_header header; /* `kind` without the label */
+    uint32_t label; /* index, 0: none */
     const uint8_t *bytes; /* behind the header */
     uint64_t span; /* header, bytes and padding: the distance to the next frame */
     uint32_t found; /* the crc in the header, and the one the bytes have: for reports */

@@ -1,6 +1,6 @@
 /* JSON text under construction: a buffer on the stack that moves to the heap when it grows, and the
  * escapes of JSON's strings.  It knows bytes and numbers only: which values there are, and what they mean,
- * it must not know. The one file of this folder that allocates. /
+ * it must not know. The one file of this folder that allocates.
  */
 #ifndef DL_JSON_TEXT_H
 #define DL_JSON_TEXT_H

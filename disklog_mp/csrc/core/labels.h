@@ -1,5 +1,5 @@
 /* Labels for atomic accesses: each access to a word that several threads or processes use carries one, and
- * ring.h lists them all, with the orderings and their pairs.  A test compares the list with the code. /
+ * ring.h lists them all, with the orderings and their pairs.  A test compares the list with the code.
  */
 #ifndef DL_LABELS_H
 #define DL_LABELS_H

@@ -1,7 +1,7 @@
 /* The bytes, in shared memory and on disk.  Everything here is little-endian; every offset, length and
  * bit of the ring, the frame and the page header is described in this file once, and the asserts below
  * hold the tables to the structs.  It knows no algorithm: ring.h argues the order of accesses, frames.h
- * says what makes a frame valid, _page_format.py builds page headers with literal offsets a test
+ * says what makes a frame valid, _pages/format.py builds page headers with literal offsets a test
  * compares with these.
  *
  * Position: a 64-bit count of bytes since the log began; never wraps, never repeats, always a multiple
@@ -16,6 +16,7 @@
  *     8192    262144             producer table    4,096 slots of 64 bytes: their owner, and the writer
  *   270336    capacity / 4       claim map         one word per granule: producers claim, writer abandons
  *   data_offset  capacity        data              the claimant until commit
+ *   behind it    294912          labels            see struct dl_label: the slots' owners, and the writer
  *
  * A claim word, 64 bits, all of it changed in one atomic step:
  *
@@ -32,13 +33,29 @@
  *        4      4  crc        CRC-32C, see dl_frame_crc in frames.h: bound to the position and the salt
  *        8      8  time       ns since the epoch, CLOCK_REALTIME of the producer; 0 in padding, abandoned
  *       16      4  pid        of the producer, in its own pid namespace; abandoned: of the dead one
- *       20      2  kind       see enum dl_kind; 0 is never valid, so untouched bytes never parse
+ *       20      2  kind       bits 0-3 see enum dl_kind; 0 is never valid, so untouched bytes never parse;
+ *                             bits 4-15 the index of the producer's label, 0: none; see LABELS
  *       22      2  tag        the user's
  *
  * A group (log_many) is one frame whose bytes are: count (4), zero (4), then count inner frames, each a
  * header of the same form (kind RECORD, crc 0: it is the group's crc that covers it) and its bytes,
  * padded to 8.  An inner record's position is the group's position plus the inner header's distance from
  * the group's header.
+ *
+ * LABELS.  In containers that share a log every producer may be pid 1, so a producer can have a label, a
+ * text of 1 to 64 bytes.  A frame has no byte to spare, and a text in each frame would be longer than most
+ * records.  But twelve bits of `kind` are free.  They hold an index into a table in the log's directory,
+ * disklog.labels, where each line says which label an index stands for.  The checksum covers them.
+ *   A producer writes the label it wants beside its slot, before the slot says ATTACHED.  The writer looks up
+ * the index, or appends a line to the table and waits until it is on disk.  Only then does it store the
+ * index beside the slot.  So an index that stands in a frame stands in the table, at any crash.  Asking
+ * twice gives the same index: the next writer goes on where the last one was killed, and nothing has to be
+ * undone.  A producer waits a moment for the answer when it attaches.  Until it has one, its records say 0.
+ * The ring carries the question, not a file or a socket, because a producer in a container may reach nothing
+ * else of the log.
+ *   Other places were considered.  In `pid` it would hide which process of a container it was.  `tag` is the
+ * user's.  Slots are used again, so their numbers say nothing later.  A record that names the producer is
+ * not seen by a reader that begins behind it, and retention removes it.
  *
  * A PAGE FILE: a header of 4,096 bytes, the page head (if the user asked for one), and from data_offset
  * frames without a gap.  See struct dl_page_header.
@@ -103,8 +120,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DL_RING_VERSION 1u
+#define DL_RING_VERSION 2u /* 1: no labels behind the data */
 #define DL_PAGE_VERSION 1u
+#define DL_PAGE_LABELLED 2u /* may hold frames with a label, which readers of version 1 call damaged */
 #define DL_RING_MAGIC 0x474e49524b534944ull /* "DISKRING" */
 #define DL_PAGE_MAGIC 0x0a0d454741504c44ull /* "DLPAGE\r\n": a transfer that mangles line ends shows */
 #define DL_BYTE_ORDER 0x01020304u
@@ -130,6 +148,9 @@ enum dl_kind {
     DL_GAP = 4, /* a record that says how many others were dropped */
     DL_GROUP = 5,
 };
+#define DL_KIND_MASK 0xfu
+#define DL_LABEL_SHIFT 4u
+#define DL_LABEL_MAX 0xfffu
 
 enum dl_state {
     DL_CLAIMED = 1,
@@ -208,9 +229,11 @@ static_assert(offsetof(struct dl_constants, name) == 104, "after the limits");
  *      512  space_wanted, space        sleepers for space set the flag; the writer counts the futex word
  *      640  done_wanted, done,         the same for sleepers in flush and sync;
  *           sync_wanted, roll_wanted   producers: positions up to which they ask for it (maximum)
+ *           labels_wanted              producers set it, the writer clears it before it looks at the labels
  *      768  heartbeat, halted, ...     the writer: its identity and its state
  *      896  records, ...               the writer: the books
  *     1280  error_*                    the writer: the last trouble
+ *     1536  start_turn, start_error    sessions that start a writer, one at a time; a writer clears them
  *     2048  options                    the writer, at its start: the options in force, JSON
  *
  * Bells are futex words in here, not named semaphores, for these reasons.  A wait on one is bounded by the
@@ -238,7 +261,8 @@ struct dl_control {
     _Atomic uint32_t done;
     _Atomic uint64_t sync_wanted;
     _Atomic uint64_t roll_wanted;
-    uint8_t pad5[104];
+    _Atomic uint32_t labels_wanted; /* producers: one of them waits for the index of its label */
+    uint8_t pad5[100];
     _Atomic uint64_t heartbeat; /* ns, CLOCK_REALTIME: a hint to look closer, never a proof */
     _Atomic uint32_t halted; /* enum dl_halt: what producers must know before they claim */
     _Atomic uint32_t writer_pid; /* 0: left in good order */
@@ -258,13 +282,15 @@ struct dl_control {
     _Atomic uint64_t base_records; /* the number at which the counts of this ring (and totals) began */
     _Atomic uint64_t base_position; /* the position at which they began */
     _Atomic uint64_t abandoning; /* position of the last abandoned claim, plus the count before it mod 32 */
-    _Atomic uint64_t repair[9]; /* the last repair, see _repair.py; the first is when, 0: none */
+    _Atomic uint64_t repair[9]; /* the last repair, see _ring/repair.py; the first is when, 0: none */
     uint8_t pad7[176];
     _Atomic uint64_t error_time; /* 0: none */
     _Atomic uint32_t error_number; /* errno */
     uint32_t pad8;
     char error_text[240];
-    uint8_t pad9[512];
+    _Atomic uint64_t start_turn; /* sessions: which may start the next writer from when on, _ring/starts.py */
+    char start_error[248]; /* the session whose turn it was: what the last start of a writer failed of */
+    uint8_t pad9[256];
     char options[2048];
 };
 static_assert(sizeof(struct dl_control) == 4096, "one OS page");
@@ -276,6 +302,7 @@ static_assert(offsetof(struct dl_control, done_wanted) == 640, "see the table");
 static_assert(offsetof(struct dl_control, heartbeat) == 768, "see the table");
 static_assert(offsetof(struct dl_control, records) == 896, "see the table");
 static_assert(offsetof(struct dl_control, error_time) == 1280, "see the table");
+static_assert(offsetof(struct dl_control, start_turn) == 1536, "see the table");
 static_assert(offsetof(struct dl_control, options) == 2048, "see the table");
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
               "a lock inside shared memory is not shared");
@@ -303,12 +330,25 @@ struct dl_slot {
 };
 static_assert(sizeof(struct dl_slot) == 64, "one cache line per producer");
 
-/* The header of a page file.  The first 256 bytes never change after creation; the line at 256 is the
- * only place of a page file that does, written by the writer through its mapping.
+/* The label of the producer in the slot of the same number.  It is not in the slot: what producers count
+ * there stays in one line, and these bytes are touched once. */
+#define DL_LABEL_LENGTH 64u /* bytes: a host name has at most so many */
+struct dl_label {
+    uint32_t length; /* of the text, 0: none wanted; the slot's owner, before ATTACHED */
+    _Atomic uint32_t index; /* 0: no answer yet; the writer's answer, DL_NO_LABEL: there is none to be had */
+    char text[DL_LABEL_LENGTH]; /* UTF-8 */
+};
+#define DL_NO_LABEL (DL_LABEL_MAX + 1u)
+static_assert(sizeof(struct dl_label) == 72, "see the table");
+static_assert(DL_SLOTS * sizeof(struct dl_label) == 294912, "see the table");
+
+/* The header of a page file.  The first 256 bytes never change after creation, but for version and crc when
+ * the first label comes while the page is being written.  The line at 256 is the only other place of a page
+ * file that does, written by the writer through its mapping.
  *
  *   offset length field            meaning
  *        0      8 magic
- *        8      4 version
+ *        8      4 version          2 once it may hold a frame with a label, else 1; may become 2 in place
  *       12      4 header_length    4,096
  *       16     16 log_id
  *       32      8 number           of the page, from 1
@@ -323,7 +363,7 @@ static_assert(sizeof(struct dl_slot) == 64, "one cache line per producer");
  *      100      4 head_length      bytes of page head, from 4,096
  *      104    128 name             of the log, NUL-terminated
  *      232     20 reserved         zero
- *      252      4 crc              CRC-32C of bytes 0-251
+ *      252      4 crc              CRC-32C of bytes 0-251, with version 1 or 2 (it is stored first)
  *      256      8 watermark        file offset one past the last visible byte
  *      264      8 records          below the watermark
  *      272      8 last_time        of the last record below the watermark
@@ -378,7 +418,11 @@ static inline uint64_t dl_data_offset(uint64_t capacity)
 {
     return dl_round_up(DL_MAP_OFFSET + capacity / DL_GRANULE * 8u, DL_OS_PAGE);
 }
-static inline uint64_t dl_ring_size(uint64_t capacity) { return dl_data_offset(capacity) + capacity; }
+static inline uint64_t dl_labels_offset(uint64_t capacity) { return dl_data_offset(capacity) + capacity; }
+static inline uint64_t dl_ring_size(uint64_t capacity)
+{
+    return dl_labels_offset(capacity) + DL_SLOTS * sizeof(struct dl_label);
+}
 
 /* A quarter of the ring at most, and never more than a claim word can say.  (No frame may be longer than
  * half the ring: padding is committed without a bell, and must not be what a full ring waits for.) */

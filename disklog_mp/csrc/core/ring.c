@@ -69,6 +69,7 @@ const char *dl_ring_open(struct dl_ring *ring, void *memory, uint64_t size)
     ring->slots = (void *)(bytes + DL_SLOTS_OFFSET);
     ring->map = (void *)(bytes + DL_MAP_OFFSET);
     ring->data = bytes + dl_data_offset(capacity);
+    ring->labels = (void *)(bytes + dl_labels_offset(capacity));
     ring->capacity = capacity;
     ring->granules = capacity / DL_GRANULE;
     ring->record_limit = dl_record_limit(capacity);
@@ -177,8 +178,8 @@ static int claim(struct dl_ring *ring, struct dl_claimant *claimant, uint32_t sl
 
 /* Where the next frames will most likely be written: the lines are in another processor's cache or in none,
  * and are fetched while this record is copied, to be written to. */
-#define AHEAD_DATA 1024u /* bytes: eight short records */
-#define AHEAD_MAP 256u /* bytes: their claim words */
+#define AHEAD_DATA 1024u /* bytes: eight short records (bench: call) */
+#define AHEAD_MAP 256u /* bytes: their claim words (bench: call) */
 
 static inline void fetch_to_write(const void *line)
 {
@@ -253,11 +254,12 @@ int dl_append_group(struct dl_ring *ring, struct dl_claimant *claimant, const st
         return status;
     DL_POINT("group claimed");
     struct dl_frame_header header = *wanted;
+    const uint16_t label = header.kind & (uint16_t)~DL_KIND_MASK;
     uint8_t *frame = dl_at(ring, at), *to = frame + DL_FRAME_HEADER;
     if (header.pid == 0)
         header.pid = claimant->pid;
     header.crc = 0;
-    header.kind = DL_RECORD;
+    header.kind = DL_RECORD | label;
     memcpy(to, &(uint64_t){count}, DL_GROUP_HEADER);
     to += DL_GROUP_HEADER;
     for (uint32_t i = 0; i < count; i++) {
@@ -270,7 +272,7 @@ int dl_append_group(struct dl_ring *ring, struct dl_claimant *claimant, const st
         to += span;
     }
     DL_POINT("group copied");
-    header.kind = DL_GROUP;
+    header.kind = DL_GROUP | label;
     header.length = (uint32_t)length;
     header.crc = dl_frame_crc(ring->seed, at, &header, frame + DL_FRAME_HEADER);
     memcpy(frame, &header, DL_FRAME_HEADER);
@@ -317,7 +319,7 @@ static bool hint_is_astray(const struct dl_ring *ring, uint64_t frontier)
     return dl_laps_ahead(word, dl_tag(frontier, ring->capacity)) < 0;
 }
 
-#define AHEAD_WORDS 128u /* bytes: the claim words of four short records */
+#define AHEAD_WORDS 128u /* bytes: the claim words of four short records (bench: throughput) */
 
 void dl_drain(struct dl_ring *ring, uint64_t from, uint64_t max_bytes, uint64_t max_records,
               struct dl_segment *segment)

@@ -120,6 +120,7 @@
  *   word:D     add to a word (seq_cst)         with word:A
  *   word:E     load a word (acquire)           with word:B     between two slices of a reader's sleep
  *   word:F     add to a bell (seq_cst)         with word:A     then all sleepers are woken
+ *   word:H     swap a word (seq_cst)           with word:A, word:B     one winner per value
  *   look:A     load a claim word (acquire)     with commit:A, claim:E   for `stat` and `cat --ring`
  *   word:G     load released (seq_cst)         with release:A  where to look for CLOSED
  *   halt:A     load halted (relaxed)           with word:B     seen too late it costs nothing: claim:C sees
@@ -133,6 +134,12 @@
  *   slot:D     store a count (seq_cst)         alone           the slot is FREE and the caller has its lock
  *   slot:E     load a count (seq_cst)          with count:A    a moment's value
  *   count:A    load, store, add to a count (relaxed)   with slot:E   final with slot:C
+ *   label:A    load a label's index (acquire)  with label:B    the table on disk has it
+ *   label:B    store a label's index (release) with label:A    the table on disk has it
+ *   label:D    store labels_wanted (seq_cst)   with word:A     slot:B stands before it; the writer clears it,
+ *                                                              then looks at the slots
+ *   label:E    load a slot's word (seq_cst)    with slot:B
+ *   label:C    store a label's index (relaxed) alone           0, before slot:B
  *   total:A    load the count and totals (seq_cst) with retire:C
  *   total:B    store a total (seq_cst)         alone           of a ring that has no name yet
  *
@@ -141,6 +148,9 @@
  *   own:C      store last (seq_cst)            alone           of a producer not in use yet
  *   end:A      load, store end (relaxed)       with end:B      a moment's value
  *   end:B      load, store end (seq_cst)       with end:A
+ *   mark:A     load, store kind (relaxed)      alone           with or without the label, both are right
+ *   ask:A      load attention (relaxed)        with ask:B      seen too late it costs nothing
+ *   ask:B      and, or attention (seq_cst)     with ask:A
  *   inside:A   add to, subtract from inside (seq_cst)  with inside:B   an append is under way
  *   inside:B   load inside (seq_cst)           with inside:A   detach waits until it is 0
  *   inside:C   store inside (seq_cst)          alone           a fork's child has one thread
@@ -165,7 +175,7 @@
 #include "labels.h"
 #include "layout.h"
 
-#define DL_HINT_STRIDE 4096u
+#define DL_HINT_STRIDE 4096u /* bytes (bench: throughput) */
 
 enum dl_status {
     DL_OK = 0,
@@ -183,6 +193,7 @@ struct dl_ring {
     struct dl_slot *slots;
     _Atomic uint64_t *map;
     uint8_t *data;
+    struct dl_label *labels; /* one for each slot */
     uint64_t capacity;
     uint64_t granules; /* in the whole ring */
     uint32_t record_limit;
@@ -246,8 +257,9 @@ void dl_ring_format(void *memory, const struct dl_constants *wanted);
 /* Check the constants against the size of the object and fill in the view.  NULL, or what is wrong. */
 const char *dl_ring_open(struct dl_ring *ring, void *memory, uint64_t size);
 
-/* Producers.  `header` gives time, kind and tag; length, crc and (where it is 0) pid are filled in.  On DL_OK
- * `position` is the record's (of a group: of its first record) and `end` the position behind the frame. */
+/* Producers.  `header` gives time, kind with label, and tag (of a group's kind only the label counts).
+ * Length, crc and (where it is 0) pid are filled in.  On DL_OK `position` is the record's (of a group: of its
+ * first record) and `end` the position behind the frame. */
 int dl_append(struct dl_ring *ring, struct dl_claimant *claimant, const struct dl_frame_header *header,
               const void *bytes, uint64_t length, uint64_t *position, uint64_t *end);
 int dl_append_group(struct dl_ring *ring, struct dl_claimant *claimant, const struct dl_frame_header *wanted,

@@ -1,5 +1,5 @@
 /* Is this process a fork's child?  Answered without a system call: each process has a token, a number
- * greater than its parent's, on an OS page that the kernel zeroes in a forked child. /
+ * greater than its parent's, on an OS page that the kernel zeroes in a forked child.
  */
 #ifndef DL_FORK_H
 #define DL_FORK_H

@@ -4,7 +4,7 @@
  * that looks into it: SIGBUS.  The handler maps zeros there.  No frame is made of zeros: a reader passes
  * over them and reports them, like any damage.  A store of the writer into such a page is lost with the
  * rest of the page; the writer notices before it writes more.  Rings are not guarded: a record must not
- * vanish. /
+ * vanish.
  */
 #include "sigbus.h"
 

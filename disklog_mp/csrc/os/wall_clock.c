@@ -5,8 +5,9 @@
 #include <string.h>
 #include <time.h>
 
-#define SLICE 1000000u /* ns */
-#define LONGEST (64u * SLICE) /* ns between two readings that still tell the rate */
+#define SLICE 1000000u /* ns for which one reading is good (bench: call) */
+/* ns between two readings that still tell the rate; untuned: a clock set meanwhile would tell a wrong one */
+#define LONGEST (64u * SLICE)
 
 struct dl_wall dl_wall;
 

@@ -5,7 +5,7 @@
  * slices agreed on. This costs a record's timestamp at most 1 us of accuracy, and a step of the clock is
  * seen one slice later.  The counter is used only where the kernel itself keeps time by it (its clock
  * source is "tsc": it ticks evenly, and alike on all processors); everywhere else each reading is the
- * kernel's. /
+ * kernel's.
  */
 #ifndef DL_WALL_CLOCK_H
 #define DL_WALL_CLOCK_H

@@ -2,7 +2,7 @@
  * that includes Python.h, or stable_abi.h where there is none.  It must not know any of the others.
  *
  * Limited API of CPython 3.11: one abi3 wheel for all later versions.  A free-threaded build of Python has
- * no limited API yet: there the core is compiled against the full one, and says that it needs no GIL. /
+ * no limited API yet: there the core is compiled against the full one, and says that it needs no GIL.
  */
 #ifndef DL_BINDING_H
 #define DL_BINDING_H

@@ -3,7 +3,7 @@
  * The form of a record is described in _loggers/structured.py.  Most calls are handled here: a message,
  * and fields.  A call with arguments for its message, an exception, a stack or the caller's place is
  * handed over as a whole (Logger._whole).  A record that the ring does not take at once goes to the
- * outlet, which decides what to do (Outlet._take). /
+ * outlet, which decides what to do (Outlet._take).
  */
 #include "event_logger.h"
 

@@ -1,11 +1,12 @@
 /* Python's values as JSON text, and where an event comes from.
  *
  * The usual values are encoded here: text, numbers, true, false and null.  Every other value is encoded by
- * Python functions, which are handed in at start (use_encoders); this file imports nothing of ours. /
+ * Python functions, which are handed in at start (use_encoders); this file imports nothing of ours.
  */
 #include "json_values.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 #include "../core/labels.h"
 #include "../os/fork.h"
@@ -40,6 +41,33 @@ static PyObject *core_use_encoders(PyObject *module, PyObject *args, PyObject *k
     standard = names;
     Py_DecRef(former);
     Py_RETURN_NONE;
+}
+
+/* use_parser(parse): a function that makes an Event of the bytes of a structured record, None of others. */
+static PyObject *parser;
+
+static PyObject *core_use_parser(PyObject *module, PyObject *parse)
+{
+    (void)module;
+    if (!PyCallable_Check(parse))
+        return PyErr_Format(PyExc_TypeError, "parse=%R is not callable", parse);
+    PyObject *former = parser;
+    Py_IncRef(parse);
+    parser = parse;
+    Py_DecRef(former);
+    Py_RETURN_NONE;
+}
+
+PyObject *dl_parse_event(const void *bytes, size_t length)
+{
+    static const char beginning[] = "{\"time\":";
+    if (parser == NULL || length < sizeof beginning || memcmp(bytes, beginning, sizeof beginning - 1) != 0)
+        Py_RETURN_NONE;
+    PyObject *data = PyBytes_FromStringAndSize(bytes, (Py_ssize_t)length), *event = NULL;
+    if (data != NULL)
+        event = PyObject_CallFunctionObjArgs(parser, data, NULL);
+    Py_DecRef(data);
+    return event;
 }
 
 static PyObject *not_handed_in(void)
@@ -223,6 +251,7 @@ bool dl_put_task(struct dl_text *text)
 }
 
 static PyMethodDef encoder_functions[] = {
+    {"use_parser", core_use_parser, METH_O, NULL},
     {"use_encoders", (PyCFunction)(void (*)(void))core_use_encoders, METH_VARARGS | METH_KEYWORDS, NULL},
     {NULL, NULL, 0, NULL}};
 

@@ -23,6 +23,9 @@ bool dl_forget_error(void);
  * handed in. */
 PyObject *dl_standard_attributes(void);
 
+/* The Event of a structured record; None for any other, or if no parser was handed in. */
+PyObject *dl_parse_event(const void *bytes, size_t length);
+
 int dl_add_encoders(PyObject *module); /* 0, or -1 with an exception */
 
 #endif

@@ -1,6 +1,5 @@
 /* DiskLogHandler's short cut: LogRecords of Python's logging, logged without a Python frame.  The form of
  * a structured record is described in _loggers/structured.py; the bytes are the same as those made there.
- * /
  */
 #include "log_record.h"
 
@@ -16,11 +15,11 @@
 
 enum attribute {
     MSG, ARGS, LEVELNO, EXC_INFO, EXC_TEXT, STACK_INFO, CREATED, LEVELNAME, NAME, PROCESS_NAME, THREAD_NAME,
-    TASK_NAME, FILENAME, LINENO, FUNC_NAME, GET_MESSAGE, ATTRIBUTES
+    TASK_NAME, FILENAME, LINENO, FUNC_NAME, GET_MESSAGE, PROCESS, ATTRIBUTES
 };
 static const char *const attribute_names[ATTRIBUTES] = {
     "msg", "args", "levelno", "exc_info", "exc_text", "stack_info", "created", "levelname", "name",
-    "processName", "threadName", "taskName", "filename", "lineno", "funcName", "getMessage"};
+    "processName", "threadName", "taskName", "filename", "lineno", "funcName", "getMessage", "process"};
 static PyObject *attributes[ATTRIBUTES]; /* as interned text */
 
 static PyObject *log_record_type, *own_get_message; /* logging.LogRecord, and its way to make a message */
@@ -79,11 +78,16 @@ static bool has_no_more(PyObject *record)
     return is_empty(record, EXC_INFO) && is_empty(record, EXC_TEXT) && is_empty(record, STACK_INFO);
 }
 
-/* What getMessage() returns. */
-static PyObject *message_of(PyObject *record)
+/* What getMessage() returns.  With `is_text_only` NULL for a message that is no text: a dict becomes fields,
+ * which is done in Python. */
+static PyObject *message_of(PyObject *record, bool is_text_only)
 {
     PyObject *message = get(record, MSG), *args = NULL;
     if (message != NULL && Py_TYPE(message) != &PyUnicode_Type) {
+        if (is_text_only) {
+            Py_DecRef(message);
+            return NULL;
+        }
         PyObject *text = PyObject_Str(message);
         Py_DecRef(message);
         message = text;
@@ -102,6 +106,20 @@ static PyObject *message_of(PyObject *record)
     return message;
 }
 
+/* True if the record was made in this process, or does not say where: else Python logs it with that pid. */
+static bool is_own(PyObject *record, PyObject *session)
+{
+    PyObject *process = get(record, PROCESS);
+    bool own = process == Py_None;
+    if (process != NULL && Py_TYPE(process) == &PyLong_Type) {
+        int overflow;
+        long long pid = PyLong_AsLongLongAndOverflow(process, &overflow);
+        own = overflow == 0 && (pid == 0 || pid == (long long)dl_pid_of(session));
+    }
+    Py_DecRef(process);
+    return own;
+}
+
 static bool log_bytes(Outlet *outlet, PyObject *record, const char *bytes, size_t length)
 {
     PyObject *session = outlet->session, *number = get(record, LEVELNO);
@@ -110,7 +128,8 @@ static bool log_bytes(Outlet *outlet, PyObject *record, const char *bytes, size_
     if (level < 0 || level > 0xffff || session == NULL)
         return false;
     Py_IncRef(session);
-    bool is_logged = dl_log(session, bytes, length, dl_wall_ns(), (uint16_t)level);
+    bool is_logged = is_own(record, session)
+                     && dl_log(session, bytes, length, dl_wall_ns(), (uint16_t)level);
     Py_DecRef(session);
     return is_logged;
 }
@@ -126,7 +145,7 @@ PyObject *dl_outlet_log_text(PyObject *self, PyObject *record)
     Outlet *outlet = (Outlet *)self;
     if (outlet->session == NULL || !is_usual(record) || !has_no_more(record))
         return answer(false);
-    PyObject *message = message_of(record);
+    PyObject *message = message_of(record, false);
     Py_ssize_t length;
     const char *bytes = message == NULL ? NULL : PyUnicode_AsUTF8AndSize(message, &length);
     bool is_logged = bytes != NULL && log_bytes(outlet, record, bytes, (size_t)length);
@@ -237,7 +256,7 @@ static bool put_extra(struct dl_text *text, PyObject *values)
 
 static bool put_record(struct dl_text *text, PyObject *record)
 {
-    PyObject *message = message_of(record), *values = NULL;
+    PyObject *message = message_of(record, true), *values = NULL;
     if (message == NULL)
         return false;
     DL_PUT(text, "{\"time\":");
@@ -263,7 +282,7 @@ static bool put_record(struct dl_text *text, PyObject *record)
     return is_good && !text->failed;
 }
 
-/* All of it, as a structured record: the bytes that _structured.encode_record makes. */
+/* All of it, as a structured record: the bytes that _loggers/log_records.py makes. */
 PyObject *dl_outlet_log_record(PyObject *self, PyObject *record)
 {
     Outlet *outlet = (Outlet *)self;

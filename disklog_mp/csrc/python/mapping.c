@@ -1,5 +1,5 @@
 /* Mapping: shared memory as a Python object, with atomic words and bells to sleep on.  What the words mean
- * it must not know: page files and test programs use it, and a Ring is one. /
+ * it must not know: page files and test programs use it, and a Ring is one.
  */
 #include "mapping.h"
 
@@ -142,7 +142,9 @@ static PyObject *mapping_store32(PyObject *self, PyObject *args)
     if (word == NULL)
         return NULL;
     DL_POINT("store");
+    Py_BEGIN_ALLOW_THREADS /* a first store into a page of a file system that is frozen waits there */
     DL_LABEL(word:B, atomic_store(word, value));
+    Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
 }
 
@@ -156,7 +158,9 @@ static PyObject *mapping_store64(PyObject *self, PyObject *args)
     if (word == NULL)
         return NULL;
     DL_POINT("store");
+    Py_BEGIN_ALLOW_THREADS
     DL_LABEL(word:B, atomic_store(word, value));
+    Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
 }
 
@@ -251,9 +255,13 @@ static PyObject *mapping_ring_bell(PyObject *self, PyObject *args)
     if (word == NULL)
         return NULL;
     DL_POINT("bell");
+    int woken;
+    Py_BEGIN_ALLOW_THREADS
     DL_LABEL(word:F, atomic_fetch_add(word, 1));
     DL_POINT("bell rung");
-    return PyLong_FromLong(futex_wake(word, INT32_MAX));
+    woken = futex_wake(word, INT32_MAX);
+    Py_END_ALLOW_THREADS
+    return PyLong_FromLong(woken);
 }
 
 #ifndef MADV_COLLAPSE

@@ -5,12 +5,14 @@
 #include "../core/crc32c.h"
 #include "../core/frames.h"
 #include "event_logger.h"
+#include "handle.h"
 #include "json_values.h"
 #include "mapping.h"
 #include "objects.h"
 #include "outlet.h"
 #include "producer.h"
 #include "records.h"
+#include "seat.h"
 #include "ring_object.h"
 #include "spawning.h"
 
@@ -130,26 +132,20 @@ static const struct {
     {"GRANULE", DL_GRANULE},
     {"FRAME_HEADER", DL_FRAME_HEADER},
     {"SLOTS", DL_SLOTS},
+    {"LABEL_LENGTH", DL_LABEL_LENGTH},
+    {"LABEL_MAX", DL_LABEL_MAX},
+    {"NO_LABEL", DL_NO_LABEL},
     {"HUGE_PAGE", HUGE_PAGE},
-    {"SLOTS_OFFSET", DL_SLOTS_OFFSET},
     {"WRITER_LOCK", DL_WRITER_LOCK},
     {"RING_VERSION", DL_RING_VERSION},
     {"PAGE_VERSION", DL_PAGE_VERSION},
+    {"PAGE_LABELLED", DL_PAGE_LABELLED},
     {"CAPACITY_MIN", DL_CAPACITY_MIN},
     {"CAPACITY_MAX", DL_CAPACITY_MAX},
-    {"HINT", DL_CONTROL_OFFSET + offsetof(struct dl_control, hint)},
-    {"SPACE_WANTED", DL_CONTROL_OFFSET + offsetof(struct dl_control, space_wanted)},
     {"SPACE", DL_CONTROL_OFFSET + offsetof(struct dl_control, space)},
-    {"DONE_WANTED", DL_CONTROL_OFFSET + offsetof(struct dl_control, done_wanted)},
     {"DONE", DL_CONTROL_OFFSET + offsetof(struct dl_control, done)},
-    {"SYNC_WANTED", DL_CONTROL_OFFSET + offsetof(struct dl_control, sync_wanted)},
-    {"ROLL_WANTED", DL_CONTROL_OFFSET + offsetof(struct dl_control, roll_wanted)},
-    {"TOTALS", DL_CONTROL_OFFSET + offsetof(struct dl_control, totals)},
-    {"WRITER_COUNT", DL_CONTROL_OFFSET + offsetof(struct dl_control, writer_count)},
-    {"REPAIR", DL_CONTROL_OFFSET + offsetof(struct dl_control, repair)},
-    {"ERROR_TEXT", DL_CONTROL_OFFSET + offsetof(struct dl_control, error_text)},
     {"ERROR_TEXT_LENGTH", sizeof(((struct dl_control *)0)->error_text)},
-    {"OPTIONS", DL_CONTROL_OFFSET + offsetof(struct dl_control, options)},
+    {"START_ERROR_LENGTH", sizeof(((struct dl_control *)0)->start_error)},
     {"OPTIONS_LENGTH", sizeof(((struct dl_control *)0)->options)},
 };
 
@@ -165,9 +161,9 @@ static int core_exec(PyObject *module)
         if (PyModule_AddIntConstant(module, core_numbers[i].name, core_numbers[i].value) != 0)
             return -1;
     if (dl_add_mapping_type(module) != 0 || dl_add_ring_type(module) != 0
-        || dl_add_record_types(module) != 0 || dl_add_producer_type(module) != 0
+        || dl_add_record_types(module) != 0 || dl_add_producer_type(module) != 0 || dl_add_handle_type(module) != 0
         || dl_add_encoders(module) != 0 || dl_add_outlet_type(module) != 0
-        || dl_add_spawning(module) != 0)
+        || dl_add_spawning(module) != 0 || dl_add_seat_type(module) != 0)
         return -1;
     return dl_add_event_logger_type(module);
 }

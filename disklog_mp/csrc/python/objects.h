@@ -1,5 +1,5 @@
 /* The Python objects that several files work on: Mapping, Ring, Producer, Outlet; and what a producer's
- * call answers besides a status of ring.h. /
+ * call answers besides a status of ring.h.
  */
 #ifndef DL_OBJECTS_H
 #define DL_OBJECTS_H
@@ -35,7 +35,8 @@ typedef struct {
     uint64_t windows; /* that may still have to be mapped */
     uint64_t here; /* bytes logged since it came there */
     int watch; /* look at the writer's heartbeat */
-    int attention; /* session.py wants to be asked first: drops to report */
+    _Atomic int attention; /* before the next record, see enum attention */
+    _Atomic uint32_t kind; /* of a record of this producer: DL_RECORD and its label */
     _Atomic int inside; /* appends under way without the GIL: detach waits for them */
     PyObject *former; /* free-threaded: rings another thread may still be in */
 } Producer;
@@ -50,6 +51,12 @@ typedef struct {
 static inline struct dl_ring *ring_of(PyObject *self) { return &((Ring *)self)->ring; }
 
 #define HUGE_PAGE ((size_t)2 << 20) /* bytes, on the machines that have them in a size of use here */
+
+/* What has to be done before the next record. */
+enum attention {
+    ATTENTION_SESSION = 1, /* session.py wants to be asked first: drops to report */
+    ATTENTION_LABEL = 2, /* the writer has not answered yet which label is ours */
+};
 
 /* What an append answers besides a status of ring.h. */
 enum { NEEDS_ATTACH = -16, NEEDS_ATTENTION = -17, HALTED = -18 };

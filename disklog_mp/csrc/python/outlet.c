@@ -1,5 +1,5 @@
 /* Outlet: a session, and the level of loggers that have none of their own.  What to do when there is no
- * session, or the ring is full, its Python subclass decides. /
+ * session, or the ring is full, its Python subclass decides.
  */
 #include "outlet.h"
 

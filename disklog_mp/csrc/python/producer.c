@@ -1,5 +1,5 @@
 /* Producer: one process's way into a ring.  What a status means for a caller (wait, drop, raise, attach
- * again) is decided in Python, which log() calls only off the fast path. /
+ * again) is decided in Python, which log() calls only off the fast path.
  */
 #include "producer.h"
 
@@ -11,17 +11,23 @@
 #include "../os/kernel.h"
 #include "../os/wall_clock.h"
 #include "arguments.h"
+#include "log_docs.h"
 #include "objects.h"
 #include "producer_tuning.h"
 #include "ring_slots.h"
 #include "ring_wait.h"
+#include "seat.h"
 
-#define RELEASE_GIL_ABOVE 16384u /* bytes: below it the copy is shorter than giving the GIL back */
-#define WRITER_SILENCE 1000000000ull /* ns without a heartbeat before a producer looks closer */
+/* Bytes: below it the copy is shorter than giving the GIL back (bench: length). */
+#define RELEASE_GIL_ABOVE 16384u
+/* ns without a heartbeat before a producer looks closer; untuned: a session that logs is to replace a dead
+ * writer within a second, and a writer that has just come to rest shows itself five times as often. */
+#define WRITER_SILENCE 500000000ull
 
 static PyObject *core_forked(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
+    dl_leave_seats_to_parent();
     dl_forked();
     Py_RETURN_NONE;
 }
@@ -41,6 +47,38 @@ static void forget_parent(Producer *producer)
 {
     if (producer->token != 0 && producer->token != dl_fork_now())
         DL_LABEL(inside:C, atomic_store(&producer->inside, 0));
+}
+
+/* Take over the writer's answer which index our label has; false if there is none yet. */
+static bool learn_label(Producer *producer)
+{
+    const struct dl_label *label = &ring_of(producer->ring)->labels[producer->claimant.slot];
+    uint32_t index = DL_LABEL(label:A, atomic_load_explicit(&label->index, memory_order_acquire));
+    if (index == 0)
+        return false;
+    if (index <= DL_LABEL_MAX) /* or there is none to be had, or another process scribbled there */
+        DL_LABEL(mark:A, atomic_store_explicit(&producer->kind, DL_RECORD | index << DL_LABEL_SHIFT,
+                                               memory_order_relaxed));
+    DL_LABEL(ask:B, atomic_fetch_and(&producer->attention, ~ATTENTION_LABEL));
+    return true;
+}
+
+static int attention_of(Producer *producer)
+{
+    return DL_LABEL(ask:A, atomic_load_explicit(&producer->attention, memory_order_relaxed));
+}
+
+/* True if session.py wants to be asked first.  The answer about the label is taken over by the way. */
+static bool needs_session(Producer *producer, int attention)
+{
+    if (attention & ATTENTION_LABEL)
+        learn_label(producer);
+    return attention & ATTENTION_SESSION;
+}
+
+static uint16_t record_kind(Producer *producer)
+{
+    return (uint16_t)DL_LABEL(mark:A, atomic_load_explicit(&producer->kind, memory_order_relaxed));
 }
 
 static PyObject *producer_bind(PyObject *self, PyObject *args)
@@ -64,16 +102,22 @@ static PyObject *producer_bind(PyObject *self, PyObject *args)
     producer->claimant.light = membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
     DL_LABEL(own:C, atomic_store(&producer->claimant.last, 0));
     producer->slot = &ring_of(ring)->slots[slot];
+    DL_LABEL(mark:A, atomic_store_explicit(&producer->kind, DL_RECORD, memory_order_relaxed));
     producer->window = producer->here = 0;
     producer->windows = ring_of(ring)->capacity / DL_WINDOW;
     producer->ring = ring;
     forget_parent(producer);
     producer->token = dl_fork_token();
+    DL_LABEL(ask:B, atomic_fetch_and(&producer->attention, ~ATTENTION_LABEL));
+    if (ring_of(ring)->labels[slot].length != 0) {
+        DL_LABEL(ask:B, atomic_fetch_or(&producer->attention, ATTENTION_LABEL));
+        learn_label(producer);
+    }
     Py_DecRef(old);
     Py_RETURN_NONE;
 }
 
-/* From here on log() asks session.py; returns how many appends are still on their way. */
+/* From here on log() asks the session; returns how many appends are still on their way. */
 static PyObject *producer_unbind(PyObject *self, PyObject *unused)
 {
     (void)unused;
@@ -170,20 +214,21 @@ static int append(Producer *producer, const void *bytes, size_t length, const st
     return status;
 }
 
-/* One record, unless something stands in the way: DL_OK and its position, or a status for session.py. */
+/* One record, unless something stands in the way: DL_OK and its position, or a status for the session. */
 static int log_record(Producer *producer, const void *bytes, size_t length, uint64_t now, uint16_t tag,
                       uint64_t *position)
 {
     int status = ready(producer);
     if (status != DL_OK)
         return status;
-    if (producer->attention)
+    int attention = attention_of(producer);
+    if (attention != 0 && needs_session(producer, attention))
         return NEEDS_ATTENTION;
-    struct dl_frame_header header = {.time = now, .kind = DL_RECORD, .tag = tag};
+    struct dl_frame_header header = {.time = now, .kind = record_kind(producer), .tag = tag};
     return append(producer, bytes, length, &header, position);
 }
 
-/* After a record of this time: if the writer has been silent, session.py looks at it, once a while. */
+/* After a record of this time: if the writer has been silent, the session looks at it, once in a while. */
 static void watch_writer(Producer *producer, uint64_t now)
 {
     if (!producer->watch || producer->ring == NULL)
@@ -201,7 +246,7 @@ static void watch_writer(Producer *producer, uint64_t now)
 }
 
 /* session.log(data, *, tag=0): one C call unless the ring is full, the process new, or a drop unreported. */
-static PyObject *producer_log(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names)
+PyObject *dl_producer_log(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names)
 {
     Producer *producer = (Producer *)self;
     uint16_t tag;
@@ -229,29 +274,39 @@ bool dl_log(PyObject *session, const void *bytes, size_t length, uint64_t now, u
     return true;
 }
 
+uint32_t dl_pid_of(PyObject *session) { return ((Producer *)session)->claimant.pid; }
+
 bool dl_is_session(PyObject *object)
 {
     return Py_TYPE(object) == producer_type || PyType_IsSubtype(Py_TYPE(object), producer_type);
 }
 
-/* One attempt, for session.py: the position, or the negative status.  A record that is logged again keeps
- * its time and pid (0: now, and our own).
+/* The kind of a frame: a record that is logged again keeps its label, any other gets ours. */
+static uint16_t kind_of(Producer *producer, unsigned int kind, unsigned int pid, unsigned int label)
+{
+    uint16_t mark = pid != 0 ? (uint16_t)(label << DL_LABEL_SHIFT) : record_kind(producer);
+    return (uint16_t)((kind & DL_KIND_MASK) | (mark & (uint16_t)~DL_KIND_MASK));
+}
+
+/* One attempt, for the session: the position, or the negative status.  A record that is logged again keeps
+ * its time, pid and label (pid 0: now, and our own).
  */
 static PyObject *producer_try(PyObject *self, PyObject *args)
 {
     Producer *producer = (Producer *)self;
     PyObject *data;
-    unsigned int tag, kind = DL_RECORD, pid = 0;
+    unsigned int tag, kind = DL_RECORD, pid = 0, label = 0;
     unsigned long long time = 0;
     Py_buffer view;
-    if (!PyArg_ParseTuple(args, "OI|IKI", &data, &tag, &kind, &time, &pid) || dl_get_bytes(data, &view) != 0)
+    if (!PyArg_ParseTuple(args, "OI|IKII", &data, &tag, &kind, &time, &pid, &label)
+        || dl_get_bytes(data, &view) != 0)
         return NULL;
     uint64_t position = 0;
     int status = ready(producer);
     if (status == DL_OK) {
         struct dl_frame_header header = {.time = time != 0 ? time : dl_wall_ns(),
                                          .pid = pid,
-                                         .kind = (uint16_t)kind,
+                                         .kind = kind_of(producer, kind, pid, label),
                                          .tag = (uint16_t)tag};
         status = append(producer, view.buf, (size_t)view.len, &header, &position);
         if (status == DL_OK && pid != 0 && pid != producer->claimant.pid)
@@ -284,6 +339,8 @@ static int append_group(Producer *producer, PyObject *records, struct dl_frame_h
     if (status == DL_OK) {
         PyObject *held = producer->ring;
         uint64_t end;
+        if (header.pid == 0)
+            header.kind = record_kind(producer);
         if (header.time == 0)
             header.time = dl_wall_ns();
         Py_IncRef(held);
@@ -308,12 +365,13 @@ done:
 static PyObject *producer_try_many(PyObject *self, PyObject *args)
 {
     PyObject *records;
-    unsigned int tag, pid = 0;
+    unsigned int tag, pid = 0, label = 0;
     unsigned long long time = 0;
     uint64_t position;
-    if (!PyArg_ParseTuple(args, "O!I|KI", &PyTuple_Type, &records, &tag, &time, &pid))
+    if (!PyArg_ParseTuple(args, "O!I|KII", &PyTuple_Type, &records, &tag, &time, &pid, &label))
         return NULL;
-    struct dl_frame_header header = {.time = time, .pid = pid, .tag = (uint16_t)tag};
+    struct dl_frame_header header = {
+        .time = time, .pid = pid, .kind = (uint16_t)(label << DL_LABEL_SHIFT), .tag = (uint16_t)tag};
     int status = append_group((Producer *)self, records, header, &position);
     if (status == RAISED)
         return NULL;
@@ -321,7 +379,7 @@ static PyObject *producer_try_many(PyObject *self, PyObject *args)
 }
 
 /* session.log_many(records, *, tag=0) */
-static PyObject *producer_log_many(PyObject *self, PyObject *args, PyObject *kwargs)
+PyObject *dl_producer_log_many(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"records", "tag", NULL};
     PyObject *given, *value = NULL, *result = NULL;
@@ -342,7 +400,8 @@ static PyObject *producer_log_many(PyObject *self, PyObject *args, PyObject *kwa
     if (PyTuple_Size(records) == 0)
         result = PyLong_FromLong(-1);
     else {
-        if (!((Producer *)self)->attention)
+        int attention = attention_of((Producer *)self);
+        if (attention == 0 || !needs_session((Producer *)self, attention))
             status = append_group((Producer *)self, records, (struct dl_frame_header){.tag = tag}, &position);
         if (status == DL_OK)
             result = PyLong_FromUnsignedLongLong(position);
@@ -368,7 +427,7 @@ static PyObject *producer_count(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-enum producer_field { RING_FIELD, END_FIELD, BOUND_FIELD, ATTENTION_FIELD, WATCH_FIELD };
+enum producer_field { RING_FIELD, END_FIELD, BOUND_FIELD, ATTENTION_FIELD, WATCH_FIELD, LABEL_FIELD };
 
 static PyObject *producer_get(PyObject *self, void *closure)
 {
@@ -384,9 +443,12 @@ static PyObject *producer_get(PyObject *self, void *closure)
     case BOUND_FIELD:
         return PyBool_FromLong(producer->token != 0 && producer->token == dl_fork_now());
     case ATTENTION_FIELD:
-        return PyBool_FromLong(producer->attention);
+        return PyBool_FromLong(attention_of(producer) & ATTENTION_SESSION);
     case WATCH_FIELD:
         return PyBool_FromLong(producer->watch);
+    case LABEL_FIELD:
+        return PyBool_FromLong(producer->token != 0 && (attention_of(producer) & ATTENTION_LABEL)
+                               && !learn_label(producer));
     }
     Py_RETURN_NONE;
 }
@@ -409,8 +471,10 @@ static int producer_set(PyObject *self, PyObject *value, void *closure)
         return -1;
     if ((enum producer_field)(uintptr_t)closure == WATCH_FIELD)
         producer->watch = truth;
+    else if (truth)
+        DL_LABEL(ask:B, atomic_fetch_or(&producer->attention, ATTENTION_SESSION));
     else
-        producer->attention = truth;
+        DL_LABEL(ask:B, atomic_fetch_and(&producer->attention, ~ATTENTION_SESSION));
     return 0;
 }
 
@@ -420,26 +484,12 @@ static PyGetSetDef producer_getset[] = {FIELD("ring", RING_FIELD, NULL),
                                         FIELD("is_bound", BOUND_FIELD, NULL),
                                         FIELD("needs_attention", ATTENTION_FIELD, producer_set),
                                         FIELD("watches_writer", WATCH_FIELD, producer_set),
+                                        FIELD("awaits_label", LABEL_FIELD, NULL),
                                         {NULL, NULL, NULL, NULL, NULL}};
 
-PyDoc_STRVAR(log_doc,
-             "log($self, data, /, *, tag=0)\n--\n\n"
-             "Log one record and return its position.\n\n"
-             "`data` is any bytes-like object, `tag` a number from 0 to 65535 kept beside it.  When this\n"
-             "returns the record is committed: it survives the death of any process.  It does no I/O.\n"
-             "With on_full=\"drop\" a record that was dropped returns -1.\n\n"
-             "Raises TypeError for anything but bytes, RecordTooLargeError, RingFullError,\n"
-             "LogFullError, SessionClosedError, LogNotFoundError.");
-PyDoc_STRVAR(log_many_doc,
-             "log_many($self, records, /, *, tag=0)\n--\n\n"
-             "Log several records as one group and return the position of the first.\n\n"
-             "All become visible together and stand next to each other, or none is logged.  Together\n"
-             "they may take a quarter of the ring.  An empty iterable logs nothing and returns -1.\n\n"
-             "Raises what log raises.");
-
 static PyMethodDef producer_methods[] = {
-    {"log", (PyCFunction)(void (*)(void))producer_log, METH_FASTCALL | METH_KEYWORDS, log_doc},
-    {"log_many", (PyCFunction)(void (*)(void))producer_log_many, METH_VARARGS | METH_KEYWORDS,
+    {"log", (PyCFunction)(void (*)(void))dl_producer_log, METH_FASTCALL | METH_KEYWORDS, log_doc},
+    {"log_many", (PyCFunction)(void (*)(void))dl_producer_log_many, METH_VARARGS | METH_KEYWORDS,
      log_many_doc},
     {"try_record", producer_try, METH_VARARGS, NULL},
     {"try_group", producer_try_many, METH_VARARGS, NULL},
@@ -456,63 +506,6 @@ static PyType_Slot producer_slots[] = {{Py_tp_new, dl_plain_new},
 static PyType_Spec producer_spec = {"disklog_mp._core.Producer", sizeof(Producer), 0,
                                     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, producer_slots};
 
-/* ---- Handle ------------------------------------------------------------------------------------------- */
-
-/* What users call log() on: an object that holds a producer, and shows nothing else of it. */
-typedef struct {
-    PyObject_HEAD
-    PyObject *producer; /* set once, when the object is made */
-} Handle;
-
-static PyObject *producer_of(PyObject *self)
-{
-    PyObject *producer = ((Handle *)self)->producer;
-    if (producer == NULL)
-        PyErr_SetString(PyExc_TypeError, "this object was not initialized: it has no producer");
-    return producer;
-}
-
-static PyObject *handle_log(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names)
-{
-    PyObject *producer = producer_of(self);
-    return producer == NULL ? NULL : producer_log(producer, args, nargs, names);
-}
-
-static PyObject *handle_log_many(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    PyObject *producer = producer_of(self);
-    return producer == NULL ? NULL : producer_log_many(producer, args, kwargs);
-}
-
-static PyObject *handle_hold(PyObject *self, PyObject *producer)
-{
-    if (!dl_is_session(producer) || ((Handle *)self)->producer != NULL) {
-        PyErr_Format(PyExc_TypeError, "%R is no producer, or there is one already", producer);
-        return NULL;
-    }
-    Py_IncRef(producer);
-    ((Handle *)self)->producer = producer;
-    Py_RETURN_NONE;
-}
-
-static void handle_dealloc(PyObject *self)
-{
-    Py_DecRef(((Handle *)self)->producer);
-    dl_free_object(self);
-}
-
-static PyMethodDef handle_methods[] = {
-    {"log", (PyCFunction)(void (*)(void))handle_log, METH_FASTCALL | METH_KEYWORDS, log_doc},
-    {"log_many", (PyCFunction)(void (*)(void))handle_log_many, METH_VARARGS | METH_KEYWORDS, log_many_doc},
-    {"_hold", handle_hold, METH_O, NULL},
-    {NULL, NULL, 0, NULL}};
-static PyType_Slot handle_slots[] = {{Py_tp_new, dl_plain_new},
-                                     {Py_tp_dealloc, handle_dealloc},
-                                     {Py_tp_methods, handle_methods},
-                                     {0, NULL}};
-static PyType_Spec handle_spec = {"disklog_mp._core.Handle", sizeof(Handle), 0,
-                                  Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, handle_slots};
-
 static PyMethodDef producer_functions[] = {{"forked", core_forked, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
 
 int dl_add_producer_type(PyObject *module)
@@ -527,7 +520,5 @@ int dl_add_producer_type(PyObject *module)
         return -1;
     }
     producer_type = dl_add_type(module, "Producer", &producer_spec, NULL);
-    if (producer_type == NULL || dl_add_type(module, "Handle", &handle_spec, NULL) == NULL)
-        return -1;
-    return PyModule_AddFunctions(module, producer_functions);
+    return producer_type == NULL ? -1 : PyModule_AddFunctions(module, producer_functions);
 }

@@ -1,6 +1,5 @@
 /* What makes many producers fast together: they back off from one another, and have the kernel map the
- * ring ahead of them.  The numbers are measured; the benchmark's rows `throughput` and `call` show what
- * they buy. /
+ * ring ahead of them.  The numbers are measured: the rows named beside them show what they buy.
  */
 #include "producer_tuning.h"
 
@@ -15,9 +14,11 @@
  *
  * Two producers that log without a pause gain nothing by running side by side, and the writer, which could
  * run instead, falls behind: they give way to it, and take turns less often. */
-#define BACK_OFF 256 /* times the processor's own short pause: some microseconds */
-#define INCESSANT_GAP 512u /* ns between two records of a producer that does nothing else */
-#define INCESSANT 2u /* so many losses in a row right behind a record of its own */
+#define BACK_OFF 256 /* times the processor's own short pause: some microseconds (bench: throughput) */
+/* ns between two records of a producer that does nothing else, and how many losses in a row right behind a
+ * record of its own (bench: throughput). */
+#define INCESSANT_GAP 512u
+#define INCESSANT 2u
 
 void dl_back_off(struct dl_claimant *claimant, uint64_t time)
 {

@@ -1,4 +1,4 @@
-/* Record and Frames: pages as Python objects, each record made when it is asked for. */
+/* RecordIterator: pages as Python objects, each record made when it is asked for.  It is in record.c. */
 #include "records.h"
 
 #include <stdlib.h>
@@ -7,200 +7,7 @@
 #include "../core/crc32c.h"
 #include "../core/frames.h"
 #include "objects.h"
-
-static const char RECORD_NAME[] = "disklog_mp.Record";
-
-/* ---- Record ----------------------------------------------------------------------------------------- */
-
-typedef struct {
-    PyObject_HEAD
-    PyObject *owner; /* keeps the memory: a Mapping, or bytes */
-    const uint8_t *header;
-    uint32_t length; /* as it was when checked: the memory itself is not trusted twice */
-    uint16_t kind;
-    uint16_t tag;
-    uint64_t position;
-    uint64_t number;
-} Record;
-
-static PyTypeObject *record_type;
-
-static PyObject *make_record(PyTypeObject *type, PyObject *owner, const uint8_t *at,
-                             const struct dl_frame_header *header, uint64_t position, uint64_t number)
-{
-    Record *record = (Record *)dl_new_object(type);
-    if (record == NULL)
-        return NULL;
-    Py_IncRef(owner);
-    record->owner = owner;
-    record->header = at;
-    record->length = header->length;
-    record->kind = header->kind;
-    record->tag = header->tag;
-    record->position = position;
-    record->number = number;
-    return (PyObject *)record;
-}
-
-/* Record(data, *, position, number, timestamp, pid, tag, gap): for pickle, and for tests. */
-static PyObject *record_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"data", "position", "number", "timestamp", "pid", "tag", "gap", NULL};
-    Py_buffer data;
-    unsigned long long position = 0, number = 0, timestamp = 0;
-    unsigned int pid = 0;
-    unsigned short tag = 0;
-    int gap = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*|KKKIHp", names, &data, &position, &number,
-                                     &timestamp, &pid, &tag, &gap))
-        return NULL;
-    struct dl_frame_header header = {.length = (uint32_t)data.len,
-                                     .time = timestamp,
-                                     .pid = pid,
-                                     .kind = gap ? DL_GAP : DL_RECORD,
-                                     .tag = tag};
-    PyObject *record = NULL, *owner = PyBytes_FromStringAndSize(NULL, data.len + DL_FRAME_HEADER);
-    if (owner != NULL) {
-        char *to = PyBytes_AsString(owner);
-        memcpy(to, &header, DL_FRAME_HEADER);
-        memcpy(to + DL_FRAME_HEADER, data.buf, (size_t)data.len);
-        record = make_record(type, owner, (const uint8_t *)to, &header, position, number);
-        Py_DecRef(owner);
-    }
-    PyBuffer_Release(&data);
-    return record;
-}
-
-static void record_dealloc(PyObject *self)
-{
-    Py_DecRef(((Record *)self)->owner);
-    dl_free_object(self);
-}
-
-enum record_field { DATA, VIEW, POSITION, NUMBER, TIMESTAMP, PID, TAG, GAP };
-
-static PyObject *record_get(PyObject *self, void *closure)
-{
-    Record *record = (Record *)self;
-    struct dl_frame_header header;
-    switch ((enum record_field)(uintptr_t)closure) {
-    case DATA:
-        return PyBytes_FromStringAndSize((const char *)record->header + DL_FRAME_HEADER, record->length);
-    case VIEW: {
-        /* A view of the whole owner, cut down: so it keeps the mapping alive by itself. */
-        PyObject *whole = PyMemoryView_FromObject(record->owner), *part = NULL;
-        Py_buffer buffer;
-        if (whole == NULL)
-            return NULL;
-        if (PyObject_GetBuffer(record->owner, &buffer, PyBUF_SIMPLE) == 0) {
-            Py_ssize_t from = (Py_ssize_t)(record->header + DL_FRAME_HEADER - (uint8_t *)buffer.buf);
-            PyBuffer_Release(&buffer);
-            PyObject *start = PyLong_FromSsize_t(from);
-            PyObject *stop = PyLong_FromSsize_t(from + (Py_ssize_t)record->length);
-            PyObject *slice = start != NULL && stop != NULL ? PySlice_New(start, stop, NULL) : NULL;
-            part = slice != NULL ? PyObject_GetItem(whole, slice) : NULL;
-            Py_DecRef(slice);
-            Py_DecRef(start);
-            Py_DecRef(stop);
-        }
-        Py_DecRef(whole);
-        return part;
-    }
-    case POSITION:
-        return PyLong_FromUnsignedLongLong(record->position);
-    case NUMBER:
-        return PyLong_FromUnsignedLongLong(record->number);
-    case TIMESTAMP:
-        memcpy(&header, record->header, DL_FRAME_HEADER);
-        return PyLong_FromUnsignedLongLong(header.time);
-    case PID:
-        memcpy(&header, record->header, DL_FRAME_HEADER);
-        return PyLong_FromUnsignedLong(header.pid);
-    case TAG:
-        return PyLong_FromUnsignedLong(record->tag);
-    case GAP:
-        return PyBool_FromLong(record->kind == DL_GAP);
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *record_tuple(PyObject *self)
-{
-    PyObject *values = PyTuple_New(7);
-    for (Py_ssize_t i = 0, at = 0; values != NULL && at < 7; i++) {
-        if (i == VIEW)
-            continue;
-        PyObject *value = record_get(self, (void *)(uintptr_t)i);
-        if (value == NULL) {
-            Py_DecRef(values);
-            return NULL;
-        }
-        PyTuple_SetItem(values, at++, value);
-    }
-    return values;
-}
-
-static PyObject *record_reduce(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    PyObject *values = record_tuple(self);
-    return values == NULL ? NULL : Py_BuildValue("(ON)", record_type, values);
-}
-
-static PyObject *record_repr(PyObject *self)
-{
-    PyObject *values = record_tuple(self), *text = NULL;
-    if (values != NULL)
-        text = PyUnicode_FromFormat("%s(%R, position=%S, number=%S, timestamp=%S, pid=%S, tag=%S, gap=%S)",
-                                    "Record", PyTuple_GetItem(values, 0), PyTuple_GetItem(values, 1),
-                                    PyTuple_GetItem(values, 2), PyTuple_GetItem(values, 3),
-                                    PyTuple_GetItem(values, 4), PyTuple_GetItem(values, 5),
-                                    PyTuple_GetItem(values, 6));
-    Py_DecRef(values);
-    return text;
-}
-
-static PyObject *record_compare(PyObject *self, PyObject *other, int operation)
-{
-    if (Py_TYPE(other) != record_type || (operation != Py_EQ && operation != Py_NE))
-        Py_RETURN_NOTIMPLEMENTED;
-    PyObject *left = record_tuple(self), *right = record_tuple(other), *result = NULL;
-    if (left != NULL && right != NULL)
-        result = PyObject_RichCompare(left, right, operation);
-    Py_DecRef(left);
-    Py_DecRef(right);
-    return result;
-}
-
-static Py_hash_t record_hash(PyObject *self) { return (Py_hash_t)(((Record *)self)->position >> 3); }
-
-#define ATTRIBUTE(name, which, text) {name, record_get, NULL, text, (void *)(uintptr_t)(which)}
-static PyGetSetDef record_getset[] = {
-    ATTRIBUTE("data", DATA, "The record's bytes, a copy."),
-    ATTRIBUTE("view", VIEW, "The record's bytes where they are, a memoryview of the mapped page."),
-    ATTRIBUTE("position", POSITION, "Its place in the log's total order, in bytes since the log began."),
-    ATTRIBUTE("number", NUMBER, "Its ordinal in the log, from 0."),
-    ATTRIBUTE("timestamp", TIMESTAMP, "When it was logged, ns since the epoch on the producer's clock."),
-    ATTRIBUTE("pid", PID, "The producer's process id, in the producer's pid namespace."),
-    ATTRIBUTE("tag", TAG, "The user's number from 0 to 65535; the logging handler puts the level here."),
-    ATTRIBUTE("gap", GAP,
-              "True if it stands for records that were dropped; data is then JSON with how many and since."),
-    {NULL, NULL, NULL, NULL, NULL}};
-
-static PyMethodDef record_methods[] = {{"__reduce__", record_reduce, METH_NOARGS, NULL},
-                                       {NULL, NULL, 0, NULL}};
-
-PyDoc_STRVAR(record_doc, "One record as read back from a page.  Immutable; pickles by value.");
-static PyType_Slot record_slots[] = {{Py_tp_new, record_new},
-                                     {Py_tp_dealloc, record_dealloc},
-                                     {Py_tp_getset, record_getset},
-                                     {Py_tp_methods, record_methods},
-                                     {Py_tp_repr, record_repr},
-                                     {Py_tp_richcompare, record_compare},
-                                     {Py_tp_hash, record_hash},
-                                     {Py_tp_doc, (void *)record_doc},
-                                     {0, NULL}};
-static PyType_Spec record_spec = {RECORD_NAME, sizeof(Record), 0, Py_TPFLAGS_DEFAULT, record_slots};
+#include "record.h"
 
 static PyStructSequence_Field range_fields[] = {
     {"offset", NULL}, {"length", NULL}, {"found", NULL}, {"expected", NULL}, {"records", NULL}, {NULL, NULL}};
@@ -212,7 +19,7 @@ static PyStructSequence_Field census_fields[] = {
 static PyStructSequence_Desc census_description = {"disklog_mp._core.Census", NULL, census_fields, 8};
 static PyTypeObject *range_type, *census_type; /* set once, when the module is imported */
 
-/* ---- Frames ----------------------------------------------------------------------------------------- */
+/* ---- RecordIterator --------------------------------------------------------------------------------- */
 
 /* An iterator over the records of a page, from an offset to an end that may be moved on.  What it cannot
  * read it notes in `damage` and goes on at the next valid frame. */
@@ -226,29 +33,30 @@ typedef struct {
     uint64_t records; /* number behind the page's last record, ~0: not known yet */
     uint32_t seed;
     int payloads; /* give bytes, not Records */
+    PyObject *labels; /* called with a label's index, returns its text; NULL: None is what records say */
     PyObject *damage; /* a list of DamagedRange */
     /* inside a group */
     uint64_t group_offset, group_length; /* next inner frame; 0 length: not inside */
     const uint8_t *group;
     uint64_t group_position;
-} Frames;
+} RecordIterator;
 
 static PyObject *frames_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"mapping", "offset", "end", "position", "number",
-                            "salt",    "records", "payloads", NULL};
-    PyObject *mapping;
+                            "salt",    "records", "payloads", "labels", NULL};
+    PyObject *mapping, *labels = NULL;
     unsigned long long offset, end, position, number, salt, records = ~0ull;
     int payloads = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!KKKKK|Kp", names, dl_mapping_type, &mapping, &offset,
-                                     &end, &position, &number, &salt, &records, &payloads))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!KKKKK|KpO", names, dl_mapping_type, &mapping, &offset,
+                                     &end, &position, &number, &salt, &records, &payloads, &labels))
         return NULL;
     if (offset > end || end > ((Mapping *)mapping)->size || offset % DL_GRANULE != 0) {
         PyErr_Format(PyExc_ValueError, "frames from %llu to %llu are not inside a mapping of %zu bytes",
                      offset, end, ((Mapping *)mapping)->size);
         return NULL;
     }
-    Frames *frames = (Frames *)dl_new_object(type);
+    RecordIterator *frames = (RecordIterator *)dl_new_object(type);
     if (frames == NULL)
         return NULL;
     Py_IncRef(mapping);
@@ -260,6 +68,8 @@ static PyObject *frames_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     frames->records = records;
     frames->seed = dl_frame_seed(salt);
     frames->payloads = payloads;
+    frames->labels = labels == Py_None ? NULL : labels;
+    Py_IncRef(frames->labels);
     frames->damage = PyList_New(0);
     if (frames->damage == NULL) {
         Py_DecRef((PyObject *)frames);
@@ -270,15 +80,16 @@ static PyObject *frames_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 
 static void frames_dealloc(PyObject *self)
 {
-    Py_DecRef(((Frames *)self)->mapping);
-    Py_DecRef(((Frames *)self)->damage);
+    Py_DecRef(((RecordIterator *)self)->mapping);
+    Py_DecRef(((RecordIterator *)self)->damage);
+    Py_DecRef(((RecordIterator *)self)->labels);
     dl_free_object(self);
 }
 
 /* How many records stood in a damaged range: exact if the page is sealed and the rest of it is whole, or
  * if the damaged frame's header still leads to the next valid one; else 1 at the least.  What is behind
  * the range is read up to the next damage only, or many damages would cost their square. */
-static uint64_t records_lost(const Frames *frames, const uint8_t *at, const struct dl_frame *frame,
+static uint64_t records_lost(const RecordIterator *frames, const uint8_t *at, const struct dl_frame *frame,
                              uint64_t distance)
 {
     if (frames->records != ~0ull) {
@@ -303,7 +114,7 @@ static uint64_t records_lost(const Frames *frames, const uint8_t *at, const stru
 }
 
 /* The next valid frame at or behind the offset.  1 found, 0 the end, -1 an exception. */
-static int next_frame(Frames *frames, struct dl_frame *frame)
+static int next_frame(RecordIterator *frames, struct dl_frame *frame)
 {
     const Mapping *mapping = (Mapping *)frames->mapping;
     while (frames->offset < frames->end && frames->end <= mapping->size) {
@@ -329,18 +140,18 @@ static int next_frame(Frames *frames, struct dl_frame *frame)
     return 0;
 }
 
-static PyObject *give(Frames *frames, const struct dl_frame *frame, uint64_t position)
+static PyObject *give(RecordIterator *frames, const struct dl_frame *frame, uint64_t position)
 {
     uint64_t number = frames->number++;
     if (frames->payloads)
         return PyBytes_FromStringAndSize((const char *)frame->bytes, frame->header.length);
-    return make_record(record_type, frames->mapping, frame->bytes - DL_FRAME_HEADER, &frame->header,
-                       position, number);
+    return dl_make_record(frames->mapping, frame->bytes - DL_FRAME_HEADER, frame, position,
+                       number, frames->labels);
 }
 
 static PyObject *frames_next(PyObject *self)
 {
-    Frames *frames = (Frames *)self;
+    RecordIterator *frames = (RecordIterator *)self;
     struct dl_frame frame;
     for (;;) {
         if (frames->group_length != 0) {
@@ -374,7 +185,7 @@ static PyObject *frames_self(PyObject *self)
  * a group are passed over too. */
 static PyObject *frames_seek(PyObject *self, PyObject *args)
 {
-    Frames *frames = (Frames *)self;
+    RecordIterator *frames = (RecordIterator *)self;
     unsigned long long number, position = 0;
     struct dl_frame frame;
     if (!PyArg_ParseTuple(args, "K|K", &number, &position))
@@ -418,7 +229,7 @@ static PyObject *frames_seek(PyObject *self, PyObject *args)
 /* Go on to a later end (of the same mapping, or of a longer one of the same page). */
 static PyObject *frames_extend(PyObject *self, PyObject *args)
 {
-    Frames *frames = (Frames *)self;
+    RecordIterator *frames = (RecordIterator *)self;
     unsigned long long end;
     PyObject *mapping = NULL;
     if (!PyArg_ParseTuple(args, "K|O!", &end, dl_mapping_type, &mapping))
@@ -447,7 +258,7 @@ enum frames_field { AT_OFFSET, AT_END, AT_NUMBER, AT_POSITION, AT_DAMAGE, AT_INS
 
 static PyObject *frames_get(PyObject *self, void *closure)
 {
-    Frames *frames = (Frames *)self;
+    RecordIterator *frames = (RecordIterator *)self;
     switch ((enum frames_field)(uintptr_t)closure) {
     case AT_OFFSET:
         return PyLong_FromUnsignedLongLong(frames->offset);
@@ -489,8 +300,8 @@ static PyType_Slot frames_slots[] = {{Py_tp_new, frames_new},
                                      {Py_tp_getset, frames_getset},
                                      {Py_tp_methods, frames_methods},
                                      {0, NULL}};
-static PyType_Spec frames_spec = {"disklog_mp._core.Frames", sizeof(Frames), 0, Py_TPFLAGS_DEFAULT,
-                                  frames_slots};
+static PyType_Spec frames_spec = {"disklog_mp._core.RecordIterator", sizeof(RecordIterator), 0,
+                                  Py_TPFLAGS_DEFAULT, frames_slots};
 
 /* census(buffer, offset, end, position, salt, crc=0xffffffff): all frames between two offsets, checked. */
 static PyObject *core_census(PyObject *module, PyObject *args)
@@ -528,8 +339,7 @@ int dl_add_record_types(PyObject *module)
     census_type = dl_add_result(module, &census_description);
     if (range_type == NULL || census_type == NULL)
         return -1;
-    record_type = dl_add_type(module, "Record", &record_spec, NULL);
-    if (record_type == NULL || dl_add_type(module, "Frames", &frames_spec, NULL) == NULL)
+    if (dl_add_record_type(module) != 0 || dl_add_type(module, "RecordIterator", &frames_spec, NULL) == NULL)
         return -1;
     return PyModule_AddFunctions(module, record_functions);
 }

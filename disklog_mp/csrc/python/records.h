@@ -1,4 +1,4 @@
-/* Record and Frames, for the module that adds the types. */
+/* Record and RecordIterator, for the module that adds the types. */
 #ifndef DL_RECORDS_H
 #define DL_RECORDS_H
 

@@ -1,6 +1,6 @@
 /* Ring: the constants and control words of a ring by name, and the writer's steps, as methods.  How
  * processes wait is in ring_wait.c, the producer table in ring_slots.c.  It must not know policy: what to
- * do with an answer is Python's. /
+ * do with an answer is Python's.
  */
 #include "ring_object.h"
 
@@ -133,6 +133,26 @@ static int ring_set_repair(PyObject *self, PyObject *value, void *closure)
     return 0;
 }
 
+/* fixed_copy(): the bytes that no process changes while a writer serves: the constants, then the options. */
+static PyObject *ring_fixed_copy(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    struct dl_ring *ring = ring_of(self);
+    char fixed[sizeof *ring->constants + sizeof ring->control->options];
+    memcpy(fixed, ring->constants, sizeof *ring->constants);
+    memcpy(fixed + sizeof *ring->constants, ring->control->options, sizeof ring->control->options);
+    return PyBytes_FromStringAndSize(fixed, sizeof fixed);
+}
+
+/* books_copy(): the bytes that only a retirement changes, from retired_count to base_records. */
+static PyObject *ring_books_copy(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    const size_t start = offsetof(struct dl_control, retired_count);
+    const size_t end = offsetof(struct dl_control, base_position);
+    return PyBytes_FromStringAndSize((char *)ring_of(self)->control + start, (Py_ssize_t)(end - start));
+}
+
 enum constant { CAPACITY, BASE, GENERATION, SALT, RECORD_LIMIT, DATA_OFFSET, BOOT_ID, LOG_ID, NAME, PATH };
 
 static PyObject *ring_get_constant(PyObject *self, void *closure)
@@ -185,6 +205,7 @@ static PyGetSetDef ring_getset[] = {
     CONTROL("durable", WORD64(durable)),
     CONTROL("sync_wanted", WORD64(sync_wanted)),
     CONTROL("roll_wanted", WORD64(roll_wanted)),
+    CONTROL("labels_wanted", WORD32(labels_wanted)),
     CONTROL("parked", WORD32(parked)),
     CONTROL("bell", WORD32(bell)),
     CONTROL("barrier", WORD32(barrier)),
@@ -206,6 +227,8 @@ static PyGetSetDef ring_getset[] = {
     CONTROL("error_time", WORD64(error_time)),
     CONTROL("error_number", WORD32(error_number)),
     {"error_text", ring_get_text, ring_set_text, NULL, TEXT(error_text)},
+    CONTROL("start_turn", WORD64(start_turn)),
+    {"start_error", ring_get_text, ring_set_text, NULL, TEXT(start_error)},
     {"options", ring_get_text, ring_set_text, NULL, TEXT(options)},
     {"repair", ring_get_repair, ring_set_repair, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL}};
@@ -296,11 +319,14 @@ static PyMethodDef ring_methods[] = {
     {"drain", ring_drain, METH_VARARGS, NULL},
     {"claim_at", ring_claim_at, METH_VARARGS, NULL},
     {"offset_of", ring_offset_of, METH_VARARGS, NULL},
+    {"fixed_copy", ring_fixed_copy, METH_NOARGS, NULL},
+    {"books_copy", ring_books_copy, METH_NOARGS, NULL},
     {"want", dl_ring_want, METH_VARARGS, NULL},
     {"wait_for", dl_ring_wait_for, METH_VARARGS, NULL},
     {"wake_all", dl_ring_wake_all, METH_NOARGS, NULL},
     {"ask_sync", dl_ring_ask_sync, METH_VARARGS, NULL},
     {"ask_roll", dl_ring_ask_roll, METH_NOARGS, NULL},
+    {"take_start_turn", dl_ring_take_start_turn, METH_VARARGS, NULL},
     {"raise_hint", dl_ring_raise_hint, METH_VARARGS, NULL},
     {"begin_totals", dl_ring_begin_totals, METH_VARARGS, NULL},
     {"retirement", dl_ring_retirement, METH_NOARGS, NULL},
@@ -314,9 +340,13 @@ static PyMethodDef ring_methods[] = {
     {"wake", dl_ring_wake, METH_NOARGS, NULL},
     {"announce", dl_ring_announce, METH_NOARGS, NULL},
     {"slot", dl_ring_slot, METH_VARARGS, NULL},
+    {"slot_word", dl_ring_slot_word, METH_VARARGS, NULL},
     {"slots", dl_ring_slots, METH_VARARGS, NULL},
     {"odd_slots", dl_ring_odd_slots, METH_NOARGS, NULL},
     {"attach", dl_ring_attach, METH_VARARGS, NULL},
+    {"label", dl_ring_label, METH_VARARGS, NULL},
+    {"unlabelled", dl_ring_unlabelled, METH_NOARGS, NULL},
+    {"answer_label", dl_ring_answer_label, METH_VARARGS, NULL},
     {"detach", dl_ring_detach, METH_VARARGS, NULL},
     {"retire", dl_ring_retire, METH_VARARGS, NULL},
     {"retire_resume", dl_ring_retire_resume, METH_NOARGS, NULL},

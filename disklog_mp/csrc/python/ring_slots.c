@@ -1,8 +1,10 @@
 /* A ring's producer table, as methods of Ring: read a slot, take one, give it back, and the totals of
  * those that are free again.  Which slot may be taken, and whose owner is dead, is decided in Python, by
- * the kernel's locks. /
+ * the kernel's locks.
  */
 #include "ring_slots.h"
+
+#include <string.h>
 
 #include "objects.h"
 
@@ -48,6 +50,18 @@ PyObject *dl_ring_slot(PyObject *self, PyObject *args)
     return dl_make_result(slot_type, values, 11);
 }
 
+/* The state and the incarnation of a slot as one number. */
+PyObject *dl_ring_slot_word(PyObject *self, PyObject *args)
+{
+    unsigned int index;
+    if (!PyArg_ParseTuple(args, "I", &index))
+        return NULL;
+    struct dl_slot *slot = dl_slot_at(self, index);
+    if (slot == NULL)
+        return NULL;
+    return PyLong_FromUnsignedLongLong(DL_LABEL(slot:A, atomic_load(&slot->word)));
+}
+
 /* Indexes of the slots in a state between two, so many at the most. */
 static PyObject *slots_between(PyObject *self, uint32_t lowest, uint32_t highest, unsigned int most)
 {
@@ -88,8 +102,15 @@ PyObject *dl_ring_attach(PyObject *self, PyObject *args)
 {
     unsigned int index, pid;
     unsigned long long start, pid_namespace, since;
-    if (!PyArg_ParseTuple(args, "IIKKK", &index, &pid, &start, &pid_namespace, &since))
+    const char *text = "";
+    Py_ssize_t length = 0;
+    if (!PyArg_ParseTuple(args, "IIKKK|y#", &index, &pid, &start, &pid_namespace, &since, &text, &length))
         return NULL;
+    if (length > (Py_ssize_t)DL_LABEL_LENGTH) {
+        PyErr_Format(PyExc_ValueError, "a label of %zd bytes: a ring has room for %u", length,
+                     DL_LABEL_LENGTH);
+        return NULL;
+    }
     struct dl_slot *slot = dl_slot_at(self, index);
     if (slot == NULL)
         return NULL;
@@ -105,24 +126,80 @@ PyObject *dl_ring_attach(PyObject *self, PyObject *args)
     DL_LABEL(slot:D, atomic_store(&slot->logged, 0));
     DL_LABEL(slot:D, atomic_store(&slot->dropped, 0));
     DL_LABEL(slot:D, atomic_store(&slot->waited, 0));
+    struct dl_label *label = &ring_of(self)->labels[index];
+    label->length = (uint32_t)length;
+    memcpy(label->text, text, (size_t)length);
+    DL_LABEL(label:C, atomic_store_explicit(&label->index, 0, memory_order_relaxed));
     DL_POINT("attaching");
-    return PyBool_FromLong(
-        DL_LABEL(slot:B, atomic_compare_exchange_strong(&slot->word, &word, word | DL_SLOT_ATTACHED)));
+    if (!DL_LABEL(slot:B, atomic_compare_exchange_strong(&slot->word, &word, word | DL_SLOT_ATTACHED)))
+        Py_RETURN_FALSE;
+    if (length != 0)
+        DL_LABEL(label:D, atomic_store(&ring_of(self)->control->labels_wanted, 1));
+    return PyBool_FromLong(1);
 }
 
-/* The owner has no claim open and will make no other. */
+/* label(slot): the text that the slot's owner wants, and the writer's answer; nothing in it is checked. */
+PyObject *dl_ring_label(PyObject *self, PyObject *args)
+{
+    unsigned int index;
+    if (!PyArg_ParseTuple(args, "I", &index) || dl_slot_at(self, index) == NULL)
+        return NULL;
+    const struct dl_label *label = &ring_of(self)->labels[index];
+    const uint32_t length = label->length;
+    return Py_BuildValue("(y#I)", label->text,
+                         (Py_ssize_t)(length < DL_LABEL_LENGTH ? length : DL_LABEL_LENGTH),
+                         DL_LABEL(label:A, atomic_load_explicit(&label->index, memory_order_acquire)));
+}
+
+/* unlabelled(): the slots whose producers wait for the index of their label. */
+PyObject *dl_ring_unlabelled(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    PyObject *list = PyList_New(0);
+    for (unsigned int i = 0; list != NULL && i < DL_SLOTS; i++) {
+        const struct dl_label *label = &ring_of(self)->labels[i];
+        if ((uint32_t)DL_LABEL(label:E, atomic_load(&ring_of(self)->slots[i].word)) != DL_SLOT_ATTACHED
+            || label->length == 0
+            || DL_LABEL(label:A, atomic_load_explicit(&label->index, memory_order_acquire)) != 0)
+            continue;
+        PyObject *index = PyLong_FromUnsignedLong(i);
+        if (index == NULL || PyList_Append(list, index) != 0) {
+            Py_DecRef(list);
+            list = NULL;
+        }
+        Py_DecRef(index);
+    }
+    return list;
+}
+
+/* answer_label(slot, index): the table on disk has it. */
+PyObject *dl_ring_answer_label(PyObject *self, PyObject *args)
+{
+    unsigned int slot, index;
+    if (!PyArg_ParseTuple(args, "II", &slot, &index) || dl_slot_at(self, slot) == NULL)
+        return NULL;
+    DL_POINT("answering a label");
+    DL_LABEL(label:B, atomic_store_explicit(&ring_of(self)->labels[slot].index, index, memory_order_release));
+    Py_RETURN_NONE;
+}
+
+uint32_t dl_slot_incarnation(struct dl_slot *slot) { return DL_LABEL(slot:A, atomic_load(&slot->word)) >> 32; }
+
+bool dl_leave_slot(struct dl_slot *slot, uint32_t incarnation)
+{
+    uint64_t word = (uint64_t)incarnation << 32 | DL_SLOT_ATTACHED;
+    DL_POINT("detaching");
+    uint64_t after = (word & ~1ull) | DL_SLOT_DETACHED;
+    return DL_LABEL(slot:C, atomic_compare_exchange_strong(&slot->word, &word, after));
+}
+
 PyObject *dl_ring_detach(PyObject *self, PyObject *args)
 {
     unsigned int index, incarnation;
     if (!PyArg_ParseTuple(args, "II", &index, &incarnation))
         return NULL;
     struct dl_slot *slot = dl_slot_at(self, index);
-    if (slot == NULL)
-        return NULL;
-    uint64_t word = (uint64_t)incarnation << 32 | DL_SLOT_ATTACHED;
-    DL_POINT("detaching");
-    uint64_t after = (word & ~1ull) | DL_SLOT_DETACHED;
-    return PyBool_FromLong(DL_LABEL(slot:C, atomic_compare_exchange_strong(&slot->word, &word, after)));
+    return slot == NULL ? NULL : PyBool_FromLong(dl_leave_slot(slot, incarnation));
 }
 
 PyObject *dl_ring_retire(PyObject *self, PyObject *args)

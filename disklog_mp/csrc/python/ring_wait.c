@@ -2,7 +2,7 @@
  * work.
  *
  * Each of these waits has two halves, the sleeper's and the waker's, and both stand here.  What is waited
- * for, and how long, the callers decide. /
+ * for, and how long, the callers decide.
  */
 #include "ring_wait.h"
 
@@ -154,6 +154,19 @@ PyObject *dl_ring_ask_roll(PyObject *self, PyObject *unused)
     (void)unused;
     DL_LABEL(word:D, atomic_fetch_add(&ring_of(self)->control->roll_wanted, 1));
     Py_RETURN_NONE;
+}
+
+/* take_start_turn(seen, next): store the word of the next turn if it is still what the caller saw.  True: the
+ * caller, and no other session, may start a writer now. */
+PyObject *dl_ring_take_start_turn(PyObject *self, PyObject *args)
+{
+    unsigned long long seen, next;
+    if (!PyArg_ParseTuple(args, "KK", &seen, &next))
+        return NULL;
+    uint64_t expected = seen;
+    DL_POINT("store");
+    return PyBool_FromLong(DL_LABEL(
+        word:H, atomic_compare_exchange_strong(&ring_of(self)->control->start_turn, &expected, next)));
 }
 
 /* ---- the writer, for work

@@ -17,6 +17,7 @@ PyObject *dl_ring_wake_all(PyObject *self, PyObject *unused);
 PyObject *dl_ring_ask_sync(PyObject *self, PyObject *args);
 PyObject *dl_ring_raise_hint(PyObject *self, PyObject *args);
 PyObject *dl_ring_ask_roll(PyObject *self, PyObject *unused);
+PyObject *dl_ring_take_start_turn(PyObject *self, PyObject *args);
 PyObject *dl_ring_park(PyObject *self, PyObject *args);
 PyObject *dl_ring_doze(PyObject *self, PyObject *args);
 PyObject *dl_ring_wake(PyObject *self, PyObject *unused);

@@ -35,8 +35,8 @@ static char **words_of(const char *block, Py_ssize_t length)
 PyDoc_STRVAR(spawn_doc,
              "spawn(path, argv, environment, stderr, uid, gid, groups) -> (pid, fd)\n\n"
              "Start a program as no child of this process; fd is the reading end of a pipe to its stdout.\n"
-             "argv, environment: words, each ended by a NUL.  stderr: a descriptor, -1 for none.  uid: -1 for\n"
-             "this process's; else gid and groups (C unsigned ints) are taken on, too.  Raises OSError.");
+             "argv, environment: words, each ended by a NUL.  stderr: a descriptor, -1 for none.  uid: -1\n"
+             "for this process's; else gid and groups (C unsigned ints) are taken on, too.  Raises OSError.");
 
 static PyObject *core_spawn(PyObject *module, PyObject *args)
 {
@@ -45,8 +45,8 @@ static PyObject *core_spawn(PyObject *module, PyObject *args)
     Py_ssize_t argv_length, environment_length, groups_length;
     int err;
     long uid, gid;
-    if (!PyArg_ParseTuple(args, "yy#y#illy#", &path, &argv, &argv_length, &environment, &environment_length, &err,
-                          &uid, &gid, &groups, &groups_length))
+    if (!PyArg_ParseTuple(args, "yy#y#illy#", &path, &argv, &argv_length, &environment, &environment_length,
+                          &err, &uid, &gid, &groups, &groups_length))
         return NULL;
     int pipe_ends[2];
     if (pipe2(pipe_ends, O_CLOEXEC) != 0)
@@ -75,8 +75,8 @@ static PyObject *core_spawn(PyObject *module, PyObject *args)
 
 PyDoc_STRVAR(wait_readable_doc,
              "wait_readable(fd, seconds) -> bool\n\n"
-             "Wait until the descriptor has something to read, or its other end is closed; False after so many\n"
-             "seconds.  Runs signal handlers meanwhile, and raises what they raise.");
+             "Wait until the descriptor has something to read, or its other end is closed; False after so\n"
+             "many seconds.  Runs signal handlers meanwhile, and raises what they raise.");
 
 static double now(void)
 {
@@ -113,8 +113,9 @@ static PyObject *core_wait_readable(PyObject *module, PyObject *args)
     }
 }
 
-static PyMethodDef spawning_functions[] = {{"spawn", core_spawn, METH_VARARGS, spawn_doc},
-                                           {"wait_readable", core_wait_readable, METH_VARARGS, wait_readable_doc},
-                                           {NULL, NULL, 0, NULL}};
+static PyMethodDef spawning_functions[] = {
+    {"spawn", core_spawn, METH_VARARGS, spawn_doc},
+    {"wait_readable", core_wait_readable, METH_VARARGS, wait_readable_doc},
+    {NULL, NULL, 0, NULL}};
 
 int dl_add_spawning(PyObject *module) { return PyModule_AddFunctions(module, spawning_functions); }

@@ -11,7 +11,7 @@
  * number and prototype with the real headers', where they are installed, and runs the core built both ways.
  *
  * Limits: 64-bit Linux, the default ABI.  A free-threaded build of Python has no stable ABI and needs its
- * own headers. /
+ * own headers.
  */
 #ifndef DL_STABLE_ABI_H
 #define DL_STABLE_ABI_H
@@ -291,6 +291,8 @@ PyObject *PyErr_NoMemory(void);
 PyObject *PyErr_Occurred(void);
 int PyErr_ExceptionMatches(PyObject *type);
 void PyErr_Clear(void);
+void PyErr_Fetch(PyObject **type, PyObject **value, PyObject **traceback);
+void PyErr_Restore(PyObject *type, PyObject *value, PyObject *traceback);
 int PyErr_CheckSignals(void);
 
 PyThreadState *PyEval_SaveThread(void);

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from support.rings import attach_ring, has_ring, remove_ring
 from support.sessions import connection_of, ring_of
 
 import disklog_mp
@@ -182,7 +183,7 @@ class Life:
 
     def _writer_is_ready(self) -> bool:
         with contextlib.suppress(disklog_mp.LogNotFoundError, disklog_mp.FormatVersionError):
-            file = _ring.attach(self.name, None)
+            file = attach_ring(self.name)
             ready = file.ring.writer_pid == self.writer
             os.close(file.fd)
             return ready
@@ -245,7 +246,7 @@ class Life:
             self.log_all(session, who)
             os.close(connection_of(session).attachment.file.fd)
             self.insist(session.flush)
-            self.insist(lambda: _ring.unlink(self.name, None))
+            self.insist(lambda: remove_ring(self.name))
             self.insist(lambda: self._log_until_replaced(session, who))
             self.insist(session.flush)
             self.insist(session.close)
@@ -315,7 +316,7 @@ class Life:
         self.until(self._is_unused, "its slot is never freed")
 
     def _is_unused(self) -> bool:
-        file = _ring.attach(self.name, None)
+        file = attach_ring(self.name)
         used = file.ring.slots(_core.SLOT_ATTACHED) or file.ring.slots(_core.SLOT_DETACHED)
         os.close(file.fd)
         return not used
@@ -358,7 +359,7 @@ class Life:
         while True:
             attachment = connection_of(self.bystander).whole_attachment()
             ring = attachment.file.ring
-            if not _ring.is_current(attachment.file, self.name, None):
+            if not _ring.is_current(attachment.file):
                 self.stand_by(1)  # the ring was replaced, which it has not met yet
             elif ring.slots(_core.SLOT_ATTACHED) == [attachment.slot] and not ring.slots(_core.SLOT_DETACHED):
                 break
@@ -418,7 +419,8 @@ class Life:
         self.kill_all()
         if self.bystander is not None:
             self.bystander.close()
-        _ring.unlink(self.name, None)
+        if has_ring(self.name):
+            remove_ring(self.name)
         for entry in os.listdir(_names.SHM):
             if self.name in entry:
                 os.unlink(os.path.join(_names.SHM, entry))

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+from support.layout import DONE_WANTED, SPACE_WANTED
+
 import disklog_mp
 from deaths.faults import fault_core
 from deaths.faults.fault_life import RING, WAIT, Fault, Life, Wrong, payload
-from disklog_mp import _core
 
 HELD = ("filled", 1)  # where one holds the head of the ring for the others to pile up behind it
 
@@ -130,9 +131,9 @@ def with_sleepers(life: Life) -> None:
     _until_asleep(life)
     holder = _hold(life)
     waiter = life.fork("waiter", lambda: _flush(life))
-    life.until(lambda: life.ring.load32(_core.DONE_WANTED), "nobody sleeps in flush()")
+    life.until(lambda: life.ring.load32(DONE_WANTED), "nobody sleeps in flush()")
     filler = life.fork("filler", lambda: life.produce(2))
-    life.until(lambda: life.ring.load32(_core.SPACE_WANTED), "nobody sleeps for room")
+    life.until(lambda: life.ring.load32(SPACE_WANTED), "nobody sleeps for room")
     os.kill(holder, signal.SIGCONT)
     for pid in (holder, filler, waiter):
         life.until(lambda: life.look(pid), "one sleeps for ever")  # noqa: B023
@@ -230,7 +231,7 @@ def with_two_producers(life: Life) -> None:
     second = life.fork("producer 2", lambda: life.produce(2))
     looks = 0
     while (end := life.look(second)) is None and looks < 5:
-        looks += bool(life.ring.load32(_core.SPACE_WANTED))
+        looks += bool(life.ring.load32(SPACE_WANTED))
         time.sleep(0.002)
     life.end_of(first, outcome)
     if end is None:

@@ -250,6 +250,7 @@ def side_by_side(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
+    os.environ["DISKLOG_MP_WRITER"] = "1"  # sessions start no writer: the stories do
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stories", nargs="*", default=ALL, help=", ".join(ALL))
     parser.add_argument("--core", type=Path, required=True, help="the test build of the core")

@@ -1,7 +1,7 @@
 """Every step of every protocol, with a process killed, frozen or failed at it: the books must balance.
 
 fault_stories.py tells the lives; here they are told side by side, some hundred of each kind, and some of
-the pairs (with DISKLOG_MP_SEED=today others each day).  `make faults` tells all of them.
+the pairs (with DISKLOG_TEST_SEED=today others each day).  `make faults` tells all of them.
 """
 
 import json

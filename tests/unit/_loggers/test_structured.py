@@ -194,7 +194,7 @@ def test_the_standard_attributes_are_those_of_this_python() -> None:
 
 def test_an_unknown_encoding_is_refused(name: str) -> None:
     """When logging is configured."""
-    with pytest.raises(ValueError, match="encoding='xml' is not one of text, structured"):
+    with pytest.raises(ValueError, match="encoding='xml' is not one of structured, text"):
         DiskLogHandler(name, encoding="xml")
 
 

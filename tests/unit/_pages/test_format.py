@@ -93,6 +93,7 @@ class TestPack:
             data_offset=st.just(4096),
             head_length=st.just(0),
             name=st.from_regex(r"[A-Za-z0-9._-]{1,100}", fullmatch=True),
+            version=st.sampled_from([1, 2]),
         )
     )
     def test_any_header_survives_the_way_to_bytes_and_back(self, header: PageHeader) -> None:
@@ -112,8 +113,8 @@ WRONG: list[tuple[str, bytes, int]] = [
     ("zeros", bytes(4096), 0),
     ("another magic", b"DLPAGE\n\n" + with_crc(GOLDEN)[8:], 0),
     ("line ends mangled", with_crc(GOLDEN).replace(b"\r\n", b"\n") + b"\0", 0),
-    ("another version, checksum and all", patched(8, b"\2\0\0\0"), 8),
-    ("another version, and all else different", GOLDEN[:8] + b"\2" + bytes(4087), 8),
+    ("another version, checksum and all", patched(8, b"\3\0\0\0"), 8),
+    ("another version, and all else different", GOLDEN[:8] + b"\3" + bytes(4087), 8),
     ("a damaged version", GOLDEN[:8] + b"\3" + with_crc(GOLDEN)[9:], 252),
     ("a damaged number", GOLDEN[:32] + b"\6" + with_crc(GOLDEN)[33:], 252),
     ("a damaged name", GOLDEN[:104] + b"x" + with_crc(GOLDEN)[105:], 252),

@@ -446,7 +446,7 @@ class TestFiles:
         page_path(path, 2).write_bytes(page)
         before = content(path)
         with pytest.raises(
-            FormatVersionError, match=r"page-0000000002.dlog: a page of version 9; .* format 1"
+            FormatVersionError, match=r"page-0000000002.dlog: a page of version 9; .* format 2"
         ):
             recover(path)
 

@@ -28,7 +28,7 @@ class Scene(NamedTuple):
     """What recovery finds."""
 
     newest: int  # page with a header
-    positions: dict[str, int]  # what the table calls them
+    positions: dict[str, int]  # by their names in the table
     aside: bytes = b""
     hints: RingHints = RingHints(LOG_ID, SALT)
     rebooted: bool = False

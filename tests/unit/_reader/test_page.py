@@ -34,7 +34,7 @@ from support.pages import (
 
 import disklog_mp
 from disklog_mp import CorruptPageError, Damage, DiskLogError, FormatVersionError, Page, Record
-from disklog_mp._core import Frames
+from disklog_mp._core import RecordIterator
 from disklog_mp._pages.writer import PageWriter
 
 
@@ -109,10 +109,10 @@ class TestFacts:
     def test_another_version(self, path: Path) -> None:
         """FormatVersionError with both versions."""
         page = bytearray(write_page(path, []))
-        page[8] = 2
+        page[8] = 3
         page[252:256] = struct.pack("<I", crc32c(bytes(page[:252])))
         page_path(path).write_bytes(page)
-        with pytest.raises(FormatVersionError, match=r"a page of version 2; .* reads format 1"):
+        with pytest.raises(FormatVersionError, match=r"a page of version 3; .* reads format 2"):
             open_page(path)
 
     def test_a_page_head_longer_than_the_file(self, path: Path) -> None:
@@ -872,7 +872,7 @@ class TestHostile:
         with open_page(path) as page:
             for offset, end in ((4096, 2**40), (5000, 4096), (2**63, 2**63), (4097, 4128)):
                 with pytest.raises(ValueError, match="not inside"):
-                    Frames(page._mapping, offset, end, 0, 0, 0)
+                    RecordIterator(page._mapping, offset, end, 0, 0, 0)
             frames = page.records_from()
             with pytest.raises(ValueError, match="not inside"):
                 frames.extend(2**40)

@@ -72,7 +72,7 @@ def missing(path: Path) -> Scene:
 def another_version(path: Path) -> Scene:
     write_page(path, [], number=2)
     page = bytearray(page_path(path, 2).read_bytes())
-    page[VERSION] += 1
+    page[VERSION] += 2
     page[HEADER_CRC : HEADER_CRC + 4] = crc32c(bytes(page[:HEADER_CRC])).to_bytes(4, "little")
     page_path(path, 2).write_bytes(page)
     return Scene()

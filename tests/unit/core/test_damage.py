@@ -5,6 +5,7 @@ import os
 import struct
 
 import pytest
+from support.layout import word_offset
 from support.memory_ring import (
     BASES,
     LAPS,
@@ -18,7 +19,6 @@ from support.memory_ring import (
     memory,
     tag_of,
     word,
-    word_offset,
 )
 from support.ring_model import (
     GROUP,
@@ -31,8 +31,8 @@ from disklog_mp._core import (
     SLOTS,
     STOP_DAMAGED,
     STOP_EMPTY,
-    Frames,
     Mapping,
+    RecordIterator,
     Ring,
 )
 
@@ -120,7 +120,7 @@ def test_a_group_s_damaged_header_is_not_followed() -> None:
     os.pwrite(fd, frames[0] + liar + b"".join(frames[2:]), 0)
     mapping = Mapping(fd, mmap.PAGESIZE)
     os.close(fd)
-    found = Frames(mapping, 0, 128, 4096, 0, SALT, payloads=True)
+    found = RecordIterator(mapping, 0, 128, 4096, 0, SALT, payloads=True)
 
     assert list(found) == [b"00000000", b"00000002", b"00000003"]
     assert found.damage == [(32, 32, 5, 0, 1)]

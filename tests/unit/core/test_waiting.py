@@ -3,8 +3,8 @@
 import threading
 
 import pytest
+from support.layout import BELL, DONE_WANTED, SPACE_WANTED
 from support.memory_ring import (
-    CONTROL,
     Raw,
     set_state,
 )
@@ -17,7 +17,7 @@ from disklog_mp._core import (
 
 def test_a_parked_writer_is_rung_once(ring: Ring, producer: Raw) -> None:
     """The producer that takes the flag rings; the ones after find it taken."""
-    bell = CONTROL + 388
+    bell = BELL
     ring.parked = 1
     producer.log(b"a")
     producer.log(b"b")
@@ -57,15 +57,15 @@ def test_a_wait_for_space_ends_at_a_release(ring: Ring) -> None:
     """Only if a process waits for it; the wish is taken back then."""
     ring.release(0, 0)
     assert ring.load32(_core.SPACE) == 0
-    ring.store32(_core.SPACE_WANTED, 1)
+    ring.store32(SPACE_WANTED, 1)
     ring.release(0, 0)
-    assert (ring.load32(_core.SPACE), ring.load32(_core.SPACE_WANTED)) == (1, 0)
+    assert (ring.load32(_core.SPACE), ring.load32(SPACE_WANTED)) == (1, 0)
 
 
 def test_a_wait_for_the_disk_ends_at_an_announcement(ring: Ring) -> None:
     """As with space."""
     ring.announce()
     assert ring.load32(_core.DONE) == 0
-    ring.store32(_core.DONE_WANTED, 1)
+    ring.store32(DONE_WANTED, 1)
     ring.announce()
-    assert (ring.load32(_core.DONE), ring.load32(_core.DONE_WANTED)) == (1, 0)
+    assert (ring.load32(_core.DONE), ring.load32(DONE_WANTED)) == (1, 0)

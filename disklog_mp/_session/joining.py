@@ -1,0 +1,73 @@
+"""Joining a running log with options of one's own: they apply, or the newcomer is told that they do not.
+
+No record is lost over options: a log that answers no request is joined as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from disklog_mp import _options
+from disklog_mp._pages.identity import read_identity
+from disklog_mp._session import requests
+from disklog_mp.errors import ConfigMismatchError, DiskLogError
+
+PATIENCE = 2.0  # seconds for the writer to answer
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+def join(log: requests.Log, given: dict[str, Any], *, strict: bool, on_kept: Callable[[str], object]) -> None:
+    """Have the log run with these options, if that may be; else call `on_kept` with a text.
+
+    Raises ConfigMismatchError instead if `strict`.
+    """
+    now = options_in_force(log.path)
+    wanted = {name: value for name, value in given.items() if name in now and now[name] != value}
+    if not wanted:
+        return
+    try:
+        answer = requests.ask(log, "join", timeout=PATIENCE, options=wanted)
+    except (DiskLogError, OSError, ValueError, TypeError) as problem:
+        kept, why = {name: now[name] for name in wanted}, f"its writer did not change them: {problem}"
+    else:
+        kept, why = answer["kept"], _reason(answer)
+    if not kept:
+        return
+    if strict:
+        name = next(iter(kept))
+        raise ConfigMismatchError(name, kept[name], given[name])
+    refused = {name: given[name] for name in kept}
+    on_kept(
+        f"log {log.name!r} runs with {_options.contradiction(kept, refused)}; it is joined as it is, because "
+        f"{why}; `disklog-mp set {log.name} {_options.assignments(refused)}` changes it"
+    )
+
+
+def options_in_force(path: str) -> dict[str, Any]:
+    """Return the options in the log's file, {} if it cannot be read."""
+    try:
+        identity = read_identity(path)
+    except (DiskLogError, OSError):
+        return {}
+    return {} if identity is None else identity.options
+
+
+def _reason(answer: dict[str, Any]) -> str:
+    why, others = answer.get("why"), answer.get("others", 0)
+    if why == "served":
+        return "a served log keeps its server's options"
+    if why == "rights":
+        return "only a user that may write its directory can change them"
+    return "another process uses it" if others == 1 else f"{others} other processes use it"
+
+
+def warn(text: str) -> None:
+    """Warn in the name of the first caller outside of this package."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)

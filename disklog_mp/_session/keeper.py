@@ -1,0 +1,243 @@
+"""Keeping a log's writer alive: what every attached session does, however it came to the log.
+
+A session of the log's owner starts the next writer, and root does it as the owner: the user that the ring
+belongs to.  A session of another user waits, and its error names the user that may.  So does a session of a
+log that is served: its supervisor starts the next writer.  Which session it is, and how often one is started,
+_ring/starts.py says.
+
+The ring tells where the log's directory is, but each process that is attached can write into the ring.  So
+the directory must agree: it belongs to the owner or to root, and says that it is this log's.  The options
+come from there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from disklog_mp import _core
+from disklog_mp._pages.directory import LOCK, Directory
+from disklog_mp._pages.identity import LogIdentity, read_identity
+from disklog_mp._ring import control as _control
+from disklog_mp._ring import starts as _starts
+from disklog_mp._ring.file import RingFile
+from disklog_mp._ring.liveness import writer_alive
+from disklog_mp._session import start_writer
+from disklog_mp._session.place import Place
+from disklog_mp._session.start_writer import Starting, User
+from disklog_mp._session.stopped import stopped
+from disklog_mp.errors import DiskLogError, LogStoppedError, WriterActiveError
+
+LONGEST_LEAVE, PAUSE = 1.0, 0.01  # seconds that leaving waits for a writer, and between two looks
+SERVED = "the log is served: its supervisor has to start the writer"
+
+Begin = Callable[[], Starting]
+
+
+class RefusedError(Exception):
+    """This session may not start a writer; says why."""
+
+
+class Log(NamedTuple):
+    """A log whose directory agrees with its ring."""
+
+    path: str
+    given: dict[str, Any]  # options for the writer; {}: as the log's file has them
+
+
+class Keeper:
+    """Starts the next writer of one connection's log.  Only leave() waits; none raises."""
+
+    def __init__(self, place: Place, begin: Begin | None) -> None:
+        """`begin` starts a writer with the options of open(), if this session was opened."""
+        self._place = place
+        self._begin = begin
+        self._pid = os.getpid()
+        self._lock = threading.Lock()  # never waited for: a signal handler may find it taken
+        self._starting: Starting | None = None
+
+    def keep(self, file: RingFile) -> None:
+        """The ring has no live writer: start one if it is this session's turn and right."""
+        self._notice_fork()
+        if not self._lock.acquire(blocking=False):
+            return  # another thread is at it, or this is its signal handler
+        try:
+            if self._starting is not None:
+                self._listen(file.ring)
+            elif (
+                not _starts.until_next_turn(file.ring)
+                and self.why_not(file) is None
+                and _starts.take_turn(file.ring)
+            ):
+                self._start(file)
+        finally:
+            self._lock.release()
+
+    def leave(self, file: RingFile, patience: float) -> None:
+        """Leave no records in a ring without a writer, if this session may start one.
+
+        Waits only while it is another session's turn: that one may have been killed before it started any.
+        """
+        ring, deadline = file.ring, time.monotonic() + min(patience, LONGEST_LEAVE)
+        try:
+            while ring.frontier(ring.released) != ring.released and not writer_alive(file):
+                self.keep(file)
+                is_started = self._starting is not None
+                if is_started or self.why_not(file) is not None or time.monotonic() >= deadline:
+                    return
+                time.sleep(PAUSE)
+        except OSError:  # the kernel cannot tell
+            return
+
+    def let_go(self) -> None:
+        """Leave the writer that was started to itself: it is ready, or this session is closed."""
+        self._notice_fork()
+        if self._starting is not None and self._lock.acquire(blocking=False):
+            try:
+                if self._starting is not None:
+                    self._starting.close()
+                    self._starting = None
+            finally:
+                self._lock.release()
+
+    def _notice_fork(self) -> None:
+        if self._pid != os.getpid():  # the parent waits for that answer
+            self._pid, self._lock = os.getpid(), threading.Lock()
+            if self._starting is not None:
+                self._starting.close()
+                self._starting = None
+
+    def _listen(self, ring: _core.Ring) -> None:
+        assert self._starting is not None
+        try:
+            if not self._starting.answered():
+                _starts.extend_turn(ring)
+                return
+        except WriterActiveError:
+            pass
+        except (DiskLogError, OSError, TypeError, ValueError, RuntimeError) as failure:
+            _starts.store_failure(ring, f"starting another failed: {failure}")
+        self._starting.close()
+        self._starting = None
+
+    def _start(self, file: RingFile) -> None:
+        try:
+            self._starting = self._begin_from_here(file)
+        except RefusedError as refusal:
+            _starts.store_failure(file.ring, str(refusal))
+        except (DiskLogError, OSError, TypeError, ValueError) as failure:
+            _starts.store_failure(file.ring, f"starting another failed: {failure}")
+
+    def _begin_from_here(self, file: RingFile) -> Starting:
+        identity = read_identity(self._directory_of(file))
+        # A worker that dropped privileges may do what it may do with open(): start a writer as its own user.
+        if self._begin is not None and (identity is None or not _may_act_for_owner(file)):
+            return self._begin()
+        log = self._log_of(file)
+        user = _owner_for_root(file)
+        return start_writer.begin(
+            self._place.name,
+            log.path,
+            log.given,
+            os.path.dirname(file.path),
+            waiting=True,
+            goes_on=True,
+            user=user,
+        )
+
+    def _directory_of(self, file: RingFile) -> str:
+        """Return the log's directory if it is known, else the one that the ring names."""
+        return self._place.directory or file.ring.path
+
+    # -- may this session do it? -------------------------------------------------------------------------
+
+    def why_not(self, file: RingFile) -> str | None:
+        """Return why this session may not start a writer; None if it may."""
+        try:
+            if not start_writer.may_start():
+                return "a writer starts no other"
+            if self._begin is None:
+                _check_user(file)
+            path = self._directory_of(file)
+            identity = read_identity(path)
+            if (stop := stopped(self._place.name, path)) is not None:
+                return LogStoppedError(*stop).how()
+            if _is_served(file, identity):
+                return SERVED
+            if self._begin is None:
+                self._log_of(file)
+        except RefusedError as refusal:
+            return str(refusal)
+        except (DiskLogError, OSError) as problem:
+            return f"its directory cannot be read: {problem}"
+        return None
+
+    def reason(self, file: RingFile) -> str:
+        """Return why the ring still has no writer, for an error; "" if that is not known."""
+        return self.why_not(file) or _starts.failure(file.ring)
+
+    def _log_of(self, file: RingFile) -> Log:
+        """Return the log of a ring, if its directory agrees.  Raises RefusedError, DiskLogError, OSError."""
+        ring, owner, path = file.ring, _check_user(file), self._directory_of(file)
+        directory = Directory(path)
+        try:
+            there = os.lstat(os.path.join(path, LOCK))
+            if not directory.exists() or not stat.S_ISREG(there.st_mode):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        except FileNotFoundError:
+            raise RefusedError(f"the log's directory {path} is not there") from None
+        if not {there.st_uid, os.stat(path).st_uid} <= {owner, 0}:
+            raise RefusedError(f"{path} belongs to another user than the ring")
+        identity = read_identity(path)
+        rings = os.path.dirname(file.path)
+        if identity is None:
+            told, given = (directory.read_note()[1], directory.rings()), _options_without_file(ring, there)
+        else:
+            told, given = (identity.name, identity.ring_dir), {}
+        if told != (self._place.name, rings) or (identity is not None and identity.log_id != ring.log_id):
+            raise RefusedError(f"{path} is the directory of another log")
+        return Log(path, given)
+
+
+def _may_act_for_owner(file: RingFile) -> bool:
+    return os.geteuid() in (0, os.fstat(file.fd).st_uid)
+
+
+def _check_user(file: RingFile) -> int:
+    """Return the ring's owner.  Raises RefusedError if this process runs as neither that user nor root."""
+    owner = os.fstat(file.fd).st_uid
+    if not _may_act_for_owner(file):
+        raise RefusedError(f"only user {owner} (the log's owner) or root may start another")
+    return owner
+
+
+def _is_served(file: RingFile, identity: LogIdentity | None) -> bool:
+    """True if a supervisor runs the log's writer."""
+    if identity is not None:
+        return identity.served
+    return _control.options(file.ring).get("linger", 0) is None
+
+
+def _options_without_file(ring: _core.Ring, lock: os.stat_result) -> dict[str, Any]:
+    """Return what is known of the options of a log whose directory has no file that says them."""
+    mode = stat.S_IMODE(lock.st_mode) & 0o666
+    return {"ring_bytes": ring.capacity, "mode": mode, **({"group": lock.st_gid} if mode & 0o060 else {})}
+
+
+def _owner_for_root(file: RingFile) -> User | None:
+    """Return the ring's owner if this process is another user's, and so root's."""
+    status = os.fstat(file.fd)
+    if status.st_uid == os.geteuid():
+        return None
+    import pwd  # not in what a program loads that only logs
+
+    try:
+        entry = pwd.getpwuid(status.st_uid)
+        return User(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(entry.pw_name, entry.pw_gid)))
+    except KeyError:
+        return User(status.st_uid, status.st_gid, ())

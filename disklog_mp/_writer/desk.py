@@ -1,0 +1,74 @@
+"""Where requests arrive, with all that they can change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from disklog_mp._pages.directory import Directory
+from disklog_mp._pages.writer import PageWriter
+from disklog_mp._ring.death_watch import DeathWatch
+from disklog_mp._writer.access import Access
+from disklog_mp._writer.attendance import Attendance
+from disklog_mp._writer.configuration import Configuration
+from disklog_mp._writer.leaving import Leaving
+from disklog_mp._writer.live_ring import LiveRing
+from disklog_mp._writer.log_file import LogFile
+from disklog_mp._writer.page_keeper import PageKeeper
+from disklog_mp._writer.post import Post
+from disklog_mp._writer.requests import Requests
+from disklog_mp._writer.ring_maker import RingMaker
+from disklog_mp._writer.succession import Succession
+from disklog_mp._writer.syncer import Syncer
+from disklog_mp._writer.troubles import BackOff, Troubles
+
+
+class Desk:
+    """Composes the parts, and begins to answer."""
+
+    def __init__(
+        self,
+        live: LiveRing,
+        pages: PageWriter,
+        maker: RingMaker,
+        log_file: LogFile,
+        *,
+        directory: Directory,
+        deaths: DeathWatch,
+        attendance: Attendance,
+        succession: Succession,
+        syncer: Syncer,
+        keeper: PageKeeper,
+        back_off: BackOff,
+        troubles: Troubles,
+        abandon_if_dead: Callable[[int], bool],
+    ) -> None:
+        self.requests = Requests(lambda: directory.path, deaths, log_file)
+        self.access = Access(directory, live, pages, maker, requests=self.requests, troubles=troubles)
+        self.configuration = Configuration(
+            live,
+            pages,
+            maker,
+            log_file,
+            attendance=attendance,
+            succession=succession,
+            syncer=syncer,
+            keeper=keeper,
+            access=self.access,
+            troubles=troubles,
+        )
+        self.leaving = Leaving(
+            live,
+            pages,
+            maker,
+            log_file,
+            attendance=attendance,
+            succession=succession,
+            syncer=syncer,
+            back_off=back_off,
+            troubles=troubles,
+            abandon_if_dead=abandon_if_dead,
+        )
+        self.post = Post(self.requests, log_file, pages, troubles, is_wanted=attendance.is_wanted)
+        self.requests.add({**self.configuration.kinds(), **self.leaving.kinds()})
+        self.post.open()
+        self.access.finish()

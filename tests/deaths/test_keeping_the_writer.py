@@ -1,0 +1,343 @@
+"""The writer is always there: each session of the log's owner replaces one that died, however it attached."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.children import fork
+from support.machine import wait_until
+from support.sessions import ring_file_of, ring_of
+from support.users import NOBODY, as_user
+from support.workers import claim_and, log_numbers
+
+import disklog_mp
+from disklog_mp import aio
+from disklog_mp._ring import liveness as _liveness
+from disklog_mp._ring import starts as _starts
+from disklog_mp._session import start_writer
+
+OpenLog = Callable[..., disklog_mp.Session]
+NOTICE = 5.0  # seconds in which another writer is there, on a machine with much to do
+
+
+def kill_writer(log: disklog_mp.Session) -> int:
+    """Kill the writer and return its pid when the kernel says that it is gone."""
+    pid = log.stats().writer_pid
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not _liveness.writer_alive(ring_file_of(log)), 30)
+    return pid
+
+
+def has_another(log: disklog_mp.Session, former: int) -> bool:
+    return log.stats().writer_pid not in (0, former)
+
+
+def records(path: Path) -> list[bytes]:
+    return [record.data for record in disklog_mp.Reader(path)]
+
+
+# -- any session --------------------------------------------------------------------------------------------
+
+
+def test_workers_replace_it_while_the_parent_waits_in_join(name: str, path: Path, open_log: OpenLog) -> None:
+    """The parent calls nothing: its workers, attached by name, find the ring full and go on."""
+    log = open_log(ring_bytes=1 << 16)
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=log_numbers, args=(name, worker, 20_000)) for worker in range(4)]
+    former = log.stats().writer_pid
+    for worker in workers:
+        worker.start()
+    wait_until(lambda: log.stats().logged > 1000)
+    os.kill(former, signal.SIGKILL)
+    for worker in workers:
+        worker.join()
+    log.flush()
+
+    assert has_another(log, former)
+    assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
+    found = records(path)
+    assert len(found) == 80_000
+    for worker in range(4):
+        own = [int(data.split()[1]) for data in found if data.startswith(b"%d " % worker)]
+        assert own == list(range(20_000))
+
+
+@pytest.mark.parametrize("call", ["flush", "sync", "get_page", "close"])
+def test_a_session_attached_by_name_replaces_it_at_once(
+    open_log: OpenLog, name: str, path: Path, call: str
+) -> None:
+    """What it logged is in a page after flush(), sync(), get_page(), and soon after close()."""
+    log = open_log()
+    other = disklog_mp.attach(name)
+    former = kill_writer(log)
+    other.log(b"after its death")
+    getattr(other, call)(*([1] if call == "get_page" else []))
+
+    wait_until(lambda: records(path) == [b"after its death"], NOTICE if call == "close" else 0.1)
+    assert has_another(log, former)
+
+
+def test_a_session_that_only_logs_replaces_it_within_a_second(open_log: OpenLog, name: str) -> None:
+    """It neither waits nor asks; the pauses are those of a program with little to say."""
+    log = open_log()
+    other = disklog_mp.attach(name)
+    former = kill_writer(log)
+    began = time.monotonic()
+    while log.stats().writer_pid in (0, former):
+        other.log(b"now and then")
+        time.sleep(0.05)
+        assert time.monotonic() - began < NOTICE
+
+    assert other.log(b"") > 0
+
+
+def test_a_session_of_asyncio_replaces_it(open_log: OpenLog, name: str, path: Path) -> None:
+    """Attached by name, too."""
+    log = open_log()
+    kill_writer(log)
+
+    async def use() -> None:
+        async with await aio.attach(name) as other:
+            await other.log(b"from a coroutine")
+            await other.flush()
+
+    asyncio.run(use())
+
+    assert records(path) == [b"from a coroutine"]
+
+
+def test_the_options_are_those_of_the_log(open_log: OpenLog, name: str) -> None:
+    """They come from the log's file: the session that starts the writer was told none."""
+    log = open_log(page_records=7, keep_pages=3, ring_bytes=1 << 17)
+    other = disklog_mp.attach(name)
+    kill_writer(log)
+    other.log_many([b"x"] * 5)
+    for _ in range(9):
+        other.log_many([b"x"] * 5)
+    other.flush()
+
+    stats = other.stats()
+    assert (stats.pages, stats.ring_capacity) == (3, 1 << 17)
+
+
+def test_the_last_to_leave_leaves_nothing_in_a_ring_without_a_writer(
+    open_log: OpenLog, name: str, path: Path
+) -> None:
+    """Session by session, and no process is left that could notice it later."""
+    log = open_log()
+    other = disklog_mp.attach(name)
+    kill_writer(log)
+    other.log(b"left behind")
+    log.close()
+    other.close()
+
+    wait_until(lambda: records(path) == [b"left behind"], NOTICE)
+
+
+# -- sessions that may not ----------------------------------------------------------------------------------
+
+
+def test_a_served_log_is_left_to_its_supervisor(name: str, path: Path) -> None:
+    """The ring fills, and the error names the dead writer and what is to be done."""
+    writer = fork(lambda: disklog_mp.serve(name, path, ring_bytes=1 << 16))
+    wait_until(lambda: _attaches(name), 30)
+    with disklog_mp.attach(name, timeout=0.3) as log:
+        os.kill(writer, signal.SIGKILL)
+        os.waitpid(writer, 0)
+        with pytest.raises(disklog_mp.RingFullError, match="served: its supervisor") as full:
+            for _ in range(1000):
+                log.log(b"x" * 100)
+        with pytest.raises(disklog_mp.WriterDiedError, match="served: its supervisor") as dead:
+            log.flush()
+
+        assert full.value.dead_writer == dead.value.pid == writer
+        # The supervisor starts it again.
+        writer = fork(lambda: disklog_mp.serve(name, path, ring_bytes=1 << 16))
+        log.flush(30)
+    os.kill(writer, signal.SIGTERM)
+    os.waitpid(writer, 0)
+
+
+def _attaches(name: str) -> bool:
+    try:
+        disklog_mp.attach(name).close()
+    except disklog_mp.LogNotFoundError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+def test_another_user_waits_and_is_told_which_user_may(name: str, tmp_path: Path) -> None:
+    """Its group may log; the writer runs as the owner, so only the owner or root starts it."""
+    os.chmod(tmp_path, 0o755)
+    path = tmp_path / "log"
+    with disklog_mp.open(name, path, mode=0o660, group=NOBODY.gid, linger=0.1, ring_bytes=1 << 16) as log:
+        kill_writer(log)
+
+        def wait() -> None:
+            other = disklog_mp.attach(name, timeout=0.2)
+            other.log(b"x")
+            with pytest.raises(disklog_mp.WriterDiedError, match=r"only user 0 \(the log's owner\) or root"):
+                other.flush()
+
+        as_user(NOBODY, wait)
+        log.flush()
+
+
+# -- rationing ----------------------------------------------------------------------------------------------
+
+
+def test_a_writer_that_dies_at_each_start_is_started_seldom(
+    open_log: OpenLog, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Many sessions wait for it, and each is told what its start failed of."""
+    log = open_log()
+    site = tmp_path / "site"
+    site.mkdir()
+    started = tmp_path / "started"
+    (site / "sitecustomize.py").write_text(
+        f"import os\nopen({str(started)!r}, 'a').write('x')\nos._exit(1)\n"
+    )
+    kill_writer(log)
+    log.log(b"waiting")
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    told: list[Exception] = []
+
+    def wait() -> None:
+        with disklog_mp.attach(name, timeout=1.5) as other:
+            try:
+                other.flush()
+            except disklog_mp.WriterDiedError as error:
+                told.append(error)
+
+    threads = [threading.Thread(target=wait) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(told) == 8
+    assert all("starting another failed" in str(error) for error in told)
+    assert 1 <= started.stat().st_size <= 5  # after 0, 0.1, 0.3, 0.7, 1.5 s
+    monkeypatch.delenv("PYTHONPATH")
+    log.flush(60)
+    wait_until(lambda: ring_of(log).start_turn == 0, 30)
+    assert ring_of(log).start_error == b""
+
+
+def test_a_turn_is_taken_once(open_log: OpenLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pauses double up to 30 s; a word that was scribbled over counts for no longer."""
+    log = open_log()
+    ring = ring_of(log)
+    os.kill(log.stats().writer_pid, signal.SIGSTOP)  # a writer that works clears the word
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    pauses = []
+    for _ in range(12):
+        assert _starts.take_turn(ring)
+        assert not _starts.take_turn(ring)
+        pauses.append(round(_starts.until_next_turn(ring), 3))
+        now += pauses[-1]
+
+    assert pauses[:5] == [0.1, 0.2, 0.4, 0.8, 1.6]
+    assert pauses[-1] == 30
+    ring.start_turn = 2**64 - 1
+    assert _starts.take_turn(ring)
+    os.kill(log.stats().writer_pid, signal.SIGCONT)
+
+
+def test_sixty_four_sessions_start_one(open_log: OpenLog, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All notice the same death at the same moment."""
+    log = open_log()
+    started = []
+    begin = start_writer.begin
+
+    def counted(*args: Any, **options: Any) -> start_writer.Starting:
+        started.append(args)
+        return begin(*args, **options)
+
+    monkeypatch.setattr(start_writer, "begin", counted)
+    sessions = [disklog_mp.attach(name) for _ in range(64)]
+    kill_writer(log)
+    log.log(b"x")
+    threads = [threading.Thread(target=session.flush, args=(60,)) for session in sessions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for session in sessions:
+        session.close()
+
+    assert len(started) == 1
+
+
+# -- barriers -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", ["flush", "sync"])
+def test_a_barrier_covers_what_other_processes_logged(
+    name: str, path: Path, open_log: OpenLog, call: str
+) -> None:
+    """A parent that joined its workers finds all they logged, though it logged nothing itself."""
+    log = open_log()
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=log_numbers, args=(name, worker, 5_000)) for worker in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    getattr(log, call)()
+
+    assert len(records(path)) == 20_000
+    assert call != "sync" or log.stats().durable >= log.stats().claimed
+
+
+def test_a_wait_without_a_timeout_ends_where_a_claim_stands_still(name: str, open_log: OpenLog) -> None:
+    """After the session's own timeout; the error names the process that stands still, and its record."""
+    log = open_log()
+    position = log.log(b"before")
+    log.flush()
+    stopped = fork(lambda: claim_and(name, signal.SIGSTOP))
+    os.waitpid(stopped, os.WUNTRACED)
+    log.timeout = 0.3
+    log.log(b"after")
+    with pytest.raises(disklog_mp.WaitTimeoutError, match=f"process {stopped} stands still") as late:
+        log.flush()
+    os.kill(stopped, signal.SIGKILL)
+    os.waitpid(stopped, 0)
+    log.flush()
+
+    assert (late.value.pid, late.value.label) == (stopped, "")
+    assert position < late.value.held < late.value.position
+
+
+def test_time_in_which_the_log_moves_on_does_not_count(open_log: OpenLog) -> None:
+    """The writer is slow but gets on: the wait takes longer than the timeout, and is no error."""
+    log = open_log()
+    ring, pid = ring_of(log), log.stats().writer_pid
+    log.timeout = 0.4
+    os.kill(pid, signal.SIGSTOP)
+    log.log_many([b"x" * 100] * 100)
+    end = ring.frontier(ring.released)
+
+    def get_on() -> None:
+        for step in range(1, 11):
+            time.sleep(0.15)
+            ring.written = end * step // 10
+
+    slow = threading.Thread(target=get_on)
+    slow.start()
+    began = time.monotonic()
+    log.flush()
+    took = time.monotonic() - began
+    slow.join()
+    os.kill(pid, signal.SIGCONT)
+
+    assert took > 2 * log.timeout

@@ -231,7 +231,7 @@ static void open_any_ring(const uint8_t *input, uint64_t length)
             continue;
         CHECK(ring.capacity >= DL_CAPACITY_MIN && ring.capacity <= DL_CAPACITY_MAX);
         CHECK(ring.granules == ring.capacity / DL_GRANULE && ring.record_limit < ring.capacity / 4);
-        CHECK(ring.data + ring.capacity == (uint8_t *)&constants + constants.size);
+        CHECK(ring.data + ring.capacity == (uint8_t *)&constants + dl_labels_offset(ring.capacity));
     }
 }
 

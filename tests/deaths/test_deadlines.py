@@ -853,16 +853,17 @@ def test_a_ring_that_is_replaced_while_one_attaches_is_left_for_the_next(
     """The writer lets go of the old ring, which nobody uses, between the mapping and the look at it."""
     scene.serve()
     writer_stopped_between_two_rings(scene)
-    attach = _ring.attach
+    hold = _ring.hold
 
-    def attach_slowly(path: str) -> _ring.RingFile:
+    def hold_slowly(path: str) -> _ring.Held:
         monkeypatch.undo()
-        file = attach(path)
+        held = hold(path)
         os.kill(scene.writer, signal.SIGCONT)
-        wait_until(lambda: not _liveness.writer_alive(file), 60)
-        return file
+        old = _ring.RingFile(held.ring, held.seat.fd, path)
+        wait_until(lambda: not _liveness.writer_alive(old), 60)
+        return held
 
-    monkeypatch.setattr(_ring, "attach", attach_slowly)
+    monkeypatch.setattr(_ring, "hold", hold_slowly)
     with disklog_mp.attach(scene.name) as log:
         log.log(RECORD)
         log.flush()

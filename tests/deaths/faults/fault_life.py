@@ -26,6 +26,7 @@ from disklog_mp._options import Options
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import names as _names
 from disklog_mp._ring import slots as _slots
+from disklog_mp._session.attachments import attachments
 from disklog_mp._verify import books as _books
 from disklog_mp._verify.log import verify
 from disklog_mp._verify.pages import DAMAGE
@@ -429,7 +430,8 @@ class Life:
 
 @contextlib.contextmanager
 def _no_descriptor_left() -> Iterator[None]:
-    """A process that met failures keeps nothing open for them."""
+    """A process that met failures keeps nothing open for them, and attaches without its parent's descriptors."""
+    attachments.after_fork_in_child()
     before = len(os.listdir("/proc/self/fd"))
     yield
     left = len(os.listdir("/proc/self/fd")) - before

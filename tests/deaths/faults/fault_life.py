@@ -33,6 +33,7 @@ from disklog_mp._verify.pages import DAMAGE
 from disklog_mp._writer import intervals
 from disklog_mp._writer import pace as _pace
 from disklog_mp._writer.signals import stop_on_signals
+from disklog_mp._writer.terms import SERVED, Terms
 from disklog_mp._writer.writer import Writer
 
 RING = 4096
@@ -221,7 +222,9 @@ class Life:
                 _core.has_barrier = lambda: False  # type: ignore[assignment]
             options = Options(**{"linger": None, "ring_bytes": RING, "sync": "never", **self.options})
             try:
-                work = Writer(self.name, self.path, options)
+                # As a server's, its options apply though the bystander is attached.
+                terms = Terms(options._asdict(), SERVED, is_served=True)
+                work = Writer(self.name, self.path, options, terms=terms)
             except OSError:
                 os._exit(REFUSED)
             work.run(stopping)

@@ -239,7 +239,7 @@ class Life:
     def produce(self, who: int) -> None:
         """Attach, log, leave."""
         with _no_descriptor_left():
-            session = self.insist(lambda: disklog_mp.attach(self.name, timeout=2 * WAIT))
+            session = self.insist(lambda: disklog_mp.attach(self.name, timeout=2 * WAIT, label="pod"))
             self.log_all(session, who)
             self.insist(session.close)
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from _socket import socket  # a socket of the standard library is one of these
 
 OS_PAGE = 4096
-_O_PATH = getattr(os, "O_PATH", 0)
 
 
 def longest_file() -> int:
@@ -250,7 +249,7 @@ def bind_socket(listening: socket, path: str, mode: int, gid: int, backlog: int)
 def connect_socket(client: socket, path: str) -> None:
     """Connect to a socket that listens under this path.  Raises OSError."""
     place, name = os.path.split(path)
-    directory = os.open(place, _O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         client.connect(f"/proc/self/fd/{directory}/{name}")
     finally:
@@ -259,7 +258,7 @@ def connect_socket(client: socket, path: str) -> None:
 
 def set_access_at(path: str, mode: int, gid: int) -> None:
     """Give what stands at a path another mode and group (-1: leave it); symbolic links are not followed."""
-    fd = os.open(path, _O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         there = f"/proc/self/fd/{fd}"
         if os.stat(there).st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:

@@ -123,10 +123,11 @@ class TestStop:
     def test_busy_producers_do_not_keep_it_from_ending(self, name: str, path: Path) -> None:
         """What they log after the request stays in the ring."""
         code = (
-            "import disklog_mp, sys; log = disklog_mp.attach(sys.argv[1], timeout=30)\n"
-            "while True: log.log(bytes(100))"
+            "import disklog_mp, sys, time; log = disklog_mp.attach(sys.argv[1], timeout=30)\n"
+            "end = time.monotonic() + 30\n"
+            "while time.monotonic() < end: log.log(bytes(100))"
         )
-        with disklog_mp.open(name, path, ring_bytes=1 << 20, linger=5):
+        with disklog_mp.open(name, path, ring_bytes=1 << 20, linger=5, keep_bytes="1G", page_bytes="8M"):
             busy = subprocess.Popen([sys.executable, "-c", code, name])
             wait_until(lambda: len(os.listdir(path)) > 3)
             time.sleep(0.3)

@@ -16,7 +16,7 @@ INSTRUCTIONS ?=
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format coverage integrations sanitize arm64 stress model faults bench costs instructions torture pythons dist nightly test-seeds clean long fuzz
+.PHONY: help demo test check format coverage integrations sanitize arm64 stress model faults bench costs instructions torture pythons dist nightly nuitka test-seeds clean long fuzz
 
 help: ## what there is to make
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,10 @@ $(VENV)/installed-lint: $(VENV)/installed-test
 
 $(VENV)/installed-integrations: $(VENV)/installed-test
 	$(BIN)/python -m pip install --quiet --editable '.[integrations]'
+	@touch $@
+
+$(VENV)/installed-nuitka: $(VENV)/installed-integrations
+	$(BIN)/python -m pip install --quiet --editable '.[nuitka]'
 	@touch $@
 
 demo: $(VENV)/installed ## the main job on real input: a pool of processes logs, a reader follows
@@ -111,6 +115,9 @@ instructions: $(VENV)/installed ## that append, drain and read take no more inst
 long: $(VENV)/installed-test ## 100,000 attached and detached again, 1,000 times two writers started at once
 	DISKLOG_TEST_LONG=1 $(BIN)/python -m pytest -m long --timeout 3600 --durations 0
 
+nuitka: $(VENV)/installed-nuitka ## a program compiled with Nuitka is the writer of its log
+	DISKLOG_TEST_LONG=1 $(BIN)/python -m pytest -m long tests/integrations/test_starting.py
+
 torture: $(VENV)/installed ## processes killed over and over, for TORTURE_MINUTES
 	$(BIN)/python tests/deaths/torture.py $(TORTURE_MINUTES)
 
@@ -132,8 +139,8 @@ dist: $(VENV)/installed-dist ## wheel and source distribution, in dist/, checked
 	$(NOX) -t wheel
 
 # Each part goes on when one before it failed; the last line says which did.
-NIGHTLY = test-seeds faults fuzz stress long torture integrations pythons
-nightly: ## what takes hours: seeds of the day, all pairs of faults, an hour of fuzz, torture, the system tests on other Pythons
+NIGHTLY = test-seeds faults fuzz stress long torture integrations nuitka pythons
+nightly: ## what takes hours: seeds of the day, all pairs of faults, an hour of fuzz, torture, Nuitka, the system tests on other Pythons
 	@failed=; for part in $(NIGHTLY); do \
 	  echo "== $$part"; $(MAKE) --no-print-directory $$part PYTHON_TESTS="tests/unit tests/system" || failed="$$failed $$part"; \
 	done; [ -z "$$failed" ] || { echo "nightly: failed:$$failed"; exit 1; }

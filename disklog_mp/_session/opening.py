@@ -10,19 +10,22 @@ from typing import Any, NamedTuple, TypeVar
 
 from disklog_mp import _environment, _options
 from disklog_mp._os.files import is_same
-from disklog_mp._pages.directory import Directory
-from disklog_mp._pages.identity import read_identity
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring.labels import check_label
 from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._ring.names import SHM, check_name
-from disklog_mp._session import joining, requests, start_writer
+from disklog_mp._session import checks, joining, requests, start_writer
 from disklog_mp._session.attachments import attachments
 from disklog_mp._session.connection import Connection
 from disklog_mp._session.place import Place
 from disklog_mp._session.session import BlockingConnection, Session
 from disklog_mp._session.stopped import raise_if_stopped
-from disklog_mp.errors import ConfigMismatchError, LogNotFoundError, WriterActiveError
+from disklog_mp.errors import (
+    ConfigMismatchError,
+    FormatVersionError,
+    LogNotFoundError,
+    WriterActiveError,
+)
 
 PATIENCE = 20.0  # seconds for a writer to become ready, started here or by another process
 RACE_PAUSE = 0.005  # seconds before another look, when another process started a writer, or it left
@@ -176,38 +179,12 @@ def check(
     if path is None:
         opening.has_ring()
         return
-    _check_log(name, path)
-    if not opening.is_running(place) and not opening.has_ring():
-        _options.group_id(opening.given.get("group"))
-        _check_directory(path)
-
-
-def _check_log(name: str, path: str) -> None:
-    """Refuse a directory that holds other files, or another log."""
-    directory = Directory(path)
-    if not directory.exists():
-        return
-    directory.refuse_foreign_files()
-    identity = read_identity(path)
-    if identity is not None and identity.name != name:
-        raise ConfigMismatchError("name", identity.name, name)
-    pid, other = directory.read_note()
-    if identity is None and other not in ("", name) and directory.is_locked():
-        raise WriterActiveError(other, path, pid)
-
-
-def _check_directory(path: str) -> None:
-    """Raise OSError if a writer of this user could not use the directory, nor make it."""
-    place = path
-    if not Directory(path).exists():
-        while not os.path.lexists(place):
-            place = os.path.dirname(place)
-        if not os.path.isdir(place):
-            raise NotADirectoryError(errno.ENOTDIR, "no log can be made in what is no directory", place)
-    if not os.access(place, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
-        raise PermissionError(
-            errno.EACCES, f"user {os.geteuid()} may not write there, and so not log there", place
-        )
+    checks.check_log(name, path)
+    if not opening.is_running(Place(name, path)) and not opening.has_ring():
+        given = opening.given
+        checks.check_group(path, _options.group_id(given.get("group")))
+        checks.check_directory(path)
+        checks.check_ring(ring_dir or opening.known_ring_dir(), given.get("ring_bytes"))
 
 
 def connect(
@@ -251,9 +228,11 @@ def connect(
         begin=opening.begin,
     )
     deadline = time.monotonic() + patience
+    tell = on_kept or joining.warn
     while True:
+        opening.settle_ring_dir(strict=strict, on_kept=tell)
         if opening.ensure_writer(deadline):
-            joining.join(opening.log(), opening.given, strict=strict, on_kept=on_kept or joining.warn)
+            joining.join(opening.log(), opening.given, strict=strict, on_kept=tell)
             try:
                 connection.attach(max(0.0, deadline - time.monotonic()))
                 return connection
@@ -276,6 +255,33 @@ class _Opening(NamedTuple):
         assert self.place.directory is not None
         return self.place.directory
 
+    def known_ring_dir(self) -> str:
+        """Return the directory of the log's ring as the log's file says it, else the usual one."""
+        identity = self.place.identity()
+        return SHM if identity is None else identity.ring_dir
+
+    def settle_ring_dir(self, *, strict: bool, on_kept: Callable[[str], object]) -> None:
+        """Use the ring of a running log where it is, if another directory was given.
+
+        Raises ConfigMismatchError instead if `strict`.
+        """
+        wanted, current = self.place.ring_dir, self.known_ring_dir()
+        if wanted is None or is_same(current, wanted) or not self._is_running_at(current):
+            return
+        if strict:
+            raise ConfigMismatchError("ring_dir", current, wanted)
+        self.place.ring_dir = None  # from now on as the log's file says
+        on_kept(
+            f"log {self.place.name!r} runs with ring_dir={current!r}, not {wanted!r}; it is joined as it is; "
+            f"`disklog-mp stop {self.path}` first lets the next open() have its ring there"
+        )
+
+    def _is_running_at(self, ring_dir: str) -> bool:
+        try:
+            return self.is_running(Place(self.place.name, self.path, ring_dir))
+        except (OSError, FormatVersionError):  # what is wrong with it is found out by attaching
+            return False
+
     def ensure_writer(self, deadline: float) -> bool:
         """Start a writer if none is alive, and wait until it is ready; False: look again in a moment."""
         try:
@@ -297,13 +303,6 @@ class _Opening(NamedTuple):
             is_ours = active.name == self.place.name and is_same(active.path, self.path)
             if not is_ours or time.monotonic() > deadline:
                 raise
-            # The directory's file may be a dead writer's: the ring there says whether it is this one's.
-            wanted = self.place.ring_dir
-            if wanted is not None and self.is_running(Place(self.place.name, self.path)):
-                identity = self.place.identity()
-                current = SHM if identity is None else identity.ring_dir
-                if not is_same(current, wanted):
-                    raise ConfigMismatchError("ring_dir", current, wanted) from None
             return False
         except OSError:
             if not (self.accept_ring and self.has_ring()):

@@ -249,13 +249,21 @@ class TestRings:
     def test_its_ring_is_in_one_directory(
         self, name: str, path: Path, tmp_path: Path, first: str | None, second: str | None
     ) -> None:
-        """Who opens the log with another one is told at once where it is."""
+        """A process that gives another one joins the log where it is, and is told so."""
         places = [None if place is None else str(tmp_path / place) for place in (first, second)]
-        log = disklog_mp.open(name, path, ring_dir=places[0], linger=0, ring_bytes=1 << 16)
-        with log, pytest.raises(disklog_mp.ConfigMismatchError) as caught:
-            disklog_mp.open(name, path, ring_dir=places[1])
+        with disklog_mp.open(name, path, ring_dir=places[0], linger=0, ring_bytes=1 << 16) as log:
+            with pytest.raises(disklog_mp.ConfigMismatchError) as caught:
+                disklog_mp.open(name, path, ring_dir=places[1], strict=True)
+            with pytest.warns(UserWarning, match="joined as it is") as told:
+                other = disklog_mp.open(name, path, ring_dir=places[1])
+            with other:
+                other.log(b"x")
+                other.flush()
+                assert [b"x"] == [record.data for record in log.get_page(1)]
 
         assert ("ring_dir", places[0] or _names.SHM, places[1]) == caught.value.args
+        assert places[1] in str(told[0].message)
+        assert not os.path.exists(places[1])
 
     def test_the_place_of_the_ring_need_not_be_repeated(self, name: str, path: Path, tmp_path: Path) -> None:
         """The log's file says where it is: to open(), to attach(), to a session that is sent, to commands."""

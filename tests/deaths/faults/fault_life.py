@@ -433,7 +433,7 @@ class Life:
 
 @contextlib.contextmanager
 def _no_descriptor_left() -> Iterator[None]:
-    """A process that met failures keeps nothing open for them, and attaches without its parent's descriptors."""
+    """A process that met failures keeps nothing open for them, and attaches without its parent's."""
     attachments.after_fork_in_child()
     before = len(os.listdir("/proc/self/fd"))
     yield

@@ -144,7 +144,7 @@ class Connection(_core.Producer):
             self.end = 0
         self.attachment = attachment
         self.bind(attachment.file.ring, attachment.slot, attachment.owner.pid)
-        connections.add(self)
+        _attached[id(self)] = self
         self.watches_writer = True
 
     def _is_coming(self, missing: LogNotFoundError, former: Attachment | None) -> bool:
@@ -298,8 +298,17 @@ class Connection(_core.Producer):
         self.look_at_writer()
 
 
-connections: weakref.WeakSet[Connection] = weakref.WeakSet()  # of this process: all that attached
+_attached: weakref.WeakValueDictionary[int, Connection] = weakref.WeakValueDictionary()  # by id()
 left_behind: dict[_core.Ring, int] = {}  # position behind what was logged and not waited for, by ring
+
+
+def connections() -> list[Connection]:
+    """Return all connections of this process that attached.
+
+    Another thread, or a signal handler, may attach meanwhile: one step of the interpreter copies the list.
+    """
+    found = (reference() for reference in _attached.valuerefs())
+    return [connection for connection in found if connection is not None]
 
 
 def _note_left_behind(connection: Connection) -> None:

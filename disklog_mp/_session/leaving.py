@@ -58,8 +58,7 @@ def _wait_if_last(connection: Connection) -> None:
     if attachment is None or not connection.is_bound:
         return
     attachment.end = max(attachment.end, connection.end)
-    others = list(connections)
-    if any(other is not connection and other.attachment is attachment for other in others):
+    if any(other is not connection and other.attachment is attachment for other in connections()):
         return
     connection.end = attachment.end
     _wait(connection)
@@ -92,7 +91,7 @@ def _wait_for_ring(ring: _core.Ring, end: int) -> None:
 @atexit.register
 def _at_exit() -> None:
     with contextlib.suppress(Exception, KeyboardInterrupt):
-        for connection in list(connections):
+        for connection in connections():
             if not connection.is_closed and connection.is_bound:
                 _wait(connection)
         for ring, end in list(left_behind.items()):

@@ -42,6 +42,7 @@ from disklog_mp._ring import liveness as _liveness
 from disklog_mp._ring import names as _names
 from disklog_mp._ring import slots as _slots
 from disklog_mp._session import connection as _connection
+from disklog_mp._session import interpreter
 from disklog_mp._session import leaving as _leaving
 from disklog_mp._session import opening as _open
 from disklog_mp._session import start_writer as _start_writer
@@ -541,8 +542,11 @@ def test_calls_keep_their_time(
     assert dict.fromkeys(statuses, 0) == statuses
 
 
-def test_get_page_waits_for_a_dead_writer_as_long_as_the_session_does(scene: Scene) -> None:
+def test_get_page_waits_for_a_dead_writer_as_long_as_the_session_does(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It has no timeout of its own: a writer that lives is waited for."""
+    monkeypatch.setenv(interpreter.MARK, "1")  # this process starts no other writer
     scene.serve()
     with disklog_mp.attach(scene.name, timeout=TIMEOUT) as log:
         log.log(RECORD)

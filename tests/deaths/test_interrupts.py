@@ -13,6 +13,7 @@ from support.children import fork, succeeds
 from support.machine import wait_until
 
 import disklog_mp
+from disklog_mp._session.attachments import attachments
 from disklog_mp._session.session import connection_of
 
 PACKAGE = Path(disklog_mp.__file__).parent
@@ -100,6 +101,7 @@ def test_an_interrupt_at_any_line_leaves_nothing_behind(
 
         def work() -> None:
             sys.unraisablehook = lambda _: None  # pytest's keeps all that an interrupted __del__ refers to
+            attachments.after_fork_in_child()  # closes what was opened for it before the fork
             before = descriptors()
             places = 0
             while place := interrupt_at(places + 1, lambda: action(name)):

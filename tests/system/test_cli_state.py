@@ -126,7 +126,7 @@ class TestStat:
         log = open_log(page_records=1)
         log.log(b"first")
         log.flush()
-        shutil.rmtree(path)
+        wait_until(lambda: not shutil.rmtree(path, ignore_errors=True) and not path.exists())
         log.log(b"second")
         wait_until(lambda: log.stats().error)
         done = call("stat", name)

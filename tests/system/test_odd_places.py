@@ -368,8 +368,8 @@ class TestNamespaces:
             sys.path.insert(0, sys.argv[3])
             import disklog_mp
             from support.machine import wait_until
-            from disklog_mp._ring import names as _names
             from system.test_odd_places import fork
+            from support.rings import has_ring
             from support.workers import claim_and
 
             name, path = sys.argv[1:3]

@@ -21,7 +21,7 @@ from disklog_mp._loggers.cutting import cut
 from disklog_mp._os.files import is_same
 from disklog_mp._ring.labels import check_label
 from disklog_mp._ring.names import check_name
-from disklog_mp._session import leaving, opening, start_writer
+from disklog_mp._session import joining, leaving, opening, start_writer
 from disklog_mp._session.connection import POLICIES
 from disklog_mp._session.drops import Drops, Tally
 from disklog_mp._session.session import BlockingConnection
@@ -277,7 +277,7 @@ class Delivery(_core.Outlet):
             self._directory = connection.place.directory
             return connection
         patience = opening.PATIENCE if self._first else self.timeout
-        tell = functools.partial(self._print_once, kind="options")
+        tell = joining.once(functools.partial(self._print_once, kind="options"))
         return connect(self.path, patience=patience, accept_ring=True, on_kept=tell, **self._options)
 
     def _no_log(self, trouble: Exception, pause: float = 0.0) -> None:

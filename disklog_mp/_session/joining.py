@@ -6,6 +6,7 @@ No record is lost over options: a log that answers no request is joined as it is
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
@@ -13,10 +14,13 @@ from typing import Any
 
 from disklog_mp import _options
 from disklog_mp._pages.identity import read_identity
+from disklog_mp._ring.names import ring_path, rings_of
 from disklog_mp._session import requests
 from disklog_mp.errors import ConfigMismatchError, DiskLogError
 
 PATIENCE = 2.0  # seconds for the writer to answer
+JOINED = "; it is joined as it is"
+MOST_TOLD = 64  # sets of options that do not apply, each told once by a process
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -42,9 +46,23 @@ def join(log: requests.Log, given: dict[str, Any], *, strict: bool, on_kept: Cal
         raise ConfigMismatchError(name, kept[name], given[name])
     refused = {name: given[name] for name in kept}
     on_kept(
-        f"log {log.name!r} runs with {_options.contradiction(kept, refused)}; it is joined as it is, because "
-        f"{why}; `disklog-mp set {log.name} {_options.assignments(refused)}` changes it"
+        f"log {log.name!r} runs with {_options.contradiction(kept, refused)}{JOINED}, because {why}; "
+        f"`disklog-mp set {shlex.quote(_word_for(log))} {_options.assignments(refused)}` changes it"
     )
+
+
+def _word_for(log: requests.Log) -> str:
+    """Return what commands find the log by: its name, or its directory where that is not enough."""
+    rings = rings_of(log.name)
+    return log.name if len(rings) == 1 and _is_ring_of(rings[0], log) else log.path
+
+
+def _is_ring_of(ring: str, log: requests.Log) -> bool:
+    try:
+        identity = read_identity(log.path)
+    except (DiskLogError, OSError):
+        return False
+    return identity is not None and ring == ring_path(log.name, identity.log_id, identity.ring_dir)
 
 
 def options_in_force(path: str) -> dict[str, Any]:
@@ -71,3 +89,18 @@ def warn(text: str) -> None:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         level, frame = level + 1, frame.f_back
     warnings.warn(text, stacklevel=level)
+
+
+_told: set[str] = set()  # what once() let through
+
+
+def once(tell: Callable[[str], object]) -> Callable[[str], None]:
+    """Return a function that tells what options do not apply: once in this process, for all its doors."""
+
+    def told(text: str) -> None:
+        kept = text.partition(JOINED)[0]
+        if kept not in _told and len(_told) < MOST_TOLD:
+            _told.add(kept)
+            tell(text)
+
+    return told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -272,8 +273,8 @@ class _Opening(NamedTuple):
             raise ConfigMismatchError("ring_dir", current, wanted)
         self.place.ring_dir = None  # from now on as the log's file says
         on_kept(
-            f"log {self.place.name!r} runs with ring_dir={current!r}, not {wanted!r}; it is joined as it is; "
-            f"`disklog-mp stop {self.path}` first lets the next open() have its ring there"
+            f"log {self.place.name!r} runs with ring_dir={current!r}, not {wanted!r}{joining.JOINED}; "
+            f"`disklog-mp stop {shlex.quote(self.path)}` first lets the next open() have its ring there"
         )
 
     def _is_running_at(self, ring_dir: str) -> bool:

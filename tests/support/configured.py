@@ -10,7 +10,7 @@ from disklog_mp._pages.identity import LogIdentity, read_identity
 
 WORKER = """
 import sys, disklog_mp
-log = disklog_mp.attach(sys.argv[1])
+log = disklog_mp.attach(*sys.argv[1:])
 log.log(b"worker")
 print("attached", flush=True)
 input()
@@ -19,10 +19,10 @@ SMALL = {"ring_bytes": 1 << 16, "linger": 5}
 
 
 @contextmanager
-def worker_on(name: str) -> Iterator[subprocess.Popen[str]]:
+def worker_on(name: str, *path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that is attached to the log."""
     process = subprocess.Popen(
-        [sys.executable, "-c", WORKER, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WORKER, name, *path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "attached\n"

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.command import COMMAND
 from support.configured import SMALL, identity_of, worker_on
 from support.machine import stop_writer, wait_until
 from support.rings import ring_path
@@ -276,3 +278,17 @@ class TestConfigure:
             assert identity_of(path).options["keep_pages"] == 3
             assert not (path / "disklog.sock").exists()
         thread.join()
+
+
+def test_the_command_names_the_directory_where_the_name_is_not_enough(
+    name: str, path: Path, tmp_path: Path
+) -> None:
+    """The ring is elsewhere, so no command finds it by its name."""
+    rings = str(tmp_path / "my rings")
+    with disklog_mp.open(name, path, ring_dir=rings, keep_bytes="2G", **SMALL), worker_on(name, path):
+        with pytest.warns(UserWarning, match="joined as it is") as caught:
+            disklog_mp.open(name, path, keep_bytes="10M").close()
+        command = str(caught[0].message).split("`")[1]
+        subprocess.run([*COMMAND, *shlex.split(command)[1:]], check=True)
+
+        assert identity_of(path).options["keep_bytes"] == 10 << 20

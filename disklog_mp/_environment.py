@@ -16,6 +16,7 @@ from typing import Any
 from disklog_mp import _options
 
 PREFIX = "DISKLOG_MP_"
+SOURCE = "environment "  # begins where an option came from, if it is from a variable
 DIRECTORY = f"{PREFIX}DIR"
 # Variables that are no options: they are described in README, too.
 OTHERS = frozenset({DIRECTORY, f"{PREFIX}WRITER", f"{PREFIX}PYTHON", f"{PREFIX}LABEL"})
@@ -38,9 +39,10 @@ def options(name: str, given: Mapping[str, Any], usual: Mapping[str, Any]) -> di
     """Return what was given, and from the environment what was left out: what is None, or as `usual` says.
 
     Only options that `usual` names are looked for.  Values from the environment are text: what takes an
-    option checks it.  Raises ValueError, with the variable's name, for one that a writer would refuse.
+    option checks it.  For a writer's options from there, "sources" says which variable each came from.
+    Raises ValueError, with the variable's name, for one that a writer would refuse.
     """
-    found = dict(given)
+    found, sources = dict(given), {}
     for option, default in usual.items():
         if found.get(option) not in (None, default):
             continue
@@ -48,8 +50,10 @@ def options(name: str, given: Mapping[str, Any], usual: Mapping[str, Any]) -> di
             if value := os.environ.get(variable):
                 check = _options.CHECKS.get(option)
                 found[option] = value if check is None else check(value, variable)
+                if check is not None:
+                    sources[option] = f"{SOURCE}{variable}"
                 break
-    return found
+    return {**found, "sources": sources} if sources else found
 
 
 def tell_unknown() -> None:

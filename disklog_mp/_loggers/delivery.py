@@ -50,7 +50,7 @@ _deliveries: weakref.WeakSet[Delivery] = weakref.WeakSet()
 
 def _check(path: str | None, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options if they are right: an error is for the configuration, not for the first record."""
-    of_open = {key: value for key, value in options.items() if key not in ("ring_dir", "label")}
+    of_open = {key: value for key, value in options.items() if key not in ("ring_dir", "label", "sources")}
     if options.get("label") is not None:
         check_label(options["label"])
     _options.check_names(of_open)

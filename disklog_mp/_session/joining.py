@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from disklog_mp import _options
@@ -24,8 +24,17 @@ MOST_TOLD = 64  # sets of options that do not apply, each told once by a process
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
-def join(log: requests.Log, given: dict[str, Any], *, strict: bool, on_kept: Callable[[str], object]) -> None:
+def join(
+    log: requests.Log,
+    given: dict[str, Any],
+    sources: Mapping[str, str],
+    *,
+    strict: bool,
+    on_kept: Callable[[str], object],
+) -> None:
     """Have the log run with these options, if that may be; else call `on_kept` with a text.
+
+    `sources`: where options came from that the program did not give.
 
     Raises ConfigMismatchError instead if `strict`.
     """
@@ -34,7 +43,7 @@ def join(log: requests.Log, given: dict[str, Any], *, strict: bool, on_kept: Cal
     if not wanted:
         return
     try:
-        answer = requests.ask(log, "join", timeout=PATIENCE, options=wanted)
+        answer = requests.ask(log, "join", timeout=PATIENCE, options=wanted, sources=sources)
     except (DiskLogError, OSError, ValueError, TypeError) as problem:
         kept, why = {name: now[name] for name in wanted}, f"its writer did not change them: {problem}"
     else:

@@ -6,7 +6,7 @@ import errno
 import os
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from disklog_mp import _environment, _options
@@ -165,6 +165,7 @@ def check(
     *,
     ring_dir: str | None = None,
     label: str | None = None,
+    sources: Mapping[str, str] | None = None,
     **options: Any,
 ) -> None:
     """Raise what connect() would, as far as it can be seen without attaching or starting a writer.
@@ -176,7 +177,7 @@ def check(
     if label is not None:
         check_label(label)
     place = Place(name, path, ring_dir)
-    opening = _Opening(place, _options.check(options), True)
+    opening = _Opening(place, _options.check(options), True, sources or {})
     if path is None:
         opening.has_ring()
         return
@@ -202,6 +203,7 @@ def connect(
     accept_ring: bool = False,
     strict: bool = False,
     on_kept: Callable[[str], object] | None = None,
+    sources: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Kind:
     """Return an attached connection of that kind: as open() does with `path`, as attach() does without.
@@ -209,7 +211,7 @@ def connect(
     `directory`: the log's, for attaching; None: it is found by name.
     `patience`: seconds for the writer to become ready.  With `accept_ring` a ring without a writer will do,
     where no writer can be started from here.  `on_kept` is called with a text if options do not apply; None:
-    that is a warning.  With `strict` it is an error.
+    that is a warning.  With `strict` it is an error.  `sources`: see _environment.options().
     """
     ring_dir = None if ring_dir is None else os.path.abspath(ring_dir)
     _environment.tell_unknown()
@@ -219,7 +221,7 @@ def connect(
         connection.attach()
         return connection
     place = Place(name, os.path.abspath(os.fsdecode(path)), ring_dir)
-    opening = _Opening(place, _options.check(options), accept_ring)
+    opening = _Opening(place, _options.check(options), accept_ring, sources or {})
     connection = kind(
         place,
         on_full=on_full,
@@ -233,7 +235,7 @@ def connect(
     while True:
         opening.settle_ring_dir(strict=strict, on_kept=tell)
         if opening.ensure_writer(deadline):
-            joining.join(opening.log(), opening.given, strict=strict, on_kept=tell)
+            joining.join(opening.log(), opening.given, opening.sources, strict=strict, on_kept=tell)
             try:
                 connection.attach(max(0.0, deadline - time.monotonic()))
                 return connection
@@ -249,6 +251,7 @@ class _Opening(NamedTuple):
     place: Place  # with the directory
     given: dict[str, Any]  # the options that were given, checked
     accept_ring: bool
+    sources: Mapping[str, str]  # of those that came from the environment
 
     @property
     def path(self) -> str:
@@ -313,7 +316,9 @@ class _Opening(NamedTuple):
     def start(self, *, wait: float) -> bool:
         """Start a writer and wait `wait` seconds for its answer: see start_writer.start()."""
         place = self.place
-        return start_writer.start(place.name, self.path, self.given, place.ring_dir, wait=wait)
+        return start_writer.start(
+            place.name, self.path, self.given, place.ring_dir, wait=wait, sources=self.sources
+        )
 
     def go_on(self, *, wait: float) -> bool:
         """Start a writer in place of one that died.  Raises LogStoppedError if the log was stopped."""

@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from disklog_mp import _core, errors
@@ -90,12 +91,14 @@ def begin(
     *,
     waiting: bool = False,
     goes_on: bool = False,
+    sources: Mapping[str, str] | None = None,
     user: User | None = None,
 ) -> Starting:
     """Start a writer process for the log.  Raises OSError, ENOEXEC if no program is known that could run it.
 
     `given`: the options that were given, checked.  `goes_on`: it takes the place of a writer that died, and
-    nothing is to change: see _writer/terms.py.  `waiting`: this process waits until it has answered, and
+    nothing is to change: see _writer/terms.py.  `sources`: where options came from that the program did not
+    give.  `waiting`: this process waits until it has answered, and
     tells what went wrong.
     """
     if not may_start():
@@ -105,6 +108,7 @@ def begin(
         "path": path,
         "given": given,
         "source": f"open, process {os.getpid()}",
+        "sources": {} if sources is None else dict(sources),
         "goes_on": goes_on,
         "ring_dir": ring_dir,
         "waiting": waiting,
@@ -129,6 +133,7 @@ def start(
     *,
     wait: float,
     goes_on: bool = False,
+    sources: Mapping[str, str] | None = None,
 ) -> bool:
     """Start a writer process for the log and wait that many seconds until it is ready.
 
@@ -136,7 +141,7 @@ def start(
     begin() and Starting.answered() raise.
     """
     deadline = time.monotonic() + wait
-    starting = begin(name, path, given, ring_dir, waiting=wait > 0, goes_on=goes_on)
+    starting = begin(name, path, given, ring_dir, waiting=wait > 0, goes_on=goes_on, sources=sources)
     try:
         return wait > 0 and starting.answered(max(0.0, deadline - time.monotonic()))
     finally:

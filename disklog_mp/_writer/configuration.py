@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from disklog_mp import _options
@@ -25,7 +25,16 @@ from disklog_mp._writer.requests import Kind, Request
 from disklog_mp._writer.ring_maker import RingMaker
 from disklog_mp._writer.succession import Succession
 from disklog_mp._writer.syncer import Syncer
-from disklog_mp._writer.terms import DEFAULTS, SERVED, SET, Chosen
+from disklog_mp._writer.terms import (
+    DEFAULT,
+    DEFAULTS,
+    SERVED,
+    SET,
+    Chosen,
+    Terms,
+    from_environment,
+    is_servers,
+)
 from disklog_mp._writer.troubles import Troubles
 from disklog_mp.errors import DiskLogError
 
@@ -74,8 +83,8 @@ class Configuration:
         """Set options: {"options": {...}}.  The answer has those that changed."""
         changes = self._differing(_options.check_changes(_given(request)))
         answer = {"changed": changes}
-        source = f"{SET}process {_pid_of(request)}"
-        self.change(changes, source, lambda identity: identity.with_done(request.id, answer))
+        sources = dict.fromkeys(changes, f"{SET}process {_pid_of(request)}")
+        self.change(changes, sources, lambda identity: identity.with_done(request.id, answer))
         return answer
 
     def join(self, request: Request) -> dict[str, Any]:
@@ -94,8 +103,8 @@ class Configuration:
             why = "attached"
         else:
             answer = {"applied": changes, "kept": {}}
-            source = f"open, process {_pid_of(request)}"
-            self.change(changes, source, lambda identity: identity.with_done(request.id, answer))
+            sources = _sources_of(request, changes, f"open, process {_pid_of(request)}")
+            self.change(changes, sources, lambda identity: identity.with_done(request.id, answer))
             return answer
         kept = {name: getattr(self._pages.options, name) for name in changes}
         self._tell(request, changes, kept)
@@ -104,17 +113,20 @@ class Configuration:
     def reload(self, reread: Callable[[], dict[str, Any]]) -> None:
         """Put the server's options in force again.  One that it gave before and leaves out is the default."""
         try:
-            given = _options.check(reread())
+            told = dict(reread())
+            terms = Terms({}, SERVED, told.pop("sources", {}))
+            given = _options.check(told)
             sources = self._log_file.identity.sources
-            gone = {name for name, source in sources.items() if source == SERVED and name not in given}
+            gone = {name for name, source in sources.items() if is_servers(source) and name not in given}
             changes = self._differing({**{name: getattr(DEFAULTS, name) for name in gone - KEPT}, **given})
             if changes:
-                self.change(changes, SERVED, lambda identity: identity)
+                kept = {name: terms.sources_of([name])[name] for name in changes if name in given}
+                self.change(changes, {**dict.fromkeys(changes, DEFAULT), **kept}, lambda identity: identity)
         except (DiskLogError, OSError, TypeError, ValueError) as error:
             self._troubles.say(f"SIGHUP: the options stay as they are: {error}")
         else:
-            told = _options.assignments(changes) or "nothing changed"
-            self._troubles.say(f"SIGHUP: read the options again: {told}")
+            said = _options.assignments(changes) or "nothing changed"
+            self._troubles.say(f"SIGHUP: read the options again: {said}")
 
     def _differing(self, given: dict[str, Any]) -> dict[str, Any]:
         now = self._pages.options
@@ -129,13 +141,13 @@ class Configuration:
 
     # -- changing ----------------------------------------------------------------------------------------
 
-    def change(self, changes: dict[str, Any], source: str, remember: Remember) -> None:
-        """Put options in force; `remember` adds to the log's file what goes with that.
+    def change(self, changes: dict[str, Any], sources: Mapping[str, str], remember: Remember) -> None:
+        """Put options in force, and note their sources; `remember` adds to the file what goes with that.
 
         Raises OSError, ValueError; then nothing has changed.
         """
         before, identity = self._pages.options, self._log_file.identity
-        chosen = Chosen(before, identity.sources).with_changes(changes, source)
+        chosen = Chosen(before, identity.sources).with_changes(changes, sources)
         options = chosen.options
         gid = group_id(options.group)
         self._live.check_options(options.to_json())
@@ -171,6 +183,14 @@ def _given(request: Request) -> dict[str, Any]:
     if not isinstance(options, dict):
         raise TypeError("options are a JSON object")
     return options
+
+
+def _sources_of(request: Request, names: Iterable[str], source: str) -> dict[str, str]:
+    """Return where options come from: what the newcomer names is a variable of its environment."""
+    told = request.fields.get("sources")
+    known = told if isinstance(told, dict) else {}
+    named = {name: known.get(name) for name in names}
+    return {name: from_environment(said) or source for name, said in named.items()}
 
 
 def _pid_of(request: Request) -> int:

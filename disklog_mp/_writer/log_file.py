@@ -80,6 +80,11 @@ class LogFile:
                 raise
         return self
 
+    def let_go(self) -> None:
+        """Have the file say that the log is no longer served: its sessions may start its next writer."""
+        with contextlib.suppress(OSError):  # then it counts as served: a supervisor may come back
+            self.write(self.identity._replace(served=False))
+
     def answer_to(self, request: str) -> dict[str, Any] | None:
         """Return the answer to a request that was done, None if it was not."""
         return self.identity.answer_to(request)

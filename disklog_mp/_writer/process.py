@@ -55,7 +55,7 @@ def main(order: str) -> None:
     try:
         raise_descriptor_limit()
         with stop_on_signals() as stopping:
-            terms = Terms(told["given"], told["source"], goes_on=told["goes_on"])
+            terms = Terms(told["given"], told["source"], told["sources"], goes_on=told["goes_on"])
             options = Options(**told["given"])
             work = Writer(told["name"], told["path"], options, ring_dir=told["ring_dir"], terms=terms)
             _answer({"kind": "ready"})

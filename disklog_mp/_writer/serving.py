@@ -36,11 +36,12 @@ def serve(
     options = _environment.options(name, {"linger": None, "ring_dir": ring_dir, **options}, usual)
     ring_dir = options.pop("ring_dir")
     path = _environment.directory(name, path) or "."
-    given = _options.check(options)
+    sources = options.get("sources", {})
+    given = _options.check({option: value for option, value in options.items() if option != "sources"})
     raise_descriptor_limit()
     with stop_on_signals(reload=True) as stopping:
         chosen = _options.Options(**{"linger": None, **given})
-        terms = Terms({"linger": None, **given}, SERVED, is_served=True)
+        terms = Terms({"linger": None, **given}, SERVED, sources, is_served=True)
         work = Writer(name, path, chosen, ring_dir=ring_dir, terms=terms)
         work.reread = reread or (lambda: options)
         notifier = _systemd.Notifier()

@@ -6,6 +6,7 @@ SIGHUP also comes when a terminal is closed.  Then it means the end, as for any 
 from __future__ import annotations
 
 import os
+import select
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.asked = False
         self.hung_up = False
+        self.lets_go = False  # the log is no longer served after this writer
         self.ring_bell: Callable[[], None] = lambda: None  # set by the writer, which may be asleep
         self._had_terminal = _has_terminal()
 
@@ -38,6 +40,28 @@ class StopSignals:
         self.hung_up = False
         self.asked = self.asked or (self._had_terminal and not _has_terminal())
         return not self.asked
+
+
+class Alarm:
+    """Wakes a thread that waits for it; a signal handler of that thread may ring it."""
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
+
+    def ring(self) -> None:
+        """Wake the thread, now or when it waits next."""
+        os.eventfd_write(self._fd, 1)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it rings, at most so long."""
+        if self._poll.poll(seconds * 1000):
+            os.eventfd_read(self._fd)
+
+    def close(self) -> None:
+        """Give its descriptor back."""
+        os.close(self._fd)
 
 
 def _has_terminal() -> bool:

@@ -14,9 +14,12 @@ as long as it is given.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from disklog_mp import _options
+from disklog_mp._environment import SOURCE as ENVIRONMENT
 from disklog_mp._options import Options
 from disklog_mp._pages.identity import LogIdentity
 from disklog_mp._pages.writer import PageWriter
@@ -24,6 +27,8 @@ from disklog_mp._writer.establishing import Established
 
 SET = "set, "  # the source of an option that was set in a running log begins so
 SERVED = "serve"
+DEFAULT = "default"
+LONGEST_SOURCE = 256  # characters
 DEFAULTS = Options()
 
 
@@ -33,10 +38,10 @@ class Chosen(NamedTuple):
     options: Options
     sources: dict[str, str]
 
-    def with_changes(self, changes: dict[str, Any], source: str) -> Chosen:
-        """Return them with some changed, which come from `source`."""
+    def with_changes(self, changes: dict[str, Any], sources: Mapping[str, str]) -> Chosen:
+        """Return them with some changed, which come from `sources`."""
         options = self.options._replace(**changes)
-        sources = {**self.sources, **dict.fromkeys(changes, source)}
+        sources = {**self.sources, **sources}
         return Chosen(options, {name: told for name, told in sources.items() if name in Options._fields})
 
 
@@ -45,6 +50,7 @@ class Terms(NamedTuple):
 
     given: dict[str, Any]  # the options that were given, checked
     source: str  # "serve" or "open, process 4711"
+    sources: Mapping[str, str] = MappingProxyType({})  # of the options that came from elsewhere
     is_served: bool = False  # by a supervisor, or at a terminal: its options are the log's
     goes_on: bool = False  # in place of a writer that died: nothing is to change
 
@@ -58,9 +64,24 @@ class Terms(NamedTuple):
         kept = {name: value for name, value in there.items() if is_set(found, name)}
         return self._over(kept, found.sources)
 
+    def sources_of(self, given: Iterable[str]) -> dict[str, str]:
+        """Return where these options come from."""
+        return {name: self.sources.get(name, self.source) for name in given}
+
     def _over(self, kept: dict[str, Any], sources: dict[str, str]) -> Chosen:
-        told = {name: sources[name] for name in kept} | dict.fromkeys(self.given, self.source)
+        told = {name: sources[name] for name in kept} | self.sources_of(self.given)
         return Chosen(Options(**{**kept, **self.given}), told)
+
+
+def from_environment(source: object) -> str:
+    """Return a source if it names a variable, "" if it does not."""
+    is_one = isinstance(source, str) and source.startswith(ENVIRONMENT) and len(source) <= LONGEST_SOURCE
+    return str(source) if is_one else ""
+
+
+def is_servers(source: object) -> bool:
+    """True if an option of a served log came with its server."""
+    return source == SERVED or bool(from_environment(source))
 
 
 def is_set(found: LogIdentity, name: str) -> bool:

@@ -204,6 +204,8 @@ class Writer:
             asked = stopping() or self.leaving.is_due(now)
             if asked or self.attendance.is_over(now):
                 if self.leaving.leave(now, asked):
+                    if signals.lets_go:
+                        self.log_file.let_go()
                     self.close()
                     return
             elif not is_gathering:

@@ -1,12 +1,15 @@
 """Options in the environment: what a program leaves out, whoever runs it can say."""
 
 import json
+import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.command import call
 from support.machine import stop_writer
 
 import disklog_mp
@@ -79,9 +82,24 @@ def test_a_wrong_value_names_its_variable(
 ) -> None:
     """The program is not to blame."""
     run.setenv(f"DISKLOG_MP_{variable}", value)
-    for call in (disklog_mp.open, DiskLogHandler):
+    for door in (disklog_mp.open, DiskLogHandler):
         with pytest.raises((ValueError, TypeError), match=f"DISKLOG_MP_{variable}"):
-            call(name)
+            door(name)
+
+
+def test_stat_names_the_variable(name: str, tmp_path: Path, run: pytest.MonkeyPatch) -> None:
+    """Of options that came from one, whether a writer was started with them or was joined."""
+    run.setenv("DISKLOG_MP_KEEP_PAGES", "7")
+    run.setenv("DISKLOG_MP_LINGER", "10s")
+    with disklog_mp.open(name, page_bytes="1M"):
+        shown = call("stat", name).stdout.decode()
+        assert "keep_pages 7 (environment DISKLOG_MP_KEEP_PAGES)" in shown
+        assert f"page_bytes 1 MiB (open, process {os.getpid()})" in shown
+    run.setenv("DISKLOG_MP_KEEP_AGE", "7d")
+    handler = DiskLogHandler(name)
+    handler.emit(logging.makeLogRecord({"msg": "x", "levelno": 20}))
+    assert "(environment DISKLOG_MP_KEEP_AGE)" in call("stat", name).stdout.decode()
+    handler.close()
 
 
 def test_a_variable_that_nothing_reads_is_told_once(name: str, tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 from support.command import COMMAND, call
-from support.machine import RUN, wait_until
+from support.configured import identity_of
+from support.machine import RUN, stop_writer, wait_until
 from support.mounts import Mount, system
 
 import disklog_mp
@@ -40,9 +42,11 @@ def is_served(name: str) -> bool:
 
 
 @contextmanager
-def serving(config: Path, names: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+def serving(
+    config: Path, names: list[str], stderr: IO[bytes] | int = subprocess.DEVNULL
+) -> Iterator[subprocess.Popen[bytes]]:
     """A server, once all of its logs are served."""
-    process = subprocess.Popen([*COMMAND, "serve", "--config", str(config)], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*COMMAND, "serve", "--config", str(config)], stderr=stderr)
     try:
         wait_until(lambda: all(map(is_served, names)), 30)
         yield process
@@ -118,6 +122,96 @@ def test_a_wrong_file(tmp_path: Path, content: str, said: str) -> None:
     assert done.returncode == 2
     assert said in done.stderr.decode()
     assert done.stderr.count(b"\n") == 1
+
+
+class TestHangup:
+    """SIGHUP has the server read its file again."""
+
+    def test_logs_come_go_and_change(self, tmp_path: Path, names: list[str]) -> None:
+        """Under the same process; of the log that goes, a session starts the next writer."""
+        stays, goes, comes = names[:3]
+        places = {name: tmp_path / name for name in names[:3]}
+        file = config_of(tmp_path, {name: places[name] for name in (stays, goes)}, "keep_pages = 5")
+        with serving(file, [stays, goes]) as server, disklog_mp.attach(goes) as log:
+            log.log(b"before")
+            config_of(tmp_path, {name: places[name] for name in (stays, comes)}, 'keep_bytes = "2G"')
+            server.send_signal(signal.SIGHUP)
+            wait_until(lambda: is_served(comes), 30)
+            wait_until(lambda: identity_of(places[stays]).options["keep_bytes"] == 2 << 30)
+            wait_until(lambda: not identity_of(places[goes]).served)
+            log.log(b"after")
+            log.flush(20)
+
+            assert log.stats().writer_pid not in (0, server.pid)
+            assert identity_of(places[stays]).options["keep_pages"] is None
+            for name in (stays, comes):
+                with disklog_mp.attach(name) as other:
+                    assert other.stats().writer_pid == server.pid
+            server.terminate()
+            assert server.wait(20) == 0
+        stop_writer(goes)
+        assert [record.data for record in disklog_mp.Reader(places[goes])] == [b"before", b"after"]
+
+    @pytest.mark.parametrize(
+        ("more", "said"),
+        [
+            ("keep_byte = 1", "did you mean keep_bytes"),
+            ('keep_bytes = "much"', "keep_bytes='much' is not a size"),
+            ("keep_bytes = ", "logs.toml"),
+            ('ring_dir = "/mnt/elsewhere"', "cannot move"),
+        ],
+    )
+    def test_an_error_changes_nothing(self, tmp_path: Path, names: list[str], more: str, said: str) -> None:
+        """It is told, and both logs go on; a file that is right again is taken."""
+        places = {name: tmp_path / name for name in names[:2]}
+        file = config_of(tmp_path, {names[0]: places[names[0]]})
+        with open(tmp_path / "stderr", "wb") as stderr, serving(file, names[:1], stderr) as server:
+            config_of(tmp_path, places, more)
+            server.send_signal(signal.SIGHUP)
+            wait_until(lambda: b"SIGHUP" in (tmp_path / "stderr").read_bytes())
+            told = (tmp_path / "stderr").read_text()
+            assert "all logs stay as they are" in told
+            assert said in told
+            assert is_served(names[0])
+            assert not is_served(names[1])
+            config_of(tmp_path, places)
+            server.send_signal(signal.SIGHUP)
+            wait_until(lambda: is_served(names[1]), 30)
+
+
+def test_the_environment_applies(tmp_path: Path, names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """To what the file leaves out, the directory, too; stat names the variable."""
+    name = names[0]
+    variable = f"DISKLOG_MP_{name.upper().replace('-', '_')}_KEEP_PAGES"
+    monkeypatch.setenv("DISKLOG_MP_DIR", str(tmp_path / "logs"))
+    monkeypatch.setenv("DISKLOG_MP_KEEP_PAGES", "3")
+    monkeypatch.setenv("DISKLOG_MP_SYNC", "page")
+    monkeypatch.setenv("DISKLOG_MP_LINGER", "1s")  # of sessions: a served log stays
+    monkeypatch.setenv(variable, "4")
+    file = tmp_path / "logs.toml"
+    file.write_text(f'[[log]]\nname = "{name}"\nring_bytes = "64k"\nsync = "2s"\n')
+    with serving(file, [name]) as server:
+        for _ in range(2):
+            shown = call("stat", name).stdout.decode()
+            assert f"keep_pages 4 (environment {variable})" in shown
+            assert "sync 2s (serve)" in shown
+            assert "linger none" in shown
+            assert str(tmp_path / "logs" / name) in shown
+            server.send_signal(signal.SIGHUP)  # changes none of it
+            with disklog_mp.attach(name) as log:
+                log.log(b"x")
+                log.flush()
+
+
+def test_a_log_that_is_stopped_stays_stopped(tmp_path: Path, names: list[str]) -> None:
+    """The others are served on; when all are stopped the server ends."""
+    places = {name: tmp_path / name for name in names[:2]}
+    with serving(config_of(tmp_path, places), list(places)) as server:
+        assert call("stop", names[0]).returncode == 0
+        assert is_served(names[1])
+        assert identity_of(places[names[0]]).stopped is not None
+        assert call("stop", places[names[1]]).returncode == 0
+        assert server.wait(20) == 0
 
 
 PRODUCER = """

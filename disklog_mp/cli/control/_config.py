@@ -15,6 +15,8 @@ import os
 import tomllib
 from typing import Any
 
+from disklog_mp import _environment
+
 TABLES = {"defaults", "log"}
 
 
@@ -34,8 +36,10 @@ def read(path: str) -> list[dict[str, Any]]:
     if not logs:
         raise ValueError(f"{path}: there is no [[log]] in it")
     for log in logs:
-        missing = [key for key in ("name", "path") if key not in log]
+        needed = ("name",) if _environment.DIRECTORY in os.environ else ("name", "path")
+        missing = [key for key in needed if key not in log]
         if missing:
             raise ValueError(f"{path}: a [[log]] without {missing[0]}")
     base = os.path.dirname(os.path.abspath(path))  # a relative path is one from the file
-    return [{**defaults, **log, "path": os.path.join(base, str(log["path"]))} for log in logs]
+    places = [{"path": os.path.join(base, str(log["path"]))} if "path" in log else {} for log in logs]
+    return [{**defaults, **log, **place} for log, place in zip(logs, places, strict=True)]

@@ -60,7 +60,8 @@ def serve(
     Producers attach by NAME and may stay attached over a restart.
 
     With --config one process writes several logs, a thread each: a log whose disk hangs delays no other.
-    Exit code 1 if a log could not be served.
+    SIGHUP has it read the file again: changed options apply, new logs are served, logs that are gone are let
+    go.  A file with an error changes nothing.  Exit code 1 if a log could not be served.
 
     Sizes are 64k, 16M, 1G; times 200ms, 10s, 2h, 7d.
     """
@@ -93,7 +94,9 @@ def serve_config(file: str) -> int:
         _introduce(lambda text: stderr.say(_text.printable(f"{work.name}: {text}")), work.name, work)
 
     try:
-        well = disklog_mp.serve_all(_config.read(file), started=started)
+        well = disklog_mp.serve_all(
+            _config.read(file), started=started, reread=functools.partial(_config.read, file)
+        )
     except TypeError as problem:  # an option that is none, or has a value of another type
         raise ValueError(f"{file}: {problem}") from None
     stderr.say("stopped: all committed records of the logs that were served are written")

@@ -87,8 +87,15 @@ class Leaving:
         """True if the log was stopped."""
         return self._stops_at is not None
 
-    def leave(self, now: float, asked: bool) -> bool:
-        """End in good order: all that is committed is written and synced.  False if this writer has to stay.
+    def leave(self, now: float, asked: bool, *, lets_go: bool = False) -> bool:
+        """End in good order; False if this writer has to stay.  `lets_go`: the log is served no longer."""
+        has_left = self._leave(now, asked)
+        if has_left and lets_go:
+            self._log_file.let_go()
+        return has_left
+
+    def _leave(self, now: float, asked: bool) -> bool:
+        """Have all that is committed written and synced.  False if this writer has to stay.
 
         A ring without producers is removed.  A writer that was asked to end leaves a ring with producers to
         them and to the next writer; what they log while a log is stopped stays in the ring.  One that was not

@@ -203,9 +203,7 @@ class Writer:
             is_gathering = self.syncer.start_if_wanted(self.attendance.attached)
             asked = stopping() or self.leaving.is_due(now)
             if asked or self.attendance.is_over(now):
-                if self.leaving.leave(now, asked):
-                    if signals.lets_go:
-                        self.log_file.let_go()
+                if self.leaving.leave(now, asked, lets_go=signals.lets_go):
                     self.close()
                     return
             elif not is_gathering:

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from disklog_mp._loggers.logger import Logger, configure_loggers, get_logger
     from disklog_mp._loggers.structured import Event
     from disklog_mp._reader.cursor import Cursor
-    from disklog_mp._reader.damage import Damage
+    from disklog_mp._reader.damage import Damage, Missing
     from disklog_mp._reader.page import Page
     from disklog_mp._reader.reader import Reader
     from disklog_mp._writer.serving import serve
@@ -84,6 +84,7 @@ __all__ = [
     "LogNotFoundError",
     "LogStoppedError",
     "Logger",
+    "Missing",
     "Page",
     "PageNotFoundError",
     "PageRetiredError",
@@ -129,6 +130,7 @@ _LATER = {
     "Event": "disklog_mp._loggers.structured",
     "Cursor": "disklog_mp._reader.cursor",
     "Damage": "disklog_mp._reader.damage",
+    "Missing": "disklog_mp._reader.damage",
     "Page": "disklog_mp._reader.page",
     "Reader": "disklog_mp._reader.reader",
     "Logger": "disklog_mp._loggers.logger",

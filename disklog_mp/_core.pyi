@@ -252,6 +252,19 @@ class DamagedRange(structseq[int], tuple[int, int, int, int, int]):
     def records(self) -> int:
         """Records lost, at the least."""
 
+    # no items of the tuple:
+    @property
+    def number(self) -> int:
+        """Of the first record lost, if any was."""
+
+    @property
+    def before(self) -> int:
+        """Time of the record before the range, ns since the epoch, 0 if that is not known."""
+
+    @property
+    def after(self) -> int:
+        """Time of the frame behind the range, 0 if there is none."""
+
 @final
 class Census(structseq[int], tuple[int, int, int, int, int, int, int, int]):
     """What stands between two offsets of a page."""
@@ -289,6 +302,10 @@ class Census(structseq[int], tuple[int, int, int, int, int, int, int, int]):
     @property
     def data_crc(self) -> int:
         """Checksum register after these bytes."""
+
+    @property
+    def gaps(self) -> int:
+        """Gap records; no item of the tuple."""
 
 @final
 class Ring(Mapping):
@@ -651,6 +668,9 @@ class RecordIterator(Iterator[Any]):
     def extend(self, end: int, mapping: Mapping = ..., /) -> None:
         """Go on to a later end, in a mapping of the same page."""
 
+    def next_gap(self) -> Any:
+        """Go on behind the next gap record and return it, None if there is none."""
+
     @property
     def offset(self) -> int:
         """Of the next frame."""
@@ -660,6 +680,10 @@ class RecordIterator(Iterator[Any]):
     @property
     def number(self) -> int:
         """Of the next record."""
+
+    @property
+    def time(self) -> int:
+        """Of the record before that one, ns since the epoch, 0 if that is not known."""
 
     @property
     def position(self) -> int: ...

@@ -16,7 +16,7 @@ from typing import Any, overload
 from disklog_mp._core import GRANULE, Record, RecordIterator
 from disklog_mp._pages.format import PAGE_OPEN, STATE
 from disklog_mp._pages.labels import LabelTable
-from disklog_mp._reader.damage import Damage, report
+from disklog_mp._reader.damage import Damage, Missing, report
 from disklog_mp._reader.mapped_page import ALL, MappedPage
 from disklog_mp.errors import CorruptPageError
 
@@ -90,15 +90,23 @@ class Page(MappedPage):
     def _report_damage(self, frames: RecordIterator) -> None:
         """Report the damage that the iterator met, and bytes that are missing behind its end."""
         open_, missing = self._mapping.load32(STATE) == PAGE_OPEN, self._missing(frames.end)
-        for offset, length, crc, expected, records in frames.damage:
-            if offset + length < frames.end:
-                self.report_once(Damage(self.number, offset, length, records, crc, expected, False))
-            else:
-                self.report_once(Damage(self.number, offset, length + missing, records, crc, expected, open_))
-                missing = 0
-        if missing and frames.offset == frames.end:
-            lost = 0 if open_ else self.end_number() - frames.number
-            self.report_once(Damage(self.number, frames.end, missing, max(0, lost), 0, 0, open_))
+        for found in frames.damage:
+            offset, length, crc, expected, records = found
+            torn = offset + length >= frames.end
+            if torn:
+                length, missing = length + missing, 0
+            damage = Damage(self.number, offset, length, records, crc, expected, torn and open_)
+            if records:
+                damage = Missing.of(damage, found.number, found.before, found.after)
+            self.report_once(damage)
+        if frames.offset != frames.end or frames.inside:
+            return
+        # What the seal counts and no frame holds: the file was cut, or recovery set bytes aside.
+        is_all = self.sealed and frames.end == self.end()
+        lost = max(0, self.end_number() - frames.number) if is_all else 0
+        if missing or lost:
+            damage = Damage(self.number, frames.end, missing, lost, 0, 0, open_)
+            self.report_once(Missing.of(damage, frames.number, frames.time) if lost else damage)
 
     def _missing(self, end: int) -> int:
         """Return how many published bytes behind `end` are no longer in the file: it was cut."""
@@ -180,7 +188,9 @@ class Page(MappedPage):
     def _damage_at(self, frames: RecordIterator, number: int) -> CorruptPageError:
         """The error for a record that is not where it should be."""
         self.extend(frames)
-        before = [damage for damage in self.damage if damage.offset <= frames.offset]
+        before = [
+            each for each in self.damage if each.offset <= frames.offset and each.found != each.expected
+        ]
         if not before:
             return CorruptPageError(self.path, frames.offset, "no frame", f"record {number}")
         nearest = max(before)
@@ -194,6 +204,19 @@ class Page(MappedPage):
             if record.number >= self.first_number + stop:
                 return
             yield record
+
+    def first_time(self) -> int:
+        """Return the time of the first record that can be read, 0 if there is none."""
+        record: Record | None = next(self.records_from(), None)
+        return 0 if record is None else record.timestamp
+
+    def last_time(self) -> int:
+        """Return the time of the last record that can be read now, 0 if that is not known."""
+        if self.sealed:
+            return self.line().last_time
+        self._count(ALL)
+        assert self._counter is not None
+        return self._counter.time
 
     def place(self) -> tuple[int, int]:
         """Return position and number behind the last record that can be read now."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import bisect
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.format import NUMBER
 from disklog_mp._pages.labels import LabelTable
-from disklog_mp._reader.damage import Damage, MissingPages
+from disklog_mp._reader.damage import DAMAGED, NO_FILE, RETIRED, UNKNOWN, Damage, Missing
 from disklog_mp._reader.page import Page
 from disklog_mp.errors import CorruptPageError, PageNotFoundError, PageRetiredError
 
@@ -64,24 +64,54 @@ class PageRun:
             return None
 
     def each(self, numbers: list[int]) -> Iterator[Page]:
-        """Iterate those of the pages that can be read; report pages that are missing between them."""
+        """Iterate those of the pages that can be read; report records that are missing between them."""
         before: Page | None = None
-        listed = 0
+        unreadable: list[Damage] = []
         for number in numbers:
-            page = self.find(number)
+            page = self.find(number, on_damage=unreadable.append)
             if page is not None:
-                if before is not None and number > listed + 1:
-                    self.report_missing(before, page)
-                before = page
+                self.report_step(before, page, unreadable, numbers)
+                before, unreadable = page, []
                 yield page
-            listed = number
+        self.report(unreadable)
 
-    def report_missing(self, before: Page, after: Page) -> None:
-        """Report the records between two pages whose page file is missing."""
-        missing, first = before.number + 1, before.first_number + len(before)
+    def report(self, damage: Iterable[Damage]) -> None:
+        """Report damage."""
+        for each in damage:
+            self._on_damage(each)
+
+    def report_step(
+        self, before: Page | None, after: Page, unreadable: list[Damage], listed: Container[int] = ()
+    ) -> None:
+        """Report the records missing between two pages that are read one after the other.
+
+        `unreadable`: the pages between them that have no valid header; reported, too.  `listed`: pages that
+        were there a while ago.
+        """
+        first = 0 if before is None else before.first_number + len(before)
         lost = after.first_number - first
-        if lost > 0 and not os.path.lexists(self.directory.page_path(missing)):
-            self._on_damage(MissingPages.between(missing, after.number - 1, first, lost))
+        if before is None or lost <= 0:
+            self.report(unreadable)
+            return
+        # From the first page that is missing; if none is, the records are missing before `after`.
+        gone = [
+            number
+            for number in (before.number + 1, after.number - 1)
+            if before.number < number < after.number and not os.path.lexists(self.directory.page_path(number))
+        ]
+        page, last_page, length, why = after.number, after.number, 0, UNKNOWN
+        if gone:
+            page, last_page = before.number + 1, after.number - 1
+            why = RETIRED if gone[0] in listed else NO_FILE
+        elif unreadable:
+            page, _, length, *_ = unreadable.pop(0)
+            last_page, why = page, DAMAGED
+        numbers = range(before.number, after.number)
+        if why in (UNKNOWN, NO_FILE) and any(each in numbers for each, _ in self.directory.set_aside()):
+            why = DAMAGED  # recovery found it
+        damage = Damage(page, 0, length, lost, 0, 0, False)
+        self.report([Missing.of(damage, first, before.last_time(), after.first_time(), why, last_page)])
+        self.report(unreadable)
 
     def from_last(self, begins_before: Callable[[Page], bool]) -> list[int]:
         """Return the page numbers from the last page on for which `begins_before` is true; all, if none is.
@@ -102,10 +132,11 @@ class PageRun:
                 low, high = (middle, high) if begins_before(page) else (low, middle)
         return numbers[numbers.index(readable[low]) :] if readable else []
 
-    def first_behind(self, page: Page, number: int) -> Page | None:
+    def first_behind(self, page: Page, number: int, unreadable: list[Damage]) -> Page | None:
         """Return the first readable page from that number on; it is behind `page`.
 
-        Raises PageRetiredError if retention has removed `page` and all up to it.
+        Pages before it that cannot be read are added to `unreadable`.  Raises PageRetiredError if retention
+        has removed `page` and all up to it.
         """
         numbers = self.numbers()
         # Pages get their names in order: if the next one is not there now, it did not come before others.
@@ -114,9 +145,7 @@ class PageRun:
         elif numbers and numbers[0] > page.number:
             raise PageRetiredError(page.number + 1, numbers[0], numbers[-1])
         for found in numbers[bisect.bisect_left(numbers, number) :]:
-            following = self.find(found)
+            following = self.find(found, on_damage=unreadable.append)
             if following is not None:
-                if found > page.number + 1:
-                    self.report_missing(page, following)
                 return following
         return None

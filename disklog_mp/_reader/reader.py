@@ -24,6 +24,10 @@ given out nor retired is reported.  A cursor stays valid over restarts of reader
 follower notices a record by the page's bell, at once; if its writer was killed before it rang, within half
 a second.
 
+Nothing is missing without a word.  At each step, from frame to frame by position, from page to page by
+number, the next record must be the next: else Missing says which are not there, between which times, and
+why, as far as that is known.
+
 The table.  The log has three pages: records 0-3 and 4-7 in sealed pages, 8-9 in an unsealed one.  Each row is
 a test.
 
@@ -31,14 +35,17 @@ a test.
     -------------------------------------+---------------------------------+----------+-------------------
     nothing is wrong                     | gives all records               | 0-9      | -
     a frame is behind the watermark      | leaves it: not there yet        | 0-9      | -
-    the frame of record 5 is corrupt     | goes on at the next valid frame | 0-4, 6-9 | Damage
-    the last frame of page 2 is corrupt  | goes on in page 3               | 0-6, 8-9 | Damage
+    the frame of record 5 is corrupt     | goes on at the next valid frame | 0-4, 6-9 | Missing
+    the last frame of page 2 is corrupt  | goes on in page 3               | 0-6, 8-9 | Missing
     the last frame of page 3 is bad      | ends before it                  | 0-8      | torn Damage
     the line of page 2 is damaged        | finds its last valid frame      | 0-9      | Damage
-    page 2 is cut behind record 5        | goes on in page 3               | 0-5, 8-9 | Damage
-    page 2 has no header                 | goes on in page 3               | 0-3, 8-9 | Damage
-    page 2 is an empty file              | goes on: it never was a page    | 0-3, 8-9 | -
-    page 2 is missing                    | goes on in page 3               | 0-3, 8-9 | MissingPages
+    page 2 is cut behind record 5        | goes on in page 3               | 0-5, 8-9 | Missing
+    page 2 has no header                 | goes on in page 3               | 0-3, 8-9 | Missing
+    page 2 is an empty file              | goes on in page 3               | 0-3, 8-9 | Missing
+    page 2 is missing                    | goes on in page 3               | 0-3, 8-9 | Missing
+    page 2 is removed meanwhile          | goes on in page 3               | 0-3, 8-9 | Missing
+    page 1 is an older copy              | goes on in page 2               | 0-1, 4-9 | Missing
+    the end of page 2 was set aside      | goes on in page 3               | 0-6, 8-9 | Missing
     page 2 is of another version         | raises behind page 1            | 0-3      | FormatVersionError
     page 1 is retired                    | begins with page 2              | 4-9      | -
     page 1 is retired while it is read   | reads it to its end             | 0-9      | -

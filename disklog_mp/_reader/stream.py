@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from disklog_mp._core import Record, RecordIterator
 from disklog_mp._pages.identity import is_continued
 from disklog_mp._reader.cursor import Cursor
+from disklog_mp._reader.damage import Damage
 from disklog_mp._reader.page import Page
 from disklog_mp._reader.page_run import PageRun
 from disklog_mp.errors import FormatVersionError, PageRetiredError
@@ -33,6 +34,8 @@ class Stream:
         self._page: Page | None = None
         self._frames: RecordIterator | None = None
         self._given_back: Record | None = None
+        self._unreadable: list[Damage] = []  # pages without a valid header behind this one
+        self._told: set[Damage] = set()  # those of them that were reported
         self._bell = self._watermark = 0
         self._look = LOOK
         self._next_list, self._list_poll = 0.0, LIST_POLL[0]
@@ -63,7 +66,10 @@ class Stream:
                 finally:
                     problem = None  # it and this frame hold each other, and the frame the page's mapping
             if following is None:
+                self._tell_unreadable()
                 return
+            self._pages.report_step(self._page, following, self._unreadable)
+            self._unreadable = []
             self._enter(following)
 
     def _begin(self) -> bool:
@@ -101,19 +107,27 @@ class Stream:
         """The next page, if there is one: then this one is complete."""
         following = None
         now = time.monotonic()
+        unreadable: list[Damage] = []
         if self._pages.exists(page.number + 1):
-            following = self._pages.find(page.number + 1)
+            following = self._pages.find(page.number + 1, on_damage=unreadable.append)
             if following is None:  # a page that is still empty is false, so no `or` here
-                following = self._pages.first_behind(page, page.number + 2)
+                following = self._pages.first_behind(page, page.number + 2, unreadable)
         elif now >= self._next_list or self._pages.exists(page.number + 2):
-            following = self._pages.first_behind(page, page.number + 1)
+            following = self._pages.first_behind(page, page.number + 1, unreadable)
             self._next_list, self._list_poll = now + self._list_poll, min(2 * self._list_poll, LIST_POLL[1])
+        self._unreadable = [damage for damage in unreadable if damage not in self._told]
         if following is not None:
             former, later = page.header.log_id, following.header.log_id
             if not (former == later or is_continued(os.path.dirname(page.path), former, later)):
                 self._check_log(following, former.hex())
             self._next_list, self._list_poll = 0.0, LIST_POLL[0]
         return following
+
+    def _tell_unreadable(self) -> None:
+        """Report pages without a valid header behind the last one that has one, each once."""
+        self._told |= set(self._unreadable)
+        self._pages.report(self._unreadable)
+        self._unreadable = []
 
     def cursor(self) -> Cursor | None:
         """The cursor of the next record."""

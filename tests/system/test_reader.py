@@ -30,6 +30,7 @@ from disklog_mp import (
     CorruptPageError,
     Damage,
     FormatVersionError,
+    Missing,
     PageNotFoundError,
     PageRetiredError,
     Reader,
@@ -136,7 +137,7 @@ class TestPages:
         assert [3, 4, 5] == [page.number for page in reader.pages()]
 
     def test_a_page_retired_while_pages_are_iterated_is_passed_over(self, path: Path) -> None:
-        """Without a word: retention is no damage."""
+        """One report says which records that cost."""
         write_log(path, numbered(10), page_records=2)
         damage: list[Damage] = []
         pages = Reader(path, on_damage=damage.append).pages()
@@ -145,7 +146,10 @@ class TestPages:
             page_path(path, number).unlink()
 
         assert [4, 5] == [page.number for page in pages]
-        assert [] == damage
+        [missing] = damage
+        assert isinstance(missing, Missing)
+        assert (2, 3, "retired") == (missing.page, missing.last_page, missing.why)
+        assert (2, 5) == (missing.first_number, missing.last_number)
 
     def test_a_page_without_a_header_is_reported(self, path: Path) -> None:
         """By get_page with an exception, by iteration to on_damage; a file cut within its header is torn."""
@@ -157,7 +161,7 @@ class TestPages:
         reader = Reader(path, on_damage=damage.append)
 
         assert numbered(12)[:3] + numbered(12)[9:] == data_of(reader)
-        assert [Damage(2, 0, len(data), 0, 0, 0, False), Damage(3, 0, 1000, 0, 0, 0, True)] == damage
+        assert [Damage(2, 0, len(data), 6, 0, 0, False), Damage(3, 0, 1000, 0, 0, 0, True)] == damage
         with pytest.raises(CorruptPageError):
             reader.get_page(2)
 
@@ -603,7 +607,8 @@ class TestFollow:
         live.log(2)
 
         assert [b"2", b"3"] == data_of(stream)
-        assert [(1, 4096 + 32, 32)] == [each[:3] for each in damage]
+        # What it cost is known when the page is sealed: it counts one record more than came.
+        assert [(1, 4096 + 32, 32, 0), (1, 4096 + 96, 0, 1)] == [each[:4] for each in damage]
 
     def test_a_page_that_appears_under_our_eyes_is_not_jumped_over(
         self, path: Path, live: "Live", monkeypatch: pytest.MonkeyPatch

@@ -78,18 +78,18 @@ def _follow(
 ) -> int:
     """Show the records from a place on; return 1 if some were skipped."""
     stream, expected, missed = reader.stream(place), place.number if place else None, 0
-    cause = "damaged"
+    removed = False
     while True:
         try:
             for record in stream:
-                if expected is not None and record.number > expected:
+                if removed and expected is not None and record.number > expected:
                     missed = 1
-                    _text.say(_skipped(expected, record.number - 1, cause))
-                expected, cause = record.number + 1, "damaged"
+                    _text.say(_removed(expected, record.number - 1))
+                expected, removed = record.number + 1, False
                 if wanted.matches(record):
                     sys.stdout.buffer.write(show(record))
         except PageRetiredError:  # continue with the oldest record on disk
-            stream, cause = reader.stream(), "removed by retention"
+            stream, removed = reader.stream(), True
             continue
         sys.stdout.buffer.flush()
         if cursor_file is not None and stream.cursor() != place:
@@ -100,9 +100,10 @@ def _follow(
         stream.rest()
 
 
-def _skipped(first: int, last: int, cause: str) -> str:
-    """Return the message about records that are not shown."""
-    return f"skipped record{f' {first:,}' if first == last else f's {first:,}-{last:,}'}: {cause}"
+def _removed(first: int, last: int) -> str:
+    """Return the message about records that retention removed before they were shown."""
+    numbers = f" {first:,}" if first == last else f"s {first:,}-{last:,}"
+    return f"skipped record{numbers}: removed by retention"
 
 
 def _load_cursor(path: str) -> Cursor | None:

@@ -237,7 +237,7 @@ uint32_t dl_frame_records(const struct dl_frame *frame)
     }
 }
 
-static uint64_t last_time(const struct dl_frame *frame)
+uint64_t dl_frame_last_time(const struct dl_frame *frame)
 {
     if (frame->header.kind != DL_GROUP)
         return frame->header.time;
@@ -279,8 +279,9 @@ void dl_census(const uint8_t *at, uint64_t length, uint64_t position, uint32_t s
         census->frames++;
         census->records += records;
         census->abandoned += frame.header.kind == DL_ABANDONED_FRAME;
+        census->gaps += frame.header.kind == DL_GAP;
         if (records != 0)
-            census->last_time = last_time(&frame);
+            census->last_time = dl_frame_last_time(&frame);
         if (frame.header.kind == DL_PADDING_FRAME) {
             take_run(census, at, taken, offset + DL_FRAME_HEADER);
             taken = offset + frame.span;

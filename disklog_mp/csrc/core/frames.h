@@ -59,11 +59,15 @@ bool dl_group_next(const uint8_t *bytes, uint64_t length, uint64_t *offset, stru
 /* Records a valid frame stands for: 1, 0 for padding and abandoned, a group's count. */
 uint32_t dl_frame_records(const struct dl_frame *frame);
 
+/* The time of a valid frame's last record; that of the frame itself where it holds none. */
+uint64_t dl_frame_last_time(const struct dl_frame *frame);
+
 /* What lies between two offsets of a page, all frames checked. */
 struct dl_census {
     uint64_t records;
     uint64_t frames;
     uint64_t abandoned;
+    uint64_t gaps; /* records that say how many others were dropped */
     uint64_t corrupt_ranges; /* with valid frames behind them */
     uint64_t corrupt_bytes;
     uint64_t end; /* one past the last valid frame: torn or empty from here */

@@ -9,13 +9,15 @@
 #include "objects.h"
 #include "record.h"
 
+/* The fields behind the fifth are no items of the tuple: they have names only. */
 static PyStructSequence_Field range_fields[] = {
-    {"offset", NULL}, {"length", NULL}, {"found", NULL}, {"expected", NULL}, {"records", NULL}, {NULL, NULL}};
+    {"offset", NULL}, {"length", NULL}, {"found", NULL}, {"expected", NULL}, {"records", NULL},
+    {"number", NULL}, {"before", NULL}, {"after", NULL}, {NULL, NULL}};
 static PyStructSequence_Desc range_description = {"disklog_mp._core.DamagedRange", NULL, range_fields, 5};
 static PyStructSequence_Field census_fields[] = {
     {"records", NULL},       {"frames", NULL}, {"abandoned", NULL}, {"corrupt_ranges", NULL},
     {"corrupt_bytes", NULL}, {"end", NULL},    {"last_time", NULL}, {"data_crc", NULL},
-    {NULL, NULL}};
+    {"gaps", NULL},          {NULL, NULL}};
 static PyStructSequence_Desc census_description = {"disklog_mp._core.Census", NULL, census_fields, 8};
 static PyTypeObject *range_type, *census_type; /* set once, when the module is imported */
 
@@ -30,6 +32,8 @@ typedef struct {
     uint64_t end;
     uint64_t origin; /* position - offset, the same for the whole page */
     uint64_t number; /* of the next record */
+    uint64_t time; /* of the last record passed, 0: none */
+    uint64_t timed; /* the number behind that record */
     uint64_t records; /* number behind the page's last record, ~0: not known yet */
     uint32_t seed;
     int payloads; /* give bytes, not Records */
@@ -127,8 +131,13 @@ static int next_frame(RecordIterator *frames, struct dl_frame *frame)
                         : frames->records != ~0ull && frames->records > frames->number
                             ? frames->records - frames->number
                             : 0;
-        const uint64_t values[] = {frames->offset, distance, frame->found, frame->expected, lost};
-        PyObject *range = dl_make_result(range_type, values, 5);
+        uint64_t offset = frames->offset, found = frame->found, expected = frame->expected, after = 0;
+        if (distance < room
+            && dl_frame_check(at + distance, room - distance, position + distance, frames->seed, frame)
+                   == DL_FRAME_VALID)
+            after = frame->header.time;
+        const uint64_t values[] = {offset, distance, found, expected, lost, frames->number, frames->time, after};
+        PyObject *range = dl_make_result(range_type, values, 8);
         if (range == NULL || PyList_Append(frames->damage, range) != 0) {
             Py_DecRef(range);
             return -1;
@@ -143,6 +152,8 @@ static int next_frame(RecordIterator *frames, struct dl_frame *frame)
 static PyObject *give(RecordIterator *frames, const struct dl_frame *frame, uint64_t position)
 {
     uint64_t number = frames->number++;
+    frames->time = frame->header.time;
+    frames->timed = frames->number;
     if (frames->payloads)
         return PyBytes_FromStringAndSize((const char *)frame->bytes, frame->header.length);
     return dl_make_record(frames->mapping, frame->bytes - DL_FRAME_HEADER, frame, position,
@@ -181,6 +192,42 @@ static PyObject *frames_self(PyObject *self)
     return self;
 }
 
+/* Pass over a frame of so many records. */
+static void pass(RecordIterator *frames, const struct dl_frame *frame, uint32_t records)
+{
+    frames->number += records;
+    frames->offset += frame->span;
+    if (records != 0) {
+        frames->time = dl_frame_last_time(frame);
+        frames->timed = frames->number;
+    }
+}
+
+/* Go on behind the next record that says how many others were dropped, and return it; None: there is none. */
+static PyObject *frames_next_gap(PyObject *self, PyObject *noargs)
+{
+    (void)noargs;
+    RecordIterator *frames = (RecordIterator *)self;
+    struct dl_frame frame;
+    while (frames->group_length != 0) /* no gap stands in a group */
+        if (dl_group_next(frames->group, frames->group_length, &frames->group_offset, &frame))
+            frames->number++;
+        else
+            frames->group_length = 0;
+    int found;
+    while ((found = next_frame(frames, &frame)) > 0) {
+        if (frame.header.kind == DL_GAP) {
+            uint64_t position = frames->origin + frames->offset;
+            frames->offset += frame.span;
+            return give(frames, &frame, position);
+        }
+        pass(frames, &frame, dl_frame_records(&frame));
+    }
+    if (found < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 /* Go on to the frame that holds the record of that number, or of that position; records before it inside
  * a group are passed over too. */
 static PyObject *frames_seek(PyObject *self, PyObject *args)
@@ -198,6 +245,8 @@ static PyObject *frames_seek(PyObject *self, PyObject *args)
                 break;
             if (dl_group_next(frames->group, frames->group_length, &frames->group_offset, &frame)) {
                 frames->number++;
+                frames->time = frame.header.time;
+                frames->timed = frames->number;
                 continue;
             }
             frames->group_length = 0;
@@ -211,8 +260,7 @@ static PyObject *frames_seek(PyObject *self, PyObject *args)
         uint64_t here = frames->origin + frames->offset;
         if (here + frame.span <= position || frames->number + records < number
             || (records != 0 && frames->number + records <= number)) {
-            frames->number += records;
-            frames->offset += frame.span;
+            pass(frames, &frame, records);
             continue;
         }
         if (frame.header.kind != DL_GROUP)
@@ -254,7 +302,7 @@ static PyObject *frames_extend(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-enum frames_field { AT_OFFSET, AT_END, AT_NUMBER, AT_POSITION, AT_DAMAGE, AT_INSIDE };
+enum frames_field { AT_OFFSET, AT_END, AT_NUMBER, AT_TIME, AT_POSITION, AT_DAMAGE, AT_INSIDE };
 
 static PyObject *frames_get(PyObject *self, void *closure)
 {
@@ -266,6 +314,8 @@ static PyObject *frames_get(PyObject *self, void *closure)
         return PyLong_FromUnsignedLongLong(frames->end);
     case AT_NUMBER:
         return PyLong_FromUnsignedLongLong(frames->number);
+    case AT_TIME:
+        return PyLong_FromUnsignedLongLong(frames->timed == frames->number ? frames->time : 0);
     case AT_POSITION: {
         uint64_t position = frames->origin + frames->offset, at = frames->group_offset;
         struct dl_frame inner;
@@ -286,12 +336,14 @@ static PyObject *frames_get(PyObject *self, void *closure)
 static PyGetSetDef frames_getset[] = {PLACE("offset", AT_OFFSET),
                                       PLACE("end", AT_END),
                                       PLACE("number", AT_NUMBER),
+                                      PLACE("time", AT_TIME),
                                       PLACE("position", AT_POSITION),
                                       PLACE("damage", AT_DAMAGE),
                                       PLACE("inside", AT_INSIDE),
                                       {NULL, NULL, NULL, NULL, NULL}};
 static PyMethodDef frames_methods[] = {{"seek", frames_seek, METH_VARARGS, NULL},
                                        {"extend", frames_extend, METH_VARARGS, NULL},
+                                       {"next_gap", frames_next_gap, METH_NOARGS, NULL},
                                        {NULL, NULL, 0, NULL}};
 static PyType_Slot frames_slots[] = {{Py_tp_new, frames_new},
                                      {Py_tp_dealloc, frames_dealloc},
@@ -324,8 +376,9 @@ static PyObject *core_census(PyObject *module, PyObject *args)
         Py_END_ALLOW_THREADS
         const uint64_t values[] = {census.records,       census.frames,        census.abandoned,
                                    census.corrupt_ranges, census.corrupt_bytes, offset + census.end,
-                                   census.last_time,     census.data_crc};
-        result = dl_make_result(census_type, values, 8);
+                                   census.last_time,     census.data_crc,
+                                   census.gaps};
+        result = dl_make_result(census_type, values, 9);
     }
     PyBuffer_Release(&buffer);
     return result;

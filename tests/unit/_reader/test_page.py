@@ -553,7 +553,7 @@ class TestDamage:
             list(page)
 
         [message] = [record.getMessage() for record in caplog.records if record.name == "disklog_mp"]
-        assert "page 1: corrupt range of 32 bytes at offset 4,128, at least 1 record (crc 0x" in message
+        assert "page 1: corrupt range of 32 bytes at offset 4,128, at least 1 record (1) (crc 0x" in message
 
     def test_who_takes_it_may_raise(self, path: Path) -> None:
         """The exception ends the iteration, after the records before the end."""

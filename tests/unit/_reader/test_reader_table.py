@@ -1,5 +1,6 @@
 """The table of cases at the top of reader.py: each row is a test, and says what is expected."""
 
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from disklog_mp._core import Record
 from disklog_mp._pages.format import HEADER_CRC, HEADER_LENGTH, STATE, VERSION
 from disklog_mp._reader import reader
 from disklog_mp._reader.cursor import Cursor
-from disklog_mp._reader.damage import Damage
+from disklog_mp._reader.damage import Damage, Missing, describe
 from disklog_mp._reader.reader import Reader
 
 TABLE = rows_of(reader)
@@ -26,6 +27,7 @@ class Scene(NamedTuple):
     after_first: Callable[[], object] | None = None  # happens behind the first record
     when_read: Callable[[], object] | None = None  # happens when there is no more
     only_followed: bool = False  # iterating a log has no cursor, and no end to be overtaken at
+    only_iterated: bool = False  # a follower opens the next page before it reads the one before
 
 
 def at(place: int) -> int:
@@ -66,6 +68,21 @@ def empty(path: Path) -> Scene:
 
 def missing(path: Path) -> Scene:
     page_path(path, 2).unlink()
+    return Scene()
+
+
+def removed_meanwhile(path: Path) -> Scene:
+    return Scene(after_first=page_path(path, 2).unlink, only_iterated=True)
+
+
+def older_copy(path: Path) -> Scene:
+    write_page(path, [frame(i * FRAME, b"%d" % i) for i in range(2)], number=1, sealed=False)
+    return Scene()
+
+
+def set_aside(path: Path) -> Scene:
+    kept = [frame(i * FRAME, b"%d" % i) for i in (4, 5, 6)]
+    write_page(path, kept, number=2, records=4, first_position=4 * FRAME, first_number=4)
     return Scene()
 
 
@@ -119,6 +136,9 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
     "page 2 has no header": harm(2, 0, b"no header"),
     "page 2 is an empty file": empty,
     "page 2 is missing": missing,
+    "page 2 is removed meanwhile": removed_meanwhile,
+    "page 1 is an older copy": older_copy,
+    "the end of page 2 was set aside": set_aside,
     "page 2 is of another version": another_version,
     "page 1 is retired": retired,
     "page 1 is retired while it is read": retired_while_read,
@@ -142,7 +162,7 @@ def test_a_row_of_the_table(name: str, way: str, tmp_path: Path) -> None:
     scene = SCENES[name](path)
     damage: list[Damage] = []
     records, error = read(Reader(path, on_damage=damage.append), scene, way)
-    if way == "iterated" and scene.only_followed:
+    if scene.only_followed if way == "iterated" else scene.only_iterated:
         return
     reported = [*map(name_of, damage), *([type(error).__name__] if error else [])]
 
@@ -182,3 +202,111 @@ def numbers_in(text: str) -> list[int]:
     """The numbers of `0-4, 6-9`."""
     spans = [] if text == "-" else [span.split("-") for span in text.split(", ")]
     return [number for first, last in spans for number in range(int(first), int(last) + 1)]
+
+
+class TestMissing:
+    """The numbers, times and reasons of records that are missing."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        """Three pages: records 0-3, 4-7, 8-9; the time of record 7 is 700 s, and so on."""
+        path = tmp_path / "log"
+        for page, numbers in enumerate((range(4), range(4, 8), range(8, 10)), 1):
+            frames = [frame(i * FRAME, b"%d" % i, time=i * 100 * 10**9) for i in numbers]
+            first, last_time = numbers[0], numbers[-1] * 100 * 10**9
+            place = {"first_position": first * FRAME, "first_number": first}
+            write_page(path, frames, number=page, last_time=last_time, sealed=page < 3, **place)
+        return path
+
+    def missing(self, path: Path) -> Missing:
+        """The only report of iterating the log, which is that of following it."""
+        iterated: list[Damage] = []
+        followed: list[Damage] = []
+        list(Reader(path, on_damage=iterated.append))
+        list(Reader(path, on_damage=followed.append).stream())
+        [found] = iterated
+        assert isinstance(found, Missing)
+        assert [vars(found)] == [vars(each) for each in followed]
+        assert iterated == followed
+        assert vars(pickle.loads(pickle.dumps(found))) == vars(found)
+        return found
+
+    def test_a_page_file_that_is_missing(self, path: Path) -> None:
+        """Its records, the times around them, and the page."""
+        page_path(path, 2).unlink()
+        found = self.missing(path)
+
+        assert (4, 7, 300 * 10**9, 800 * 10**9) == (
+            found.first_number,
+            found.last_number,
+            found.before,
+            found.after,
+        )
+        assert ("page file missing", 2, 2) == (found.why, found.page, found.last_page)
+        assert describe(found).startswith("page 2 is missing: 4 records (4-7), between 1970-01-01 ")
+
+    def test_the_end_of_an_older_copy(self, path: Path) -> None:
+        """A page that was copied before its last records came: nothing tells why they are not there."""
+        frames = [frame(i * FRAME, b"%d" % i, time=i * 100 * 10**9) for i in range(2)]
+        write_page(path, frames, sealed=False)
+        found = self.missing(path)
+
+        assert (2, 3, 100 * 10**9, 400 * 10**9) == (
+            found.first_number,
+            found.last_number,
+            found.before,
+            found.after,
+        )
+        assert ("", 2) == (found.why, found.page)
+        assert describe(found).startswith("records 2-3 are missing before page 2, between 1970-01-01 ")
+
+    def test_a_damaged_record(self, path: Path) -> None:
+        """Where it is, its number, and the times of its neighbours."""
+        put(path, 2, at(1) + 24, b"!")
+        found = self.missing(path)
+
+        assert (5, 5, 400 * 10**9, 600 * 10**9) == (
+            found.first_number,
+            found.last_number,
+            found.before,
+            found.after,
+        )
+        assert ("damaged", 2, at(1), FRAME) == (found.why, found.page, found.offset, found.length)
+        assert ", at least 1 record (5) (crc 0x" in describe(found)
+
+    def test_a_page_without_a_header(self, path: Path) -> None:
+        """One report says what is damaged and what is missing for it."""
+        put(path, 2, 0, b"no header")
+        found = self.missing(path)
+
+        assert (4, 7, 300 * 10**9, 800 * 10**9) == (
+            found.first_number,
+            found.last_number,
+            found.before,
+            found.after,
+        )
+        assert ("damaged", 2, 0, at(4)) == (found.why, found.page, found.offset, found.length)
+        assert "page 2: no page header: 4,224 bytes skipped, 4 records (4-7), between" in describe(found)
+
+    def test_what_recovery_set_aside(self, path: Path) -> None:
+        """Records that the next page counts, and whose bytes recovery moved to a file of their own."""
+        frames = [frame(i * FRAME, b"%d" % i, time=i * 100 * 10**9) for i in range(2)]
+        write_page(path, frames, last_time=100 * 10**9)
+        (path / "page-0000000001.bad-4160").write_bytes(b"torn")
+        found = self.missing(path)
+
+        assert (2, 3, "damaged") == (found.first_number, found.last_number, found.why)
+        assert "records 2-3 are missing before page 2, " in describe(found)
+        assert describe(found).endswith(": their bytes were damaged")
+
+    def test_a_page_that_retention_removed_while_the_log_was_read(self, path: Path) -> None:
+        """It was there when reading began."""
+        found: list[Damage] = []
+        for record in Reader(path, on_damage=found.append):
+            if record.number == 0:
+                page_path(path, 2).unlink()
+
+        [missing] = found
+        assert isinstance(missing, Missing)
+        assert (4, 7, "retired") == (missing.first_number, missing.last_number, missing.why)
+        assert "page 2 was removed by retention: 4 records (4-7), between" in describe(missing)

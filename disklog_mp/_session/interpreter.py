@@ -51,8 +51,8 @@ def command() -> list[str]:
             raise OSError(errno.ENOEXEC, f"{PYTHON} names no program that can be executed", named)
         return [named, *_options(), _BEGIN]
     if is_frozen():
-        if _can_be_run_again and sys.executable:
-            return [sys.executable, FROZEN_ARGUMENT]
+        if _can_be_run_again:
+            return [_frozen_program(), FROZEN_ARGUMENT]
         raise _none_known("this program is frozen and does not call disklog_mp.freeze_support()")
     for path in _candidates():
         if NAME.fullmatch(os.path.basename(path)) and _is_executable(path):
@@ -62,15 +62,21 @@ def command() -> list[str]:
     )
 
 
+def _frozen_program() -> str:
+    """Return the path of this program.  Nuitka's programs name a Python that does not exist."""
+    if sys.executable and _is_executable(sys.executable):
+        return sys.executable
+    return os.readlink("/proc/self/exe")
+
+
 def _candidates() -> Iterator[str]:
     """Yield where this Python's interpreter may be: the environment's own first."""
     if sys.executable:
         yield sys.executable
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}{getattr(sys, 'abiflags', '')}"
     for prefix in dict.fromkeys((sys.prefix, sys.exec_prefix)):
-        yield os.path.join(
-            prefix, "bin", "python3"
-        )  # of a virtual environment: it knows where its packages are
+        # Of a virtual environment: it knows where its packages are.
+        yield os.path.join(prefix, "bin", "python3")
     if base := getattr(sys, "_base_executable", None):
         yield base
     for prefix in dict.fromkeys((sys.base_prefix, sys.base_exec_prefix)):

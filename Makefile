@@ -125,7 +125,7 @@ $(VENV)/installed-dist: $(VENV)/installed-test
 	$(BIN)/python -m pip install --quiet --editable '.[dist]'
 	@touch $@
 
-pythons: $(VENV)/installed-dist ## the fast tests on each CPython from 3.11 up found here (PYTHON_TESTS="tests/unit tests/system" PYTHONS=3.13)
+pythons: $(VENV)/installed-dist ## the unit and system tests on each other CPython from 3.11 up found here (PYTHON_TESTS=tests/unit PYTHONS=3.13)
 	$(NOX) -t tests -- $(PYTHON_TESTS)
 
 # The wheel gets the tag of the oldest Linux that it runs on, is checked, and logs a record on each Python found.
@@ -140,9 +140,9 @@ dist: $(VENV)/installed-dist ## wheel and source distribution, in dist/, checked
 
 # Each part goes on when one before it failed; the last line says which did.
 NIGHTLY = test-seeds faults fuzz stress long torture integrations nuitka pythons
-nightly: ## what takes hours: seeds of the day, all pairs of faults, an hour of fuzz, torture, Nuitka, the system tests on other Pythons
+nightly: ## what takes hours: seeds of the day, all pairs of faults, an hour of fuzz, torture, Nuitka, all tests on other Pythons
 	@failed=; for part in $(NIGHTLY); do \
-	  echo "== $$part"; $(MAKE) --no-print-directory $$part PYTHON_TESTS="tests/unit tests/system" || failed="$$failed $$part"; \
+	  echo "== $$part"; $(MAKE) --no-print-directory $$part PYTHON_TESTS="-n 2 --dist loadfile tests --ignore tests/deaths/faults" || failed="$$failed $$part"; \
 	done; [ -z "$$failed" ] || { echo "nightly: failed:$$failed"; exit 1; }
 
 test-seeds: $(VENV)/installed-test

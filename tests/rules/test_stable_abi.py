@@ -306,7 +306,7 @@ def test_the_core_without_headers_passes_the_core_s_tests(without_headers: Path)
 
 def test_it_is_built_with_the_project_s_own_flags() -> None:
     """The flags above are those of pyproject.toml, so that what is tested is what is installed."""
-    pyproject = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())
+    pyproject = tomllib.loads((CSRC.parents[1] / "pyproject.toml").read_text())
     (extension,) = pyproject["tool"]["setuptools"]["ext-modules"]
 
     assert {"-std=gnu11", "-fvisibility=hidden"} <= set(extension["extra-compile-args"])

@@ -116,8 +116,8 @@ def _as_text(option: str, value: object) -> str:
     return text if is_exact else str(value)
 
 
-class LogOptions(TypedDict, total=False):
-    """The options of open() as keywords of a function that hands them on; None: left out."""
+class Changes(TypedDict, total=False):
+    """The options of a log's writer as keywords; for configure() None takes a limit back."""
 
     page_records: int | str | None
     page_bytes: int | str | None
@@ -132,7 +132,14 @@ class LogOptions(TypedDict, total=False):
     group: str | int | None
     linger: float | str | None
     kill_stalled: float | str | None
+
+
+class LogOptions(Changes, total=False):
+    """The options of open() as keywords of a function that hands them on; None: left out."""
+
     ring_dir: str | None
+    label: str | None
+    strict: bool
 
 
 class Options(NamedTuple):

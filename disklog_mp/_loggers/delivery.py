@@ -45,12 +45,14 @@ TAG_LIMIT = 0xFFFF
 # What may stand in the environment without a path, and what an option is if it was left out.
 USUAL = {"on_full": "block", "timeout": 1.0, "missing": "stderr", "ring_dir": None}
 
+OF_OTHERS = ("ring_dir", "label", "strict", "sources")  # options that are none of the writer's
+
 _deliveries: weakref.WeakSet[Delivery] = weakref.WeakSet()
 
 
 def _check(path: str | None, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options if they are right: an error is for the configuration, not for the first record."""
-    of_open = {key: value for key, value in options.items() if key not in ("ring_dir", "label", "sources")}
+    of_open = {key: value for key, value in options.items() if key not in OF_OTHERS}
     if options.get("label") is not None:
         check_label(options["label"])
     _options.check_names(of_open)
@@ -134,6 +136,8 @@ class Delivery(_core.Outlet):
         self._options = _check(self.path, options)
         if is_set_up:
             opening.check(name, self.path, **self._options)
+        self._options.pop("strict", None)  # it is for the set-up: records are never lost over options
+        if is_set_up:
             _refuse_second_log(name, self.path)
         self._begin()
 

@@ -38,14 +38,14 @@ def join(
 
     Raises ConfigMismatchError instead if `strict`.
     """
-    now = options_in_force(log.path)
-    wanted = {name: value for name, value in given.items() if name in now and now[name] != value}
+    now = differing(log.path, given)
+    wanted = {name: given[name] for name in now}
     if not wanted:
         return
     try:
         answer = requests.ask(log, "join", timeout=PATIENCE, options=wanted, sources=sources)
     except (DiskLogError, OSError, ValueError, TypeError) as problem:
-        kept, why = {name: now[name] for name in wanted}, f"its writer did not change them: {problem}"
+        kept, why = now, f"its writer did not change them: {problem}"
     else:
         kept, why = answer["kept"], _reason(answer)
     if not kept:
@@ -74,13 +74,14 @@ def _is_ring_of(ring: str, log: requests.Log) -> bool:
     return identity is not None and ring == ring_path(log.name, identity.log_id, identity.ring_dir)
 
 
-def options_in_force(path: str) -> dict[str, Any]:
-    """Return the options in the log's file, {} if it cannot be read."""
+def differing(path: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options in the log's file, as far as others were given."""
     try:
         identity = read_identity(path)
     except (DiskLogError, OSError):
         return {}
-    return {} if identity is None else identity.options
+    now = {} if identity is None else identity.options
+    return {name: now[name] for name, value in given.items() if name in now and now[name] != value}
 
 
 def _reason(answer: dict[str, Any]) -> str:

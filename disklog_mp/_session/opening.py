@@ -13,7 +13,7 @@ from disklog_mp import _environment, _options
 from disklog_mp._os.files import is_same
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring.labels import check_label
-from disklog_mp._ring.liveness import writer_alive
+from disklog_mp._ring.liveness import living_producers, writer_alive
 from disklog_mp._ring.names import SHM, check_name
 from disklog_mp._session import checks, joining, requests, start_writer
 from disklog_mp._session.attachments import attachments
@@ -165,12 +165,14 @@ def check(
     *,
     ring_dir: str | None = None,
     label: str | None = None,
+    strict: bool = False,
     sources: Mapping[str, str] | None = None,
     **options: Any,
 ) -> None:
     """Raise what connect() would, as far as it can be seen without attaching or starting a writer.
 
-    That a log is not there, or has no writer, is no error: it may come.  Raises ConfigMismatchError,
+    That a log is not there, or has no writer, is no error: it may come.  With `strict` options are one that
+    differ from those of a log which is served, or used by other processes.  Raises ConfigMismatchError,
     WriterActiveError, AmbiguousLogError, FormatVersionError, OSError (PermissionError: ring or directory are
     closed to this user; NotADirectoryError), ValueError, TypeError.
     """
@@ -182,7 +184,11 @@ def check(
         opening.has_ring()
         return
     checks.check_log(name, path)
-    if not opening.is_running(Place(name, path)) and not opening.has_ring():
+    if opening.is_running(Place(name, path)):
+        if strict:
+            opening.settle_ring_dir(strict=True, on_kept=bool)
+            opening.refuse_others_options()
+    elif not opening.has_ring():
         given = opening.given
         checks.check_group(path, _options.group_id(given.get("group")))
         checks.check_directory(path)
@@ -279,6 +285,28 @@ class _Opening(NamedTuple):
             f"log {self.place.name!r} runs with ring_dir={current!r}, not {wanted!r}{joining.JOINED}; "
             f"`disklog-mp stop {shlex.quote(self.path)}` first lets the next open() have its ring there"
         )
+
+    def refuse_others_options(self) -> None:
+        """Raise ConfigMismatchError if options would not apply that differ from a running log's."""
+        differing = joining.differing(self.path, self.given)
+        if differing and (self._is_served() or self._has_others()):
+            option = next(iter(differing))
+            raise ConfigMismatchError(option, differing[option], self.given[option])
+
+    def _is_served(self) -> bool:
+        identity = self.place.identity()
+        return identity is not None and identity.served
+
+    def _has_others(self) -> bool:
+        """True if other processes are attached."""
+        try:
+            file = _ring.attach(Place(self.place.name, self.path).ring_path())
+        except LogNotFoundError:
+            return False
+        try:
+            return any(slot.pid != os.getpid() for slot in living_producers(file))
+        finally:
+            os.close(file.fd)
 
     def _is_running_at(self, ring_dir: str) -> bool:
         try:

@@ -6,10 +6,10 @@ Where a call has to wait, what it waits for is decided in policy.py and waiting.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from disklog_mp import _core
-from disklog_mp._options import check_changes
+from disklog_mp._options import Changes, check_changes
 from disklog_mp._session import leaving, requests
 from disklog_mp._session.connection import Connection
 from disklog_mp._session.place import Place
@@ -153,7 +153,7 @@ class Session(_core.Handle):
         """
         ask_roll(carry_out(ready_ring(self._connection)))
 
-    def configure(self, **options: Any) -> None:
+    def configure(self, **options: Unpack[Changes]) -> None:
         """Change options of the log while it runs: those of open(), for all processes.
 
         None takes a limit back: keep_bytes=None keeps everything.  Returns when the options are in force and
@@ -162,7 +162,7 @@ class Session(_core.Handle):
         Raises PermissionError for a user that may not write the log's directory, OSError (TimeoutError: the
         writer does not answer), ValueError, TypeError, SessionClosedError, LogNotFoundError.
         """
-        configure(self._connection, options)
+        configure(self._connection, {**options})
 
     # -- reading -----------------------------------------------------------------------------------------
 

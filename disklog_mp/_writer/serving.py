@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 from disklog_mp import _environment, _options
+from disklog_mp._options import Changes
 from disklog_mp._os import systemd as _systemd
 from disklog_mp._writer.producers import raise_descriptor_limit
 from disklog_mp._writer.signals import stop_on_signals
@@ -21,7 +22,7 @@ def serve(
     ring_dir: str | None = None,
     started: Callable[[Writer], object] | None = None,
     reread: Callable[[], dict[str, Any]] | None = None,
-    **options: Any,
+    **options: Unpack[Changes],
 ) -> None:
     """Run the log's writer in this process until SIGTERM or SIGINT, then drain, sync and return.
 
@@ -33,17 +34,17 @@ def serve(
     """
     _environment.tell_unknown()
     usual = {option: None for option in (*_options.CHECKS, "ring_dir") if option != "linger"}
-    options = _environment.options(name, {"linger": None, "ring_dir": ring_dir, **options}, usual)
-    ring_dir = options.pop("ring_dir")
+    told = _environment.options(name, {"linger": None, "ring_dir": ring_dir, **options}, usual)
+    ring_dir = told.pop("ring_dir")
     path = _environment.directory(name, path) or "."
-    sources = options.get("sources", {})
-    given = _options.check({option: value for option, value in options.items() if option != "sources"})
+    sources = told.get("sources", {})
+    given = _options.check({option: value for option, value in told.items() if option != "sources"})
     raise_descriptor_limit()
     with stop_on_signals(reload=True) as stopping:
         chosen = _options.Options(**{"linger": None, **given})
         terms = Terms({"linger": None, **given}, SERVED, sources, is_served=True)
         work = Writer(name, path, chosen, ring_dir=ring_dir, terms=terms)
-        work.reread = reread or (lambda: options)
+        work.reread = reread or (lambda: told)
         notifier = _systemd.Notifier()
         notifier.notify(f"READY=1\nSTATUS=writing {name} to {work.path}")
         if started is not None:

@@ -13,9 +13,10 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from disklog_mp import _core
+from disklog_mp._options import Changes
 from disklog_mp._session import leaving, opening
 from disklog_mp._session.connection import Connection
 from disklog_mp._session.place import Place
@@ -171,9 +172,9 @@ class Session:
         """Ask the writer to seal the page being written; the next record begins another."""
         ask_roll(await _carry_out(ready_ring(self._connection)))
 
-    async def configure(self, **options: Any) -> None:
+    async def configure(self, **options: Unpack[Changes]) -> None:
         """Change options of the log while it runs; see disklog_mp.Session.configure."""
-        await in_thread(configure, self._connection, options)
+        await in_thread(configure, self._connection, {**options})
 
     # -- reading -----------------------------------------------------------------------------------------
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.machine import shared_memory_of
+from support.configured import SMALL, worker_on
+from support.machine import shared_memory_of, stop_writer
 from support.users import NOBODY, as_user
 
 import disklog_mp
@@ -158,3 +159,31 @@ def test_a_group_of_others_is_refused_at_set_up(name: str) -> None:
 
         with pytest.raises(PermissionError, match="not in group 12345"):
             as_user(NOBODY, set_up)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_strict_refuses_other_options_of_a_log_in_use(door: Door, name: str, tmp_path: Path) -> None:
+    """ConfigMismatchError with both values; with the log's own options, and a label, all is well."""
+    path = tmp_path / name
+    with disklog_mp.open(name, path, keep_pages=9, **SMALL), worker_on(name):
+        with pytest.raises(disklog_mp.ConfigMismatchError) as caught:
+            door(name, path, keep_pages=3, strict=True)
+        assert caught.value.args == ("keep_pages", 9, 3)
+        door(name, path, keep_pages=9, strict=True, label="here")
+    with disklog_mp.open(name, path, **SMALL):
+        door(name, path, keep_pages=3, strict=True)  # they can apply: no other process is attached
+    stop_writer(name)
+
+
+def test_strict_costs_no_record_later(name: str, path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The log came to run with other options after the set-up."""
+    handler = DiskLogHandler(name, path, keep_pages=3, strict=True)
+    with disklog_mp.open(name, path, keep_pages=9, **SMALL), worker_on(name):
+        handler.emit(logging.makeLogRecord({"msg": "kept", "levelno": logging.INFO}))
+        handler.flush()
+        handler.close()
+    stop_writer(name)
+
+    assert handler.dropped == 0
+    assert "it is joined as it is" in capfd.readouterr().err
+    assert b"kept" in b"".join(record.data for record in disklog_mp.Reader(path))

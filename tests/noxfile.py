@@ -1,8 +1,8 @@
 """The tests on each CPython from 3.11 up that is found on this machine: nox -f tests/noxfile.py
 
 Sessions: `tests-<version>`, and `wheel-<version>` for the wheel that `make dist` made (`-t wheel`).
-`tests` leaves out the version that runs nox, which `make test` has tried.  Arguments behind `--` take the place
-of CHOSEN.  PYTHONS=3.12,3.13 runs these and leaves the others out.
+`tests` leaves out the version that runs nox, which `make test` has tried.  Arguments behind `--` take the
+place of CHOSEN.  PYTHONS=3.12,3.13 runs these and leaves the others out.
 """
 
 import functools
@@ -24,8 +24,8 @@ import ensurepip, platform, sys, sysconfig
 print(platform.python_implementation(), platform.python_version(), sys.version_info[1],
       int(sysconfig.get_config_var('Py_GIL_DISABLED') or 0))
 """
-# The comparison with Python's headers, and all that differs from one Python to the next when nothing goes wrong:
-# processes, threads, signals, logging, asyncio.
+# The comparison with Python's headers, and all that differs from one Python to the next when nothing goes
+# wrong: processes, threads, signals, logging, asyncio.
 CHOSEN = ["-n", "2", "--dist", "loadfile", "tests/rules/test_stable_abi.py", "tests/unit", "tests/system"]
 NEEDS_THE_GIL = "disklog-mp needs a Python with the GIL"
 RECORD = """

@@ -27,6 +27,7 @@ $(VENV)/pyvenv.cfg:
 # The package alone, as a user installs it (but editable, so that a change shows at once).
 $(VENV)/installed: $(VENV)/pyvenv.cfg $(CORE)
 	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m compileall -q disklog_mp
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed

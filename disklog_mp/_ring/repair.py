@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from typing import NamedTuple
 
 from disklog_mp._core import Ring
 
 
-@dataclass
-class Repair:
+class Repair(NamedTuple):
     """The last repair of a log.  Nothing of what it counts was thrown away."""
 
     time: int = 0  # ns since the epoch
@@ -45,7 +44,7 @@ class Repair:
 
     def store(self, ring: Ring) -> None:
         """Put it into the ring, its time last."""
-        ring.repair = astuple(self)
+        ring.repair = tuple(self)
 
 
 def read(ring: Ring) -> Repair | None:

@@ -11,6 +11,7 @@ from disklog_mp._ring import control as _control
 from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._session.connection import Connection
 from disklog_mp._session.waiting import (
+    FIRST_SLEEP,
     LONGEST_SLEEP,
     Bell,
     Pause,
@@ -65,6 +66,7 @@ def log_or_refuse(connection: Connection, entry: Entry, status: int | None = Non
     """
     started = time.monotonic()
     has_waited = False
+    sleep = FIRST_SLEEP
     while True:
         if status in (NEEDS_ATTACH, ENDED):
             left = connection.timeout - (time.monotonic() - started)
@@ -97,7 +99,8 @@ def log_or_refuse(connection: Connection, entry: Entry, status: int | None = Non
         if connection.on_full == "raise" or waited >= connection.timeout:
             connection.count(entry.records, 0)
             raise (yield from _refusal(connection, entry, waited))
-        status = yield from _wait_for_room(connection, entry, connection.timeout - waited)
+        status = yield from _wait_for_room(connection, entry, connection.timeout - waited, sleep)
+        sleep = LONGEST_SLEEP
         if status is not None and status >= 0:
             return status
 
@@ -128,8 +131,8 @@ def _attempt(connection: Connection, entry: Entry) -> Steps[int]:
     return entry.attempt()
 
 
-def _wait_for_room(connection: Connection, entry: Entry, seconds: float) -> Steps[int | None]:
-    """Sleep until the writer released something, or it is time to look again.
+def _wait_for_room(connection: Connection, entry: Entry, seconds: float, sleep: float) -> Steps[int | None]:
+    """Sleep until the writer released something, or for `sleep` seconds: then look at the writer.
 
     Returns the position if the entry was logged before the sleep, a status that needs more than waiting, or
     None after the sleep.
@@ -141,7 +144,7 @@ def _wait_for_room(connection: Connection, entry: Entry, seconds: float) -> Step
         return status
     deadline = time.monotonic() + seconds
     ring.wake()  # the writer may be dozing
-    rang = yield Bell(ring, SPACE, seen, min(LONGEST_SLEEP, seconds))
+    rang = yield Bell(ring, SPACE, seen, min(sleep, seconds))
     if not rang:
         ring.wake()  # the producer that took the writer's bell may have died before ringing it
     yield from keep_writer(connection, deadline - time.monotonic())

@@ -33,6 +33,7 @@ Result = TypeVar("Result")
 
 # untuned: they bound how late a lost bell or a dead writer is noticed, and cost a sleeper nothing measurable.
 LONGEST_SLEEP = 0.02  # seconds without a look at the writer: a lost bell, or a death, costs no more
+FIRST_SLEEP = 0.004  # seconds until the first look: a live writer has given room back by then; untuned
 SCRIBBLED = 0.2  # seconds after which the writer has repaired `released`
 CHECK_WRITER = 1.0  # seconds between two looks at the writer by calls that do not wait for it
 

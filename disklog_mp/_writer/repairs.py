@@ -34,7 +34,7 @@ class Repairs:
 
     def drained(self, records: int, position: int) -> None:
         """Count what was taken from the ring, up to a position."""
-        self._repair.ring_records += records
+        self._repair = self._repair._replace(ring_records=self._repair.ring_records + records)
         if position >= self.inherited_until:
             self.is_going_on = False
             self._report()
@@ -42,7 +42,8 @@ class Repairs:
     def abandoned(self) -> None:
         """Count a claim of a dead producer."""
         if self.is_going_on:
-            self._repair.ring_abandoned += 1
+            abandoned = self._repair.ring_abandoned + 1
+            self._repair = self._repair._replace(ring_abandoned=abandoned)
 
     def _report(self) -> None:
         if self._repair.is_worth_telling():

@@ -13,7 +13,6 @@ A ring that still holds records of another log is refused with ConfigMismatchErr
 from __future__ import annotations
 
 import os
-import secrets
 from typing import NamedTuple
 
 from disklog_mp import _core
@@ -190,7 +189,7 @@ def _is_of_the_pages(context: Context, ring: _core.Ring) -> bool:
 
 def _recover_alone(context: Context) -> Recovered:
     """Recover the pages without a ring to help."""
-    return context.pages.recover(RingHints(context.pages.log_id, secrets.randbits(64)))
+    return context.pages.recover(RingHints(context.pages.log_id, int.from_bytes(os.urandom(8), "little")))
 
 
 def _recover_with(ring: _core.Ring, pages: PageWriter) -> Recovered:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support.children import fork
 from support.machine import wait_until
-from support.sessions import ring_file_of, ring_of
+from support.sessions import connection_of, ring_file_of, ring_of
 from support.users import NOBODY, as_user
 from support.workers import claim_and, log_numbers
 
@@ -22,6 +22,8 @@ from disklog_mp import aio
 from disklog_mp._ring import liveness as _liveness
 from disklog_mp._ring import starts as _starts
 from disklog_mp._session import start_writer
+from disklog_mp._session.policy import log_or_refuse, record_entry
+from disklog_mp._session.waiting import FIRST_SLEEP, LONGEST_SLEEP, Aside, Bell, Call
 
 OpenLog = Callable[..., disklog_mp.Session]
 NOTICE = 5.0  # seconds in which another writer is there, on a machine with much to do
@@ -251,6 +253,37 @@ def test_a_turn_is_taken_once(open_log: OpenLog, monkeypatch: pytest.MonkeyPatch
     ring.start_turn = 2**64 - 1
     assert _starts.take_turn(ring)
     os.kill(log.stats().writer_pid, signal.SIGCONT)
+
+
+def test_a_call_that_finds_no_room_looks_at_the_writer_almost_at_once(
+    open_log: OpenLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A live writer gives room back in a moment, so the first sleep is short; further ones are not."""
+    log = open_log(ring_bytes=1 << 16, on_full="raise")
+    monkeypatch.setattr(start_writer, "may_start", lambda: False)
+    former = kill_writer(log)
+    with pytest.raises(disklog_mp.RingFullError):
+        for _ in range(2000):
+            log.log(b"x" * 100)
+    log.on_full = "block"
+    connection = connection_of(log)
+    steps = log_or_refuse(connection, record_entry(connection, b"x" * 100, 0))
+    slept: list[float] = []
+    step, answer = next(steps), None
+    while len(slept) < 3:
+        if isinstance(step, Bell):
+            slept.append(step.seconds)
+            answer = False
+        else:
+            assert isinstance(step, Aside | Call)
+            answer = step.function()
+        step = steps.send(answer)
+    steps.close()
+    monkeypatch.undo()
+    log.flush(60)
+
+    assert slept == [FIRST_SLEEP, LONGEST_SLEEP, LONGEST_SLEEP]
+    assert has_another(log, former)
 
 
 def test_sixty_four_sessions_start_one(open_log: OpenLog, name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ def of_ring(file: _ring.RingFile) -> dict[str, Any]:
     """Return the facts that the ring holds."""
     stats = _stats.read(file)
     facts = asdict(stats)
+    facts["repair"] = stats.repair._asdict() if stats.repair else None
     facts["producers"] = _producers.describe(file)
     holder = _holder(file.ring)
     facts["status"], facts["problems"] = _judge(stats, holder)

@@ -310,7 +310,8 @@ def test_it_is_built_with_the_project_s_own_flags() -> None:
     (extension,) = pyproject["tool"]["setuptools"]["ext-modules"]
 
     assert {"-std=gnu11", "-fvisibility=hidden"} <= set(extension["extra-compile-args"])
-    assert "disklog_mp/csrc/python/stable_abi.h" in extension["depends"]
+    headers = [f"disklog_mp/csrc/{file.relative_to(CSRC)}" for file in sorted(CSRC.rglob("*.h"))]
+    assert sorted(file for file in extension["depends"] if file.endswith(".h")) == headers
     assert sorted(extension["sources"]) == [
         f"disklog_mp/csrc/{file.relative_to(CSRC)}" for file in sorted(CSRC.rglob("*.c"))
     ]

@@ -1,4 +1,4 @@
-"""Workers killed while they work, and the account of what they logged.
+"""Workers and the log's writer killed while they work, and the account of what they logged.
 
 An account is right when the lines found in the log are those accepted: each once, in its lane's order, and
 beyond them at most the one line of a killed lane whose log call had not returned, or was not noted any more.
@@ -18,16 +18,20 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import psutil
 import pytest
 from support.machine import stop_writer, wait_until
+from support.rings import attach_ring
 
 import disklog_mp
+from disklog_mp._os.processes import is_running
+from disklog_mp._ring.liveness import writer_alive
 from integrations import work
 
 SECONDS = float(os.environ.get("INTEGRATION_SECONDS", "6"))  # of killing, a worker each second
+EACH_WRITER = 3  # rounds: in the second one, the fifth, and so on the writer is killed beside a worker
 TASK = 0.4  # seconds, of an executor's task
 ROLLS = 5  # at least so many while workers are killed
 SMALL = {"page_records": 200, "ring_bytes": 1 << 20, "linger": 2.0}  # options of the logs
@@ -43,6 +47,7 @@ class Account(NamedTuple):
     accepted: int
     found: int
     killed: int
+    writers: int  # killed, and each replaced
     beyond: int  # lines of killed lanes whose call had not returned
     pages: int
     workers: int
@@ -50,13 +55,22 @@ class Account(NamedTuple):
     longest: float  # and the longest of all the others
 
 
-class Lanes:
-    """The lanes of a test's workers."""
+class Writer(NamedTuple):
+    """A process that was a log's writer."""
 
-    def __init__(self, directory: Path, tell: Callable[[str], object]) -> None:
+    pid: int
+    start: int  # in clock ticks after boot
+
+
+class Lanes:
+    """The lanes of a test's workers, and its killer."""
+
+    def __init__(self, directory: Path, name: str, tell: Callable[[str], object]) -> None:
         self.directory = directory
+        self.name = name
         self.tell = tell
         self.killed: list[int] = []
+        self.writers: list[Writer] = []  # that were killed
 
     def pids(self) -> dict[int, float]:
         """The processes that have lanes, and when each last noted a line."""
@@ -106,14 +120,52 @@ class Lanes:
             self.killed.append(victim)
             return
 
-    def kill_each_second(self, seconds: float = SECONDS, each: Callable[[int], object] | None = None) -> None:
-        """Kill a worker every second, for so many seconds; call `each` with the round's number after it."""
+    def kill_writer(self) -> None:
+        """Kill the log's writer.  Waits for it: the one that was killed before must have been replaced."""
+        victim = self.wait_for_writer()
+        os.kill(victim.pid, signal.SIGKILL)
+        self.writers.append(victim)
+
+    def wait_for_writer(self) -> Writer:
+        """Wait until the log has a writer that is none of those that were killed."""
+        return cast(Writer, wait_until(self._next_writer, 20))
+
+    def _next_writer(self) -> Writer | None:
+        """Look without a session, which would start the next writer itself: that is the workers' part."""
+        try:
+            file = attach_ring(self.name)
+        except disklog_mp.LogNotFoundError:
+            return None
+        try:
+            writer = Writer(file.ring.writer_pid, file.ring.writer_start)
+            is_there = is_running(*writer) and writer_alive(file)
+            return writer if is_there and writer not in self.writers else None
+        finally:
+            os.close(file.fd)
+
+    def kill_round(self, number: int, *, writer: bool = True) -> None:
+        """Kill a worker, and in some rounds the writer just before it: that worker may start the next one."""
+        if writer and number % EACH_WRITER == 1:
+            self.kill_writer()
+            time.sleep(random.uniform(0, 0.05))
+        self.kill_one()
+
+    def kill_each_second(
+        self, seconds: float = SECONDS, each: Callable[[int], object] | None = None, *, writer: bool = True
+    ) -> None:
+        """Kill a worker every second, for so many seconds; call `each` with the round's number after it.
+
+        The writer is killed too, every third second unless it is to live, and the workers replace it.
+        """
         wait_until(lambda: len(self.busy()) >= 1, 30)
         for number in range(max(1, round(seconds))):
             time.sleep(1)
-            self.kill_one()
+            self.kill_round(number, writer=writer)
             if each is not None:
                 each(number)
+        if writer:
+            self.wait_for_writer()
+            assert len(self.writers) >= seconds // 4
 
 
 class Load(threading.Thread):
@@ -190,6 +242,7 @@ def account(title: str, name: str, path: Path, lanes: Lanes, ended: set[int] | N
         sum(accepted.values()),
         sum(map(len, found.values())),
         len(lanes.killed),
+        len(lanes.writers),
         beyond,
         pages,
         len({lane.partition("-")[0] for lane in accepted}),
@@ -198,10 +251,13 @@ def account(title: str, name: str, path: Path, lanes: Lanes, ended: set[int] | N
     )
     lanes.tell(
         f"{title}: {it.accepted:,} accepted, {it.found:,} found ({it.beyond} beyond, of the killed), "
-        f"0 lost, 0 doubled, 0 out of order; {it.workers} workers, {it.killed} killed; {it.pages} pages; "
+        f"0 lost, 0 doubled, 0 out of order; {it.workers} workers, {it.killed} killed, {it.writers} writers "
+        f"killed; {it.pages} pages; "
         f"a worker's first call up to {1000 * it.first:,.0f} ms, the others up to {1000 * it.longest:,.0f} ms"
     )
     assert it.found - it.accepted == beyond
+    assert len(set(lanes.writers)) == it.writers
+    assert not any(is_running(*writer) for writer in lanes.writers), "a writer that was killed is there"
     assert it.pages > ROLLS, "too little was logged for that many rolls"
     assert it.longest < PATIENCE + UNSCHEDULED, "a call took longer than the handler is to wait"
     return it
@@ -234,7 +290,7 @@ def kill_pool(
     lanes: Lanes,
     log: Callable[[str], object] | None = None,
 ) -> None:
-    """Run a pool of four that works, and kill a worker each second.
+    """Run a pool of four that works, and kill a worker each second, and the writer too.
 
     In the middle of a task: between two of them it may hold a lock of the pool's own, which then hangs.
     """
@@ -244,11 +300,6 @@ def kill_pool(
             pool.apply_async(work.task, (SECONDS + 100, log))
         lanes.kill_each_second()
         wait_until(lanes.busy)
-
-
-def kill_writer(name: str) -> None:
-    """Kill the log's writer, if it has one at the moment."""
-    stop_writer(name, signal.SIGKILL)
 
 
 def writer_of(name: str) -> int:
@@ -262,13 +313,13 @@ def writer_of(name: str) -> int:
 
 @pytest.fixture
 def lanes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
 ) -> Lanes:
     """Where workers, in whatever process, note what was accepted."""
     directory = tmp_path / "lanes"
     directory.mkdir()
     monkeypatch.setenv(work.DIRECTORY, str(directory))
-    return Lanes(directory, functools.partial(record_property, "account"))
+    return Lanes(directory, name, functools.partial(record_property, "account"))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -147,12 +148,17 @@ def test_threads_of_a_worker_that_is_killed_lose_nothing(
     path: Path,
     lanes: Lanes,
 ) -> None:
-    """All tasks run in one process: that is killed, with the tasks of its four threads."""
+    """All tasks run in one process: that is killed, with the tasks of its four threads, and the writer.
+
+    The writer is killed in every round, before it or while the worker that starts the next one is killed.
+    """
     send(environment)
-    for _ in range(max(1, round(SECONDS / 2))):
+    for number in range(max(2, round(SECONDS / 2))):
         server = celery("--pool", "threads")
         wait_until(lanes.busy, 30)
-        time.sleep(1)
+        time.sleep(0.5)
+        lanes.kill_writer()
+        time.sleep(0.5 if number % 2 else random.uniform(0, 0.05))
         lanes.kill_one()
         server.process.wait()
     server = celery("--pool", "threads")

@@ -16,7 +16,7 @@ import disklog_mp
 from disklog_mp import pools
 from disklog_mp._loggers import structured as _structured
 from disklog_mp.logging import DiskLogHandler
-from integrations.killing import SECONDS, SMALL, TASK, Lanes, account, balance, kill_pool, kill_writer
+from integrations.killing import SECONDS, SMALL, TASK, Lanes, account, balance, kill_pool
 from integrations.work import DIRECTORY, task
 
 METHODS = ["fork", "spawn", "forkserver"]
@@ -45,10 +45,13 @@ def test_a_pool_whose_workers_are_killed_loses_nothing(
 def test_an_executor_whose_workers_are_killed_loses_nothing(
     name: str, path: Path, lanes: Lanes, method: str
 ) -> None:
-    """A ProcessPoolExecutor breaks when a worker is killed, and ends the others: another takes its place."""
+    """A ProcessPoolExecutor breaks when a worker is killed, and ends the others: another takes its place.
+
+    The writer is killed too: its place is taken by what these workers start, or the next executor's.
+    """
     context = multiprocessing.get_context(method)
     arguments = (str(lanes.directory), name, path)
-    for _ in range(max(1, round(SECONDS))):
+    for number in range(max(2, round(SECONDS))):
         with ProcessPoolExecutor(4, context, initializer=start, initargs=arguments) as executor:
             futures: list[Future[int]] = [executor.submit(task, TASK) for _ in range(40)]
             before = lanes.accepted()
@@ -56,7 +59,7 @@ def test_an_executor_whose_workers_are_killed_loses_nothing(
                 lambda before=before: lanes.accepted() > before, 20
             )  # the first call starts the writer
             time.sleep(0.5)
-            lanes.kill_one()
+            lanes.kill_round(number)
             with pytest.raises(BrokenProcessPool):
                 for future in futures:
                     future.result(30)
@@ -73,8 +76,8 @@ def test_workers_that_are_recycled_and_a_writer_that_is_killed(name: str, path: 
         for _ in range(max(1, round(SECONDS))):  # no worker: it may hold a lock of the pool's own
             wait_until(lanes.busy, 20)
             time.sleep(1)
-            kill_writer(name)
-        wait_until(lanes.busy)
+            lanes.kill_writer()
+        lanes.wait_for_writer()
     account("multiprocessing.Pool, maxtasksperchild=1, writer killed", name, path, lanes, set(lanes.pids()))
     balance(name, path)
 

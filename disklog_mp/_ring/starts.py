@@ -27,10 +27,16 @@ def pause_after(attempts: int) -> float:
 def take_turn(ring: _core.Ring) -> bool:
     """True if this session is the one that starts a writer now."""
     word, now = ring.start_turn, _now()
-    following, attempts = word >> _ATTEMPTS_BITS, word & (1 << _ATTEMPTS_BITS) - 1
+    following, made = word >> _ATTEMPTS_BITS, _attempts_in(word)
     if now < following <= now + 1000 * LONGEST_PAUSE:
         return False
-    return ring.take_start_turn(word, _word(now, attempts, pause_after(attempts)))
+    return ring.take_start_turn(word, _word(now, made, pause_after(made)))
+
+
+def return_turn(ring: _core.Ring) -> None:
+    """Give the turn back at once: this session could start none, and another may be able to."""
+    word = ring.start_turn
+    ring.take_start_turn(word, _now() << _ATTEMPTS_BITS | max(_attempts_in(word) - 1, 0))
 
 
 def extend_turn(ring: _core.Ring) -> None:
@@ -38,14 +44,22 @@ def extend_turn(ring: _core.Ring) -> None:
     word = ring.start_turn
     following, now = word >> _ATTEMPTS_BITS, _now()
     if word and following < now + 1000 * FIRST_PAUSE:
-        attempts = (word & (1 << _ATTEMPTS_BITS) - 1) - 1
-        ring.take_start_turn(word, _word(now, max(attempts, 0), FIRST_PAUSE))
+        ring.take_start_turn(word, _word(now, max(_attempts_in(word) - 1, 0), FIRST_PAUSE))
 
 
 def until_next_turn(ring: _core.Ring) -> float:
     """Return the seconds until a session may start the next writer."""
     left = ((ring.start_turn >> _ATTEMPTS_BITS) - _now()) / 1000
     return left if 0 < left <= LONGEST_PAUSE else 0.0
+
+
+def attempts(ring: _core.Ring) -> int:
+    """Return how often a writer was started since one last worked."""
+    return _attempts_in(ring.start_turn)
+
+
+def _attempts_in(word: int) -> int:
+    return word & (1 << _ATTEMPTS_BITS) - 1
 
 
 def _now() -> int:

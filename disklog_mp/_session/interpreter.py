@@ -57,9 +57,13 @@ def command() -> list[str]:
     for path in _candidates():
         if NAME.fullmatch(os.path.basename(path)) and _is_executable(path):
             return [path, *_options(), _BEGIN]
-    raise _none_known(
-        f"this program is run by {sys.executable or 'something'}, which is no Python interpreter"
-    )
+    raise _none_known(_why_none())
+
+
+def _why_none() -> str:
+    if not NAME.fullmatch(os.path.basename(sys.executable or "")):
+        return f"this program is run by {sys.executable or 'something'}, which is no Python interpreter"
+    return f"user {os.geteuid()} cannot run {sys.executable}, or it is not there any more"
 
 
 def _frozen_program() -> str:
@@ -85,7 +89,7 @@ def _candidates() -> Iterator[str]:
 
 
 def _is_executable(path: str) -> bool:
-    return os.path.isfile(path) and os.access(path, os.X_OK)
+    return os.path.isfile(path) and os.access(path, os.X_OK, effective_ids=True)
 
 
 def _options() -> list[str]:

@@ -3,7 +3,8 @@
 A session of the log's owner starts the next writer, and root does it as the owner: the user that the ring
 belongs to.  A session of another user waits, and its error names the user that may.  So does a session of a
 log that is served: its supervisor starts the next writer.  Which session it is, and how often one is started,
-_ring/starts.py says.
+_ring/starts.py says.  A session that can start none, because no Python is known or its user may run none,
+leaves its turns to the others for a while.
 
 The ring tells where the log's directory is, but each process that is attached can write into the ring.  So
 the directory must agree: it belongs to the owner or to root, and says that it is this log's.  The options
@@ -34,6 +35,9 @@ from disklog_mp._session.stopped import stopped
 from disklog_mp.errors import DiskLogError, LogStoppedError, WriterActiveError
 
 LONGEST_LEAVE, PAUSE = 1.0, 0.01  # seconds that leaving waits for a writer, and between two looks
+# Seconds between two attempts of a session that failed for reasons of its own: no process was started (the
+# limit of processes, say), and a writer was that may not use the log.
+REST_UNSTARTED, REST_FORBIDDEN = 1.0, 30.0
 SERVED = "the log is served: its supervisor has to start the writer"
 
 Begin = Callable[[], Starting]
@@ -60,6 +64,7 @@ class Keeper:
         self._pid = os.getpid()
         self._lock = threading.Lock()  # never waited for: a signal handler may find it taken
         self._starting: Starting | None = None
+        self._rests_until, self._rests_for = 0.0, ""  # monotonic time, and what its last attempt failed of
 
     def keep(self, file: RingFile) -> None:
         """The ring has no live writer: start one if it is this session's turn and right."""
@@ -108,6 +113,7 @@ class Keeper:
     def _notice_fork(self) -> None:
         if self._pid != os.getpid():  # the parent waits for that answer
             self._pid, self._lock = os.getpid(), threading.Lock()
+            self._rests_until = 0.0  # it may have other rights
             if self._starting is not None:
                 self._starting.close()
                 self._starting = None
@@ -120,8 +126,10 @@ class Keeper:
                 return
         except WriterActiveError:
             pass
+        except PermissionError as failure:
+            self._rest(ring, failure, REST_FORBIDDEN)
         except (DiskLogError, OSError, TypeError, ValueError, RuntimeError) as failure:
-            _starts.store_failure(ring, f"starting another failed: {failure}")
+            _starts.store_failure(ring, _told(failure))
         self._starting.close()
         self._starting = None
 
@@ -130,8 +138,16 @@ class Keeper:
             self._starting = self._begin_from_here(file)
         except RefusedError as refusal:
             _starts.store_failure(file.ring, str(refusal))
-        except (DiskLogError, OSError, TypeError, ValueError) as failure:
-            _starts.store_failure(file.ring, f"starting another failed: {failure}")
+        except OSError as failure:
+            self._rest(file.ring, failure, REST_UNSTARTED)
+        except (DiskLogError, TypeError, ValueError) as failure:
+            _starts.store_failure(file.ring, _told(failure))
+
+    def _rest(self, ring: _core.Ring, failure: OSError, seconds: float) -> None:
+        """Leave it to the others for so long: they may be able to."""
+        self._rests_until, self._rests_for = time.monotonic() + seconds, _told(failure)
+        _starts.store_failure(ring, self._rests_for)
+        _starts.return_turn(ring)
 
     def _begin_from_here(self, file: RingFile) -> Starting:
         identity = read_identity(self._directory_of(file))
@@ -171,6 +187,8 @@ class Keeper:
                 return SERVED
             if self._begin is None:
                 self._log_of(file)
+            if time.monotonic() < self._rests_until:
+                return self._rests_for
         except RefusedError as refusal:
             return str(refusal)
         except (DiskLogError, OSError) as problem:
@@ -202,6 +220,10 @@ class Keeper:
         if told != (self._place.name, rings) or (identity is not None and identity.log_id != ring.log_id):
             raise RefusedError(f"{path} is the directory of another log")
         return Log(path, given)
+
+
+def _told(failure: Exception) -> str:
+    return f"starting another failed: {failure}"
 
 
 def _may_act_for_owner(file: RingFile) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.children import fork
+from support.children import fork, succeeds
 from support.machine import wait_until
 from support.sessions import connection_of, ring_file_of, ring_of
 from support.users import NOBODY, as_user
@@ -309,6 +309,37 @@ def test_sixty_four_sessions_start_one(open_log: OpenLog, name: str, monkeypatch
         session.close()
 
     assert len(started) == 1
+
+
+def test_a_session_that_can_start_none_leaves_the_turns_to_others(
+    open_log: OpenLog, name: str, tmp_path: Path
+) -> None:
+    """A worker whose user can run no Python waits and tries; the arbiter, which can, logs now and then."""
+    log = open_log()
+    tried = tmp_path / "tried"
+
+    def try_in_vain() -> None:
+        os.environ["DISKLOG_MP_PYTHON"] = "/nonexistent"
+        with disklog_mp.attach(name, timeout=3.0) as other:
+            os.kill(log.stats().writer_pid, signal.SIGKILL)
+            wait_until(lambda: not other.stats().writer_pid)
+            other.log(b"x")
+            try:
+                other.flush()
+            except disklog_mp.WriterDiedError as error:
+                tried.write_text(str(error))
+            wait_until(lambda: other.stats().writer_pid, 30)
+
+    worker = fork(try_in_vain)
+    wait_until(tried.exists, 30)
+    assert "names no program that can be executed" in tried.read_text()
+    assert _starts.attempts(ring_of(log)) == 0  # of all that it made, none lengthens the pause of the others
+    began = time.monotonic()
+    while not log.stats().writer_pid:
+        log.log(b"now and then")
+        time.sleep(0.1)
+        assert time.monotonic() - began < NOTICE
+    succeeds(worker)
 
 
 # -- barriers -----------------------------------------------------------------------------------------------

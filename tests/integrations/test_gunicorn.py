@@ -310,7 +310,7 @@ def test_workers_of_another_user_are_let_in(
             directory.chmod(directory.stat().st_mode | 0o007)
     server = gunicorn("user = 65534\ngroup = 65534\nmax_requests = 50")
     with load(tmp_path) as loads:
-        lanes.kill_each_second(4, lambda number: stop_writer(name, signal.SIGKILL), writer=False)
+        lanes.kill_each_second(2, lambda number: stop_writer(name, signal.SIGKILL), writer=False)
         deadline = time.monotonic() + 60
         while len(list(path.glob("page-*.dlog"))) <= 6:
             assert time.monotonic() < deadline

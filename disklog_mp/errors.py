@@ -13,6 +13,7 @@ DiskLogError
 ├── TooManyProducersError   every slot of the ring is taken
 ├── WaitTimeoutError        flush() or sync() ran out of time; what was logged is still on its way
 ├── ConfigMismatchError     options that contradict a running log
+├── CursorError             a cursor that does not fit the log
 ├── PageNotFoundError       no page of that number
 │   └── PageRetiredError    there was one; retention removed it
 ├── CorruptPageError        bytes that are not what was written
@@ -259,6 +260,23 @@ class ConfigMismatchError(DiskLogError):
             f"the log is running with {self.option}={current}, not {given}: "
             "leave the option out to join the log as it is, or stop its writer first"
         )
+
+
+class CursorError(DiskLogError, ValueError):
+    """A cursor does not fit the log: reading from it would wait for ever, or leave records out.
+
+    `reason` is "beyond the end", "another log" or "rewound".
+    """
+
+    def __init__(self, cursor: object, reason: str, path: str, detail: str) -> None:
+        super().__init__(cursor, reason, path, detail)
+        self.cursor = cursor
+        self.reason = reason
+        self.path = path
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"cursor {self.cursor} does not fit {self.path}: {self.reason}: {self.detail}"
 
 
 class PageNotFoundError(DiskLogError):

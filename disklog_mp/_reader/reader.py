@@ -51,7 +51,10 @@ a test.
     page 1 is retired while it is read   | reads it to its end             | 0-9      | -
     page 1 is retired, a cursor is there | raises                          | -        | PageRetiredError
     a follower of page 1 is overtaken    | raises behind page 1            | 0-3      | PageRetiredError
-    a follower meets another log's page  | raises behind page 2            | 0-7      | ValueError
+    a follower meets another log's page  | raises behind page 2            | 0-7      | CursorError
+    a cursor is of another log           | raises                          | -        | CursorError
+    a cursor is beyond the end           | raises                          | -        | CursorError
+    a cursor's record is another one     | raises                          | -        | CursorError
 """
 
 from __future__ import annotations
@@ -216,7 +219,7 @@ class Reader:
             page = self._pages.find(number)
             if page is not None:
                 with page:
-                    return Cursor(page.header.log_id.hex(), *page.place())
+                    return Cursor(page.header.log_id.hex(), *page.place(), page.last_time())
         return None
 
     def read(
@@ -225,8 +228,8 @@ class Reader:
         """Return up to so many records from the cursor on (None: the oldest), and the cursor behind them.
 
         `max_bytes` bounds the sum of their lengths, but for the first one.  No records: nothing there yet.
-        Raises PageRetiredError if retention removed what the cursor points at, ValueError if it is no
-        cursor of this log.
+        Raises PageRetiredError if retention removed what the cursor points at, CursorError if the cursor does
+        not fit the log, ValueError for what is no cursor.
         """
         if max_records < 1:
             raise ValueError(f"max_records={max_records} must be at least 1")
@@ -236,7 +239,7 @@ class Reader:
         for record in stream:
             total += len(record.view)
             if records and max_bytes is not None and total > max_bytes:
-                stream.give_back(record)
+                stream.give_back(record, records[-1].timestamp)
                 break
             records.append(record)
             if len(records) >= max_records:

@@ -13,7 +13,7 @@ from disklog_mp._reader.cursor import Cursor
 from disklog_mp._reader.damage import Damage
 from disklog_mp._reader.page import Page
 from disklog_mp._reader.page_run import PageRun
-from disklog_mp.errors import FormatVersionError, PageRetiredError
+from disklog_mp.errors import CursorError, FormatVersionError, PageRetiredError
 
 # A writer rings the bell of its page.  These looks are for what rings none: a writer that was killed first.
 # untuned but for a follower at rest (bench: rest): they bound how late a rare event is seen.
@@ -33,7 +33,9 @@ class Stream:
             self._wanted.checked()
         self._page: Page | None = None
         self._frames: RecordIterator | None = None
+        self._before = self._wanted.before if self._wanted else 0  # time of the record before this page
         self._given_back: Record | None = None
+        self._given_back_after = 0  # time of the record before that
         self._unreadable: list[Damage] = []  # pages without a valid header behind this one
         self._told: set[Damage] = set()  # those of them that were reported
         self._bell = self._watermark = 0
@@ -70,6 +72,7 @@ class Stream:
                 return
             self._pages.report_step(self._page, following, self._unreadable)
             self._unreadable = []
+            self._before = self._frames.time
             self._enter(following)
 
     def _begin(self) -> bool:
@@ -80,6 +83,8 @@ class Stream:
             numbers = self._pages.from_last(lambda page: page.first_position <= wanted.position)
         page = next(self._pages.each(numbers), None)
         if page is None:
+            if wanted is not None and wanted.number and not numbers:
+                raise self._beyond(wanted)
             return False
         if wanted is not None:
             self._check_log(page, wanted.log_id)
@@ -89,12 +94,42 @@ class Stream:
             if behind and not any(map(self._pages.exists, before)):
                 raise PageRetiredError(page.number - 1, page.number, numbers[-1])
         self._enter(page)
+        if wanted is not None:
+            self._check_place(wanted, page)
         return True
 
     def _check_log(self, page: Page, log_id: str) -> None:
         found = page.header.log_id.hex()
-        if found != log_id:
-            raise ValueError(f"a cursor of log {log_id}, but page {page.number} of {page.path} is of {found}")
+        former = bytes.fromhex(log_id)
+        if found != log_id and not is_continued(os.path.dirname(page.path), former, page.header.log_id):
+            raise CursorError(self.cursor(), "another log", page.path, f"the page is of log {found}")
+
+    def _check_place(self, wanted: Cursor, page: Page) -> None:
+        """Raise CursorError if the log cannot be the one that the cursor came from."""
+        frames = self._frames
+        assert frames is not None
+        if wanted.position > page.end_position() and not frames.damage:
+            following = self._pages.find(page.number + 1, on_damage=lambda damage: None)
+            is_lost = following is None and not self._pages.exists(page.number + 1)
+            is_lost = is_lost and self._pages.numbers()[-1:] == [page.number]
+            # Or the log went on at fresh positions behind what it lost.
+            if is_lost or (following is not None and following.first_number < wanted.number):
+                raise self._beyond(wanted)
+            return
+        if not wanted.before or wanted.position < page.first_position or frames.damage:
+            return
+        found = frames.time
+        if wanted.number == page.first_number == frames.number:
+            former = self._pages.find(page.number - 1, on_damage=lambda damage: None)
+            found = former.last_time() if former is not None and former.place()[1] == wanted.number else 0
+        if frames.number != wanted.number or (found and found != wanted.before):
+            path = self._pages.directory.path
+            detail = "the record before it is another one: the log was restored from a backup and went on"
+            raise CursorError(wanted, "rewound", path, detail)
+
+    def _beyond(self, wanted: Cursor) -> CursorError:
+        detail = "the log ends before it: its last records were lost, or it was restored from a backup"
+        return CursorError(wanted, "beyond the end", self._pages.directory.path, detail)
 
     def _enter(self, page: Page) -> None:
         if self._page is not None:
@@ -135,12 +170,16 @@ class Stream:
             return self._wanted
         log_id = self._page.header.log_id.hex()
         if self._given_back is not None:
-            return Cursor(log_id, self._given_back.position, self._given_back.number)
-        return Cursor(log_id, self._frames.position, self._frames.number)
+            back = self._given_back
+            return Cursor(log_id, back.position, back.number, self._given_back_after)
+        before = self._frames.time
+        if not before and self._frames.number == self._page.first_number:
+            before = self._before
+        return Cursor(log_id, self._frames.position, self._frames.number, before)
 
-    def give_back(self, record: Record) -> None:
-        """Make the record that came last come again."""
-        self._given_back = record
+    def give_back(self, record: Record, before: int) -> None:
+        """Make the record that came last come again; `before` is the time of the one before it."""
+        self._given_back, self._given_back_after = record, before
 
     def rest(self, at_most: float = math.inf) -> None:
         """Sleep until there may be more; longer each time there was no more."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.command import call, lines, start
 from support.machine import stop_writer, wait_until
+from support.pages import write_log
 
 import disklog_mp
 
@@ -29,6 +30,11 @@ def flip(file: Path, offset: int) -> None:
     data = bytearray(file.read_bytes())
     data[offset] ^= 0x40
     file.write_bytes(data)
+
+
+def number_in(cursor: Path) -> int:
+    """The number in a cursor file."""
+    return disklog_mp.Cursor.parse(cursor.read_text().strip()).number
 
 
 class TestTail:
@@ -119,6 +125,31 @@ class TestTail:
         assert done.returncode == 2
         assert b"cursor: 'nonsense' is not a cursor" in done.stderr
         assert (tmp_path / "cursor").read_text() == "nonsense\n"
+
+    @pytest.mark.parametrize("follow", [[], ["-f"]], ids=["once", "followed"])
+    def test_a_cursor_file_of_a_log_that_was_restored(
+        self, path: Path, tmp_path: Path, follow: list[str]
+    ) -> None:
+        """It neither waits for ever nor guesses: one line and exit code 2; --if-lost says where to resume."""
+        write_log(path, [b"record %d" % i for i in range(9)], page_records=3)
+        cursor = tmp_path / "cursor"
+        call("tail", "--cursor-file", cursor, path)
+        stored = cursor.read_text()
+        (path / "page-0000000003.dlog").unlink()
+        done = call("tail", "--raw", *follow, "--cursor-file", cursor, path)
+
+        assert (2, b"") == (done.returncode, done.stdout)
+        [line] = done.stderr.splitlines()
+        assert b"beyond the end" in line
+        assert b"--if-lost" in line
+        assert stored == cursor.read_text()
+        if not follow:
+            done = call("tail", "--raw", "--if-lost", "newest", "--cursor-file", cursor, path)
+            assert (1, b"", 6) == (done.returncode, done.stdout, number_in(cursor))
+            cursor.write_text(stored)
+            done = call("tail", "--raw", "--if-lost", "oldest", "--cursor-file", cursor, path)
+            assert (1, b"".join(b"record %d\n" % i for i in range(6))) == (done.returncode, done.stdout)
+            assert 6 == number_in(cursor)
 
     def test_what_is_damaged(self, ten: list[disklog_mp.Record], path: Path) -> None:
         """Damaged records are skipped, one line says which, and the exit code is 1."""

@@ -23,7 +23,7 @@ from support.pages import (
     write_page,
 )
 
-from disklog_mp import Cursor, Damage, PageRetiredError, Reader, Record
+from disklog_mp import Cursor, CursorError, Damage, PageRetiredError, Reader, Record
 from disklog_mp._reader.stream import Stream
 
 SHARED = [HealthCheck.function_scoped_fixture]
@@ -83,10 +83,12 @@ class TestForm:
 
     @pytest.mark.parametrize(
         "text",
-        ["", ":", "::", "cursor", ID, f"{ID}:1", f"{ID}:1:", f"{ID}::1", f"{ID}:1:2:3", f"{ID[1:]}:1:2",
+        ["", ":", "::", "cursor", ID, f"{ID}:1", f"{ID}:1:", f"{ID}::1", f"{ID}:1:2:", f"{ID}:1:2:3:4",
+         f"{ID[1:]}:1:2",
          f"0{ID}:1:2", f"g{ID[1:]}:1:2", f"A{ID[1:]}:1:2", f"{ID}:-1:2", f"{ID}:1:-2", f"{ID}:+1:2",
          f"{ID}: 1:2", f"{ID}:1_0:2", f"{ID}:1:2\n", f" {ID}:1:2", f"{ID}:0x1:2", f"{ID}:1.0:2",
-         f"{ID}:\u0661:2", f"{ID}:{2**64}:0", f"{ID}:0:{2**64}", f"{ID}:{'9' * 5000}:0", "\0" * 40],
+         f"{ID}:\u0661:2", f"{ID}:{2**64}:0", f"{ID}:1:2:{2**64}", f"{ID}:0:{2**64}",
+         f"{ID}:{'9' * 5000}:0", "\0" * 40],
     )  # fmt: skip
     def test_what_is_no_cursor_is_refused(self, text: str) -> None:
         """ValueError with the text."""
@@ -354,19 +356,73 @@ class TestOldCursors:
 
         assert [(4, b"4"), (5, b"5")] == [(record.number, record.data) for record in found]
 
-    def test_a_cursor_ahead_of_the_log_waits_at_its_end(self, path: Path) -> None:
-        """No reader can have got one; what comes next is not left out."""
-        write_log(path, numbered(3))
-        reader = Reader(path)
-        stream = reader.stream(Cursor(LOG_ID.hex(), 2**40, 10))
-        assert [] == list(stream)
-        pages = page_writer(path)
-        source = Source(base=pages.position)
-        source.log(b"3")
-        source.move(pages)
-        pages.close()
+    def test_the_time_of_the_record_before_does_not_count(self, path: Path) -> None:
+        """Cursors with it, and those of 0.1.0 without it, are equal, sort by place, and are both read."""
+        write_log(path, numbered(10), page_records=3)
+        cursors = [Reader(path).read(None, count)[1] for count in (9, 3, 6, 7)]
+        old = [Cursor.parse(":".join(str(cursor).split(":")[:3])) for cursor in cursors]
+        records = list(Reader(path))
 
-        assert [b"3"] == [record.data for record in stream]
+        assert cursors == old
+        assert [cursor.before for cursor in cursors if cursor] == [
+            records[n - 1].timestamp for n in (9, 3, 6, 7)
+        ]
+        assert [cursor.before for cursor in old] == [0] * 4
+        assert [cursor.number for cursor in sorted([*old, *filter(None, cursors)])] == [
+            3,
+            3,
+            6,
+            6,
+            7,
+            7,
+            9,
+            9,
+        ]
+        for cursor in (*cursors, *old):
+            assert cursor is not None
+            assert Reader(path).read(cursor)[0] == records[cursor.number :]
+            copy = pickle.loads(pickle.dumps(cursor))
+            assert (copy, copy.before, str(copy)) == (cursor, cursor.before, str(cursor))
+
+    @pytest.mark.parametrize("where", [4, 6, 9], ids=["in a page", "at a page's begin", "at the end"])
+    def test_a_log_that_was_restored_and_went_on(self, path: Path, where: int) -> None:
+        """Other records stand before the cursor's place now: CursorError, rewound."""
+        write_log(path, numbered(9), page_records=3)
+        cursor = Reader(path).read(None, where)[1]
+        for number in (1, 2, 3):
+            page_path(path, number).unlink()
+        write_log(path, numbered(9), page_records=3)
+        for read in (Reader(path).read, lambda cursor: next(Reader(path).follow(cursor))):
+            with pytest.raises(CursorError, match="the record before it is another one") as caught:
+                read(cursor)
+            assert (cursor, "rewound", str(path)) == (
+                caught.value.cursor,
+                caught.value.reason,
+                caught.value.path,
+            )
+
+    def test_a_cursor_beyond_the_end(self, path: Path) -> None:
+        """The log lost its end, or was restored: CursorError, at once; also where no page is left."""
+        write_log(path, numbered(9), page_records=3)
+        cursor = Reader(path).read(None, 8)[1]
+        page_path(path, 3).unlink()
+        for read in (Reader(path).read, lambda cursor: next(Reader(path).follow(cursor))):
+            with pytest.raises(CursorError, match="the log ends before it") as caught:
+                read(cursor)
+            assert "beyond the end" == caught.value.reason
+        page_path(path, 1).unlink()
+        page_path(path, 2).unlink()
+        with pytest.raises(CursorError, match="the log ends before it"):
+            Reader(path).read(cursor)
+
+    def test_a_log_that_lost_its_end_and_went_on_far_behind_it(self, path: Path) -> None:
+        """New records have the numbers of those that were lost, at fresh positions: CursorError."""
+        write_page(path, [frame(0, b"0"), frame(32, b"1")], number=1)
+        write_page(path, [frame(2**40, b"2")], number=2, first_position=2**40, first_number=2)
+
+        assert [b"2"] == [record.data for record in Reader(path).read(Cursor(LOG_ID.hex(), 64, 2))[0]]
+        with pytest.raises(CursorError, match="the log ends before it"):
+            Reader(path).read(Cursor(LOG_ID.hex(), 128, 4))
 
     @settings(max_examples=150 * TIMES, deadline=None, suppress_health_check=SHARED)
     @given(
@@ -388,6 +444,9 @@ class TestOldCursors:
             found, _ = Reader(path).read(Cursor(LOG_ID.hex(), position, number))
         except PageRetiredError:
             assert position < Reader(path).get_page(1).first_position
+            return
+        except CursorError:
+            assert position > Reader(path).get_page(2).end_position()
             return
 
         # A record that the place is in the middle of counts as behind it, unless its end is meant.

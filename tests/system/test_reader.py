@@ -662,7 +662,7 @@ class TestFollow:
         stream = Reader(path).stream()
         found = []
         write_page(path, [frame(64, b"x")], number=2, first_position=64, first_number=2, log_id=bytes(16))
-        with pytest.raises(ValueError, match="is of 0000"):
+        with pytest.raises(ValueError, match="is of log 0000"):
             for record in stream:
                 found.append(record.data)
 

@@ -11,12 +11,13 @@ import click
 
 from disklog_mp._reader.cursor import Cursor
 from disklog_mp._reader.reader import Reader
+from disklog_mp._reader.stream import Stream
 from disklog_mp.cli import _find as _logs
 from disklog_mp.cli import _text
 from disklog_mp.cli.records._formats import Format
 from disklog_mp.cli.records._output import DamageReport, format_of, output_options, selection_of, write
 from disklog_mp.cli.records._selection import Selection
-from disklog_mp.errors import PageRetiredError
+from disklog_mp.errors import CursorError, PageRetiredError
 
 
 def to_count(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
@@ -40,15 +41,30 @@ def to_count(ctx: click.Context, param: click.Parameter, value: str) -> int | No
     metavar="FILE",
     help="Resume after the position stored in FILE, and update it.",
 )
+@click.option(
+    "--if-lost",
+    type=click.Choice(("oldest", "newest")),
+    help="If the position in FILE does not fit the log any more: resume at the oldest record, or at the end.",
+)
 @output_options
 def tail(
-    log: str, *, lines: int | None, follow: bool, cursor_file: str | None, ring_dir: str | None, **how: Any
+    log: str,
+    *,
+    lines: int | None,
+    follow: bool,
+    cursor_file: str | None,
+    if_lost: str | None,
+    ring_dir: str | None,
+    **how: Any,
 ) -> int:
     """Print the last records of LOG, and with -f those to come.
 
     The formats are those of cat.  If the cursor file exists, -n is ignored: all records since are shown.
     The file is replaced after the records were printed, so no record is missed; after a kill some may be
     shown again.  Exit code 1 if records were skipped because they are damaged or were removed.
+
+    A stored position does not fit a log that was restored from a backup or lost its end.  Then one line says
+    so, and the exit code is 2, but for --if-lost.
     """
     damage = DamageReport()
     show = format_of(how)
@@ -64,12 +80,42 @@ def tail(
             _save_cursor(cursor_file, place)
         if not follow:
             return damage.exit_code
-    return _follow(reader, place, wanted, show, follow=follow, cursor_file=cursor_file) or damage.exit_code
+    begin = _Begin(reader, place, if_lost)
+    try:
+        return _follow(begin, wanted, show, follow=follow, cursor_file=cursor_file) or damage.exit_code
+    except CursorError as problem:
+        _text.say(f"{problem}; --if-lost says where to resume")
+        return 2
+
+
+class _Begin:
+    """Where to begin to read, and to resume where that is not possible."""
+
+    def __init__(self, reader: Reader, place: Cursor | None, if_lost: str | None) -> None:
+        self.place = place
+        self._reader = reader
+        self._if_lost = if_lost
+
+    def stream(self) -> Stream:
+        """Return a stream from there."""
+        return self._reader.stream(self.place)
+
+    def after_retention(self) -> Stream:
+        """Return a stream from the oldest record."""
+        return self._reader.stream()
+
+    def after(self, problem: CursorError) -> Stream:
+        """Return a stream from where the caller wants to resume; raises the problem if that is nowhere."""
+        if self._if_lost is None:
+            raise problem
+        _text.say(f"{problem}; resumed with the {self._if_lost} record")
+        place = self._reader.end() if self._if_lost == "newest" else None
+        self._if_lost = None  # no second time: it would read the same again and again
+        return self._reader.stream(place)
 
 
 def _follow(
-    reader: Reader,
-    place: Cursor | None,
+    begin: _Begin,
     wanted: Selection,
     show: Format,
     *,
@@ -77,7 +123,8 @@ def _follow(
     cursor_file: str | None,
 ) -> int:
     """Show the records from a place on; return 1 if some were skipped."""
-    stream, expected, missed = reader.stream(place), place.number if place else None, 0
+    stream, place, missed = begin.stream(), begin.place, 0
+    expected = place.number if place else None
     removed = False
     while True:
         try:
@@ -89,7 +136,10 @@ def _follow(
                 if wanted.matches(record):
                     sys.stdout.buffer.write(show(record))
         except PageRetiredError:  # continue with the oldest record on disk
-            stream, removed = reader.stream(), True
+            stream, removed = begin.after_retention(), True
+            continue
+        except CursorError as problem:
+            stream, missed = begin.after(problem), 1
             continue
         sys.stdout.buffer.flush()
         if cursor_file is not None and stream.cursor() != place:

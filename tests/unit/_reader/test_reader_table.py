@@ -125,6 +125,18 @@ def another_log(path: Path) -> Scene:
     return Scene(only_followed=True)
 
 
+def foreign_cursor(path: Path) -> Scene:
+    return Scene(Cursor("f" * 32, FRAME, 1), only_followed=True)
+
+
+def cursor_beyond(path: Path) -> Scene:
+    return Scene(Cursor(LOG_ID.hex(), 11 * FRAME, 11), only_followed=True)
+
+
+def rewound(path: Path) -> Scene:
+    return Scene(Cursor(LOG_ID.hex(), FRAME, 1, before=1), only_followed=True)
+
+
 SCENES: dict[str, Callable[[Path], Scene]] = {
     "nothing is wrong": nothing,
     "a frame is behind the watermark": harm(3, at(2), frame(10 * FRAME, b"10")),
@@ -145,6 +157,9 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
     "page 1 is retired, a cursor is there": retired_with_a_cursor,
     "a follower of page 1 is overtaken": overtaken,
     "a follower meets another log's page": another_log,
+    "a cursor is of another log": foreign_cursor,
+    "a cursor is beyond the end": cursor_beyond,
+    "a cursor's record is another one": rewound,
 }
 
 

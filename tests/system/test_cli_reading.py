@@ -5,7 +5,6 @@ import json
 import os
 import random
 import re
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -101,22 +100,6 @@ class TestFormats:
         }
         assert base64.b64decode(binary["data_base64"]) == b"\xff"
         assert call("cat", path, "--json").stdout.isascii()
-
-    def test_a_gap(self, open_log: OpenLog, name: str, path: Path) -> None:
-        """What was dropped shows at its place, in text and in JSON."""
-        log = open_log(ring_bytes=4096, on_full="drop")
-        writer = log.stats().writer_pid
-        os.kill(writer, signal.SIGSTOP)
-        accepted = sum(log.log(b"x" * 100) >= 0 for _ in range(50))
-        os.kill(writer, signal.SIGCONT)
-        log.flush()
-        log.log(b"after")
-        log.flush()
-        shown = lines("cat", path)
-        gaps = [told for told in objects("cat", path) if told.get("gap")]
-
-        assert [50 - accepted] == [json.loads(told["data"])["dropped"] for told in gaps]
-        assert f"-- {50 - accepted} dropped here since " in shown[-2]
 
 
 @pytest.fixture

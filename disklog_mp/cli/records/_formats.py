@@ -8,7 +8,6 @@ records.
 from __future__ import annotations
 
 import base64
-import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -65,6 +64,21 @@ def fields(record: Record) -> dict[str, Any]:
 
     Bytes that are not UTF-8 are in base64, as `data_base64`.
     """
+    values = identity(record)
+    event = event_of(record)
+    if event is not None:
+        values["event"] = {key: value for key, value in event._asdict().items() if value not in (None, {})}
+        return values
+    data = record.data
+    try:
+        values["data"] = data.decode("utf-8")
+    except UnicodeDecodeError:
+        values["data_base64"] = base64.b64encode(data).decode()
+    return values
+
+
+def identity(record: Record) -> dict[str, Any]:
+    """Return what every record has as values for JSON: all but what it says."""
     values: dict[str, Any] = {
         "number": record.number,
         "position": record.position,
@@ -75,26 +89,13 @@ def fields(record: Record) -> dict[str, Any]:
     }
     if record.label is not None:
         values["label"] = record.label
-    event = event_of(record)
-    if event is not None:
-        values["event"] = {key: value for key, value in event._asdict().items() if value not in (None, {})}
-        return values
-    data = record.data
-    try:
-        values["data"] = data.decode("utf-8")
-    except UnicodeDecodeError:
-        values["data_base64"] = base64.b64encode(data).decode()
-    if record.gap:
-        values["gap"] = True
     return values
 
 
 def message(record: Record) -> str:
     """Return the message of a structured record, the text of any other."""
     event = event_of(record)
-    return (
-        gap_text(record.data) if record.gap else _text.printable(event.message if event else _decoded(record))
-    )
+    return _text.printable(event.message if event else _decoded(record))
 
 
 def _level_name(tag: int) -> str | None:
@@ -138,8 +139,6 @@ class _TextFormat:
         begin = f"{self._clock(record.timestamp)} {producer(record)}"
         event = event_of(record)
         if event is None:
-            if record.gap:
-                return f"{begin} {message(record)}"
             level = _level_name(record.tag) or (f"#{record.tag}" if record.tag else "")
             first, _, rest = _decoded(record).rstrip("\n").partition("\n")
             return f"{begin}{level and ' '}{level} {_text.printable(first)}{_indented(rest)}"
@@ -180,7 +179,7 @@ def _logfmt(record: Record) -> str:
         if record.tag:
             level = _level_name(record.tag)
             known["level" if level else "tag"] = level or record.tag
-        known["message"] = gap_text(record.data) if record.gap else _decoded(record)
+        known["message"] = _decoded(record)
         return " ".join(_words(known))
     parts = event._asdict()
     del parts["time"], parts["fields"]
@@ -205,7 +204,7 @@ class _Template:
         if event is not None:
             values |= {key: _shown(value) for key, value in event._asdict().items() if value is not None}
             values["fields"] = " ".join(_words(event.fields))
-        elif not record.gap and (level := _level_name(record.tag)):
+        elif level := _level_name(record.tag):
             values["level"] = level
         values |= {"number": record.number, "pid": record.pid, "tag": record.tag}
         values["label"] = _text.printable(record.label or "")
@@ -238,19 +237,3 @@ def _shown(value: Any) -> str:
 class _Parts(dict[str, Any]):
     def __missing__(self, key: str) -> str:
         return ""
-
-
-def gap_text(data: bytes) -> str:
-    """Return the text of a gap record."""
-    try:
-        told = json.loads(data)
-        return f"-- {int(told['dropped']):,} dropped here since {_text.moment(int(told['since']))} --"
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        OverflowError,
-        OSError,
-        RecursionError,
-    ):  # not ours
-        return "-- dropped here: " + _text.printable(data.decode("utf-8", "backslashreplace"))

@@ -1,4 +1,4 @@
-"""What cat and tail share: the options about which records to show and how, and the report of damage."""
+"""What cat and tail share: the options about which records to show and how."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Any
 import click
 
 from disklog_mp._core import Record
-from disklog_mp._reader.damage import Damage, describe
 from disklog_mp.cli import _find as _logs
-from disklog_mp.cli import _text
 from disklog_mp.cli._times import to_moment
 from disklog_mp.cli.records import _formats
 from disklog_mp.cli.records._formats import Format
+from disklog_mp.cli.records._notes import Notes
 from disklog_mp.cli.records._selection import Selection, to_fields, to_level
 
 OUTPUT_OPTIONS = (
@@ -27,6 +26,12 @@ OUTPUT_OPTIONS = (
         "layout",
         metavar="FORMAT",
         help="text, json, logfmt, message, raw, or a template: '%(time)s %(level)s %(message)s %(user)s'.",
+    ),
+    click.option(
+        "--notes/--no-notes",
+        default=None,
+        help="Show drops, damage and missing records in the output, or not at all.  [on stderr; within the "
+        "output of a terminal]",
     ),
     click.option("--utc", is_flag=True, help="Show times in UTC, not in local time."),
     click.option(
@@ -84,8 +89,11 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return functools.reduce(lambda so_far, option: option(so_far), reversed(OUTPUT_OPTIONS), command)
 
 
-def format_of(how: dict[str, Any]) -> Format:
-    """Return the format that the options ask for.  Raises UsageError if they exclude each other."""
+def format_of(how: dict[str, Any]) -> tuple[Format, Notes]:
+    """Return the format that the options ask for, and where notes go.
+
+    Raises UsageError if the options exclude each other.
+    """
     asked = [
         (option, layout)
         for option, layout in (
@@ -101,9 +109,9 @@ def format_of(how: dict[str, Any]) -> Format:
     if how["null"] and layout != "raw":
         raise click.UsageError("-0 needs --raw")
     try:
-        return _formats.choose(
-            layout, null=how["null"], utc=how["utc"], encoding=sys.stdout.encoding or "utf-8"
-        )
+        encoding = sys.stdout.encoding or "utf-8"
+        show = _formats.choose(layout, null=how["null"], utc=how["utc"], encoding=encoding)
+        return show, Notes(how, layout)
     except ValueError as problem:
         raise click.UsageError(str(problem)) from None
 
@@ -124,27 +132,12 @@ def selection_of(how: dict[str, Any]) -> Selection:
     )
 
 
-def write(records: Iterable[Record], show: Format) -> None:
-    """Print records on stdout."""
+def write(records: Iterable[Record], show: Format, notes: Notes) -> None:
+    """Print records on stdout, and what they say about drops where notes go."""
     out = sys.stdout.buffer
     for record in records:
-        out.write(show(record))
+        if record.gap:
+            notes.gap(record)
+        else:
+            out.write(show(record))
     out.flush()
-
-
-class DamageReport:
-    """Says on stderr which ranges cannot be read, each once, and remembers whether there was one."""
-
-    def __init__(self) -> None:
-        self._known: set[tuple[int, int]] = set()
-
-    def __call__(self, damage: Damage) -> None:
-        if (damage.page, damage.offset) in self._known:
-            return
-        self._known.add((damage.page, damage.offset))
-        _text.say(describe(damage))
-
-    @property
-    def exit_code(self) -> int:
-        """1 if anything was damaged."""
-        return 1 if self._known else 0

@@ -19,7 +19,10 @@ LEVEL_WITHIN = 128  # bytes from the beginning of a structured record
 
 @dataclass(frozen=True)
 class Selection:
-    """Conditions that a record must meet; None and () allow all."""
+    """Conditions that a record must meet; None and () allow all.
+
+    A gap record tells of drops: it meets all of them but number and time.
+    """
 
     start: int | None = None
     stop: int | None = None
@@ -60,7 +63,7 @@ class Selection:
 
     def by_marks(self, record: Record) -> bool:
         """True if tag, pid, label, level, logger and fields meet the conditions."""
-        return (
+        return record.gap or (
             (not self.tags or record.tag in self.tags)
             and (not self.pids or record.pid in self.pids)
             and (not self.labels or record.label in self.labels)
@@ -97,7 +100,9 @@ class Selection:
         found: list[Record] = []
         above = stop
         for number in reversed(reader.page_numbers()):
-            if len(found) >= count or (self.start is not None and above is not None and above <= self.start):
+            if sum(not each.gap for each in found) >= count or (
+                self.start is not None and above is not None and above <= self.start
+            ):
                 break
             page = reader.find_page(number)
             if page is None:
@@ -105,9 +110,21 @@ class Selection:
             with page:
                 first = page.first_number
             part = replace(self, start=max(first, self.start or 0))
-            found[:0] = deque(part.records(reader, above), count - len(found))
+            found[:0] = _last(part.records(reader, above), count - sum(not each.gap for each in found))
             above = first
         return found
+
+
+def _last(records: Iterator[Record], count: int) -> list[Record]:
+    """Return the last `count` records, and the gap records around them, which do not count."""
+    kept: deque[Record] = deque()
+    counted = 0
+    for record in records:
+        kept.append(record)
+        counted += not record.gap
+        while counted > count:
+            counted -= not kept.popleft().gap
+    return list(kept)
 
 
 def _texts_of(event: Event, key: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from disklog_mp._reader.cursor import Cursor
 from disklog_mp._reader.reader import Reader
 from disklog_mp._ring import claims as _claims
 from disklog_mp.cli import _find as _logs
-from disklog_mp.cli.records._output import DamageReport, format_of, output_options, selection_of, write
+from disklog_mp.cli.records._output import format_of, output_options, selection_of, write
 
 
 @click.command()
@@ -29,25 +29,25 @@ def cat(log: str, lines: int | None, ring: bool, ring_dir: str | None, **how: An
 
     A line has local time, label/pid, #tag, and the text with unprintable bytes escaped.  A structured record
     shows level, logger, message and fields, with its exception below.  No writer is needed.
-    Exit code 1 if damaged bytes were skipped; each range is reported in one line on stderr.
+    Drops, damage and missing records are told in one line each, which no condition hides: on stderr, on a
+    terminal within the output.  Exit code 1 if records are damaged or missing.
     """
-    damage = DamageReport()
-    show = format_of(how)
+    show, notes = format_of(how)
     wanted = selection_of(how)
     with _logs.find(log, ring_dir) as found:
-        reader = Reader(found.path, on_damage=damage)
+        reader = Reader(found.path, on_damage=notes)
         wanted = wanted.for_log(reader)
         end = reader.end() if ring else None
         stop = end.number if end else None
         unwritten = filter(wanted.matches, _unwritten(found, end, reader)) if ring else iter(())
         if lines is None:
-            write(wanted.records(reader, stop), show)
-            write(unwritten, show)
+            write(wanted.records(reader, stop), show, notes)
+            write(unwritten, show, notes)
         else:
             newest = list(unwritten)[-lines:] if lines else []
-            write(wanted.last(reader, lines - len(newest), stop), show)
-            write(newest, show)
-    return damage.exit_code
+            write(wanted.last(reader, lines - len(newest), stop), show, notes)
+            write(newest, show, notes)
+    return notes.exit_code
 
 
 def _unwritten(found: _logs.Found, end: Cursor | None, reader: Reader) -> Iterator[Record]:

@@ -10,12 +10,14 @@ from typing import Any
 import click
 
 from disklog_mp._reader.cursor import Cursor
+from disklog_mp._reader.damage import RETIRED
 from disklog_mp._reader.reader import Reader
 from disklog_mp._reader.stream import Stream
 from disklog_mp.cli import _find as _logs
 from disklog_mp.cli import _text
 from disklog_mp.cli.records._formats import Format
-from disklog_mp.cli.records._output import DamageReport, format_of, output_options, selection_of, write
+from disklog_mp.cli.records._notes import Notes
+from disklog_mp.cli.records._output import format_of, output_options, selection_of, write
 from disklog_mp.cli.records._selection import Selection
 from disklog_mp.errors import CursorError, PageRetiredError
 
@@ -66,23 +68,22 @@ def tail(
     A stored position does not fit a log that was restored from a backup or lost its end.  Then one line says
     so, and the exit code is 2, but for --if-lost.
     """
-    damage = DamageReport()
-    show = format_of(how)
+    show, notes = format_of(how)
     wanted = selection_of(how)
-    reader = Reader(_logs.directory_of(log, ring_dir), on_damage=damage)
+    reader = Reader(_logs.directory_of(log, ring_dir), on_damage=notes)
     wanted = wanted.for_log(reader, must_exist=not follow)
     place = None if cursor_file is None else _load_cursor(cursor_file)
     if place is None and lines is not None:
         place = reader.end()
         newest = wanted.last(reader, lines, None if place is None else place.number)
-        write(newest, show)
+        write(newest, show, notes)
         if cursor_file is not None:
             _save_cursor(cursor_file, place)
         if not follow:
-            return damage.exit_code
+            return notes.exit_code
     begin = _Begin(reader, place, if_lost)
     try:
-        return _follow(begin, wanted, show, follow=follow, cursor_file=cursor_file) or damage.exit_code
+        return _follow(begin, wanted, show, notes, follow=follow, cursor_file=cursor_file) or notes.exit_code
     except CursorError as problem:
         _text.say(f"{problem}; --if-lost says where to resume")
         return 2
@@ -118,6 +119,7 @@ def _follow(
     begin: _Begin,
     wanted: Selection,
     show: Format,
+    notes: Notes,
     *,
     follow: bool,
     cursor_file: str | None,
@@ -131,9 +133,13 @@ def _follow(
             for record in stream:
                 if removed and expected is not None and record.number > expected:
                     missed = 1
-                    _text.say(_removed(expected, record.number - 1))
+                    _tell_removed(notes, expected, record.number - 1)
                 expected, removed = record.number + 1, False
-                if wanted.matches(record):
+                if not wanted.matches(record):
+                    continue
+                if record.gap:
+                    notes.gap(record)
+                else:
                     sys.stdout.buffer.write(show(record))
         except PageRetiredError:  # continue with the oldest record on disk
             stream, removed = begin.after_retention(), True
@@ -150,10 +156,11 @@ def _follow(
         stream.rest()
 
 
-def _removed(first: int, last: int) -> str:
-    """Return the message about records that retention removed before they were shown."""
+def _tell_removed(notes: Notes, first: int, last: int) -> None:
+    """Tell of records that retention removed before they were shown."""
     numbers = f" {first:,}" if first == last else f"s {first:,}-{last:,}"
-    return f"skipped record{numbers}: removed by retention"
+    told = {"records": last - first + 1, "first_number": first, "last_number": last, "why": RETIRED}
+    notes.tell("missing", f"skipped record{numbers}: removed by retention", told)
 
 
 def _load_cursor(path: str) -> Cursor | None:

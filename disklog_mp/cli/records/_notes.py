@@ -1,0 +1,77 @@
+"""What is not among the records, told beside them: drops, damage, missing records.
+
+A note is one line.  No condition about records hides one.  It stands within the output on a terminal, else on
+stderr, so that pipes and JSON stay clean.  `--notes` puts it into the output, in JSON as an object;
+`--no-notes` hides it.  It never stands in raw output.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from disklog_mp._core import Record
+from disklog_mp._reader.damage import Damage, Missing, describe
+from disklog_mp.cli import _text
+from disklog_mp.cli.records import _formats
+
+FULL = "the ring was full"
+
+
+class Notes:
+    """Shows notes where the options say, and remembers whether anything was damaged or missing."""
+
+    def __init__(self, how: dict[str, Any], layout: str) -> None:
+        wanted: bool | None = how["notes"]
+        self._hidden = wanted is False
+        self._json = layout == "json"
+        within = sys.stdout.isatty() and not self._json if wanted is None else wanted
+        self._within = within and layout != "raw"
+        self._known: set[tuple[int, int]] = set()
+        self.exit_code = 0  # 1 if anything was damaged or is missing
+
+    def __call__(self, damage: Damage) -> None:
+        """Tell of what cannot be read, each once."""
+        self.exit_code = 1
+        if (damage.page, damage.offset) in self._known:
+            return
+        self._known.add((damage.page, damage.offset))
+        told: dict[str, Any] = {"page": damage.page, "offset": damage.offset, "length": damage.length}
+        told["records"] = damage.records
+        if isinstance(damage, Missing):
+            told |= {"last_page": damage.last_page, "why": damage.why or None}
+            told |= {"first_number": damage.first_number, "last_number": damage.last_number}
+            told |= {"from": _iso(damage.before), "to": _iso(damage.after)}
+        self.tell("missing" if isinstance(damage, Missing) else "damage", describe(damage), told)
+
+    def gap(self, record: Record) -> None:
+        """Tell of records that were dropped: by which process, how many, from when to when, and why."""
+        told = _formats.identity(record)
+        process = f"process {_formats.producer(record)}"
+        try:
+            gap = json.loads(record.data)
+            dropped, since = int(gap["dropped"]), int(gap["since"])
+            until = int(gap.get("until", record.timestamp))
+            times = f"from {_text.moment(since)} to {_text.moment(until)}"
+            told |= {"dropped": dropped, "from": _iso(since), "to": _iso(until), "why": FULL}
+            text = f"{process} dropped {_text.plural(dropped, 'record')} {times}: {FULL}"
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, RecursionError):
+            said = record.data.decode("utf-8", "backslashreplace")  # no session wrote that
+            told["data"], text = said, f"{process} dropped records: {said}"
+        self.tell("gap", text, told)
+
+    def tell(self, kind: str, text: str, told: dict[str, Any]) -> None:
+        """Show a note: as one line of text, or as an object in JSON."""
+        if self._hidden:
+            return
+        if not self._within:
+            sys.stdout.flush()  # so that it stands behind the records before it, where both go to one place
+            _text.say(text)
+            return
+        line = _text.to_json({"note": kind, **told}) if self._json else f"-- {_text.printable(text)} --"
+        sys.stdout.buffer.write(f"{line}\n".encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
+
+
+def _iso(nanoseconds: int) -> str | None:
+    return _text.iso(nanoseconds) if nanoseconds else None

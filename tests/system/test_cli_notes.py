@@ -1,0 +1,103 @@
+"""Notes of cat and tail: drops and missing records, which no condition hides, and where they are shown."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.command import COMMAND, call, objects
+from support.pages import write_log
+
+import disklog_mp
+
+OpenLog = Callable[..., disklog_mp.Session]
+
+
+@pytest.fixture
+def dropped(open_log: OpenLog) -> int:
+    """How many records the log dropped, before the one that says so and the last one."""
+    log = open_log(ring_bytes=4096, on_full="drop")
+    writer = log.stats().writer_pid
+    os.kill(writer, signal.SIGSTOP)
+    accepted = sum(log.log(b"x" * 100) >= 0 for _ in range(50))
+    os.kill(writer, signal.SIGCONT)
+    log.flush()
+    log.log(b"after")
+    log.flush()
+    return 50 - accepted
+
+
+@pytest.mark.parametrize("command", ["cat", "tail"])
+@pytest.mark.parametrize(
+    "how",
+    [(), ("--level", "WARNING"), ("--field", "a=b"), ("--logger", "a.b"), ("--tag", 7), ("--pid", 1),
+     ("--label", "other"), ("--json",), ("--raw",), ("--raw", "--notes"), ("--format", "logfmt")],
+    ids=str,
+)  # fmt: skip
+def test_drops_pass_every_condition(dropped: int, path: Path, command: str, how: tuple[object, ...]) -> None:
+    """One line on stderr: which process, how many, from when to when, and why; the output stays clean."""
+    done = call(command, path, *how)
+    pattern = rf"disklog-mp: process {os.getpid()} dropped {dropped} records from 2\S+ \S+ to 2\S+ \S+: "
+
+    assert re.fullmatch(pattern + r"the ring was full\n", done.stderr.decode())
+    assert b"dropped" not in done.stdout
+    assert 0 == done.returncode
+
+
+def test_notes_in_the_output(dropped: int, path: Path) -> None:
+    """--notes: as a line at its place, in JSON as an object; --no-notes: nowhere."""
+    done = call("cat", path, "--notes", "--level", "WARNING")
+    [told] = objects("tail", path, "--notes", "--level", "WARNING")
+    hidden = call("cat", path, "--no-notes")
+
+    assert b"" == done.stderr == hidden.stderr
+    assert done.stdout.startswith(f"-- process {os.getpid()} dropped {dropped} records from ".encode())
+    assert ("gap", os.getpid(), dropped, "the ring was full") == tuple(
+        told[key] for key in ("note", "pid", "dropped", "why")
+    )
+    assert told["from"] < told["to"] <= told["time"]
+    assert b"dropped" not in hidden.stdout
+
+
+def test_notes_on_a_terminal(dropped: int, path: Path) -> None:
+    """They stand among the records, and do not count as one of the last N."""
+    shown = on_a_terminal("tail", "-n", 1, path), on_a_terminal("tail", "-n", 2, path)
+
+    assert [2, 3] == [len(each) for each in shown]
+    assert f"-- process {os.getpid()} dropped {dropped} records from " in shown[1][1]
+    assert shown[0][1].endswith(" after")
+    assert shown[1][2].endswith(" after")
+
+
+def test_missing_records_as_objects(path: Path) -> None:
+    """Numbers, times and reason."""
+    write_log(path, [b"record %d" % i for i in range(9)], page_records=3)
+    (path / "page-0000000002.dlog").unlink()
+    done = call("cat", "--json", "--notes", path)
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+
+    assert (1, b"", 7) == (done.returncode, done.stderr, len(told))
+    [note] = [each for each in told if "note" in each]
+    assert ("missing", 3, 5, 3, "page file missing", told[2]["time"], told[-3]["time"]) == tuple(
+        note[key] for key in ("note", "first_number", "last_number", "records", "why", "from", "to")
+    )
+    assert 1 == call("cat", "--no-notes", path).returncode
+
+
+def on_a_terminal(*arguments: object) -> list[str]:
+    """The lines that a command prints on a terminal."""
+    ours, theirs = pty.openpty()
+    try:
+        done = subprocess.run(
+            [*COMMAND, *map(str, arguments)], stdout=theirs, stderr=subprocess.PIPE, check=True
+        )
+        assert b"" == done.stderr
+        return os.read(ours, 65536).decode().splitlines()
+    finally:
+        os.close(ours)
+        os.close(theirs)

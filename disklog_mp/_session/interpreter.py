@@ -30,7 +30,7 @@ def order_of_frozen_program() -> str | None:
     """Note that this program can be run again; return the order if it was run again to be a writer."""
     global _can_be_run_again
     _can_be_run_again = True
-    is_writer = len(sys.argv) == 3 and sys.argv[1] == FROZEN_ARGUMENT
+    is_writer = len(sys.argv) >= 3 and sys.argv[1] == FROZEN_ARGUMENT
     return sys.argv[2] if is_writer else None
 
 

@@ -30,6 +30,10 @@ NOT_INHERITED = (
     "PYTHONINSPECT",
 )
 LONGEST_ANSWER = 64 << 10  # bytes
+LONGEST_WORD = (
+    128 << 10
+) - 1  # bytes of an argument, or of a variable of the environment: Linux takes no more
+LONGEST_PART = 16 << 10  # characters of sys.path that go with the order; the rest has arguments of its own
 
 
 def may_start() -> bool:
@@ -103,6 +107,8 @@ def begin(
     """
     if not may_start():
         raise errors.LogNotFoundError(name)
+    sys_path = [entry for entry in sys.path if isinstance(entry, str) and os.path.isabs(entry)]
+    part = _how_many_fit(sys_path)
     order = {
         "name": name,
         "path": path,
@@ -112,9 +118,9 @@ def begin(
         "goes_on": goes_on,
         "ring_dir": ring_dir,
         "waiting": waiting,
-        "sys_path": [entry for entry in sys.path if isinstance(entry, str) and os.path.isabs(entry)],
+        "sys_path": sys_path[:part],
     }
-    command = [*interpreter.command(), json.dumps(order)]
+    command = [*interpreter.command(), json.dumps(order), *sys_path[part:]]
     uid, gid, groups = (-1, -1, b"") if user is None else (user.uid, user.gid, _packed(user.groups))
     reaping.collect()
     pid, answers = _core.spawn(
@@ -151,11 +157,29 @@ def start(
 def _environment() -> list[str]:
     """Return the environment of a writer: the program's own (LD_PRELOAD, TZ, locale), and that it is one."""
     kept = {key: value for key, value in os.environ.items() if key not in NOT_INHERITED}
+    if not _is_home(kept.get("PYTHONHOME", "")):  # set for another Python, that this program starts
+        kept.pop("PYTHONHOME", None)
     kept[interpreter.MARK] = "1"
     # A one-file program of PyInstaller unpacks itself once more, or it would lose its files with this
     # process.
     kept["PYINSTALLER_RESET_ENVIRONMENT"] = "1"
-    return [f"{key}={value}" for key, value in kept.items()]
+    entries = (f"{key}={value}" for key, value in kept.items())
+    return [entry for entry in entries if len(os.fsencode(entry)) < LONGEST_WORD]
+
+
+def _is_home(home: str) -> bool:
+    """True if PYTHONHOME is where this program's Python is."""
+    return os.path.realpath(home.partition(os.pathsep)[0]) == os.path.realpath(sys.base_prefix)
+
+
+def _how_many_fit(entries: list[str]) -> int:
+    """Return how many entries of sys.path go with the order."""
+    total = 0
+    for index, entry in enumerate(entries):
+        total += len(entry)
+        if total > LONGEST_PART:
+            return index
+    return len(entries)
 
 
 def _block(words: list[str]) -> bytes:

@@ -115,6 +115,28 @@ class TestPython:
 
         assert_logged(name, path)
 
+    @pytest.mark.parametrize(
+        "before",
+        [
+            "import os; os.environ['PYTHONHOME'] = '/nonexistent'",
+            "import os; os.environ['PYTHONPATH'] = os.path.dirname(__file__)",
+            "import os; os.environ['LARGE'] = 200_000 * 'x'",
+            "sys.path += ['/nonexistent/' + 200 * 'x' + str(number) for number in range(3000)]",
+        ],
+    )
+    def test_what_a_program_sets_for_others_keeps_no_writer_from_starting(
+        self, name: str, path: Path, place: Path, before: str
+    ) -> None:
+        """For another Python that it runs, say; or more directories and variables than one argument takes."""
+        for stray in ("json.py", "queue.py", "secrets.py"):
+            (place / stray).write_text("raise SystemExit('a stray module')")
+        here = os.fspath(place)
+        imports = f"sys.path.remove({here!r}); import logging.handlers, json; "
+        said = run(sys.executable, write_program(place, imports + before), name, path)
+
+        assert said == ""
+        assert_logged(name, path)
+
     def test_a_package_found_only_by_the_program_is_found_by_the_writer(
         self, name: str, path: Path, place: Path
     ) -> None:

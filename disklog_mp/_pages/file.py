@@ -2,10 +2,17 @@
 
 It knows the line that readers look at, and the order in which the line may change.  Which page comes next,
 and what becomes of the old ones, is decided in writer.py.
+
+The line changes by stores into a mapping, not by pwrite(): readers load whole words from it, and pwrite()
+does not promise to store a word at once.  A store can fail, too: where a snapshot shares the blocks of the
+file, it needs room on the disk.  The mapping then raises OSError, pwrite() of one byte says why or makes the
+room, and the line is mapped anew.
 """
 
+import contextlib
 import errno
 import time
+from collections.abc import Callable
 
 from disklog_mp._core import PAGE_LABELLED
 from disklog_mp._os.files import OS_PAGE, WritableFile, longest_file
@@ -49,6 +56,8 @@ class PageFile:
         self.line = file.map(HEADER_LENGTH, writable=True)
         self.watermark = header.data_offset
         self.records = 0
+        self.last_time = 0
+        self._is_wrong = False  # the line, until publish() has corrected it
 
     def offset(self, position: int) -> int:
         """Return where in the file that position stands."""
@@ -75,37 +84,70 @@ class PageFile:
                 return
 
     def publish(self, watermark: int, records: int, last_time: int) -> None:
-        """Show all below `watermark` to readers.  The count first: it is never behind what can be read."""
-        self.records += records
-        self.watermark = watermark
-        self.line.store64(RECORDS, self.records)
-        if last_time:
-            self.line.store64(LAST_TIME, last_time)
+        """Show all below `watermark` to readers.  Raises OSError, and then nothing has changed."""
+        records, last_time = self.records + records, last_time or self.last_time
+        try:
+            self._show(watermark, records, last_time)
+        except OSError:
+            self._map_again()
+            self._show(watermark, records, last_time)
+        self.watermark, self.records, self.last_time = watermark, records, last_time
+        self._is_wrong = False
+
+    def _show(self, watermark: int, records: int, last_time: int) -> None:
+        """Store the line.  The count first: it is never behind what can be read."""
+        if self._is_wrong:
+            self.line.store32(STATE, PAGE_OPEN)
+        self.line.store64(RECORDS, records)
+        self.line.store64(LAST_TIME, last_time)
         self.line.store64(WATERMARK, watermark)
         self.line.ring_bell(BELL)
 
-    def allow_labels(self) -> None:
-        """Make the page one that may hold frames with a label.  Raises OSError.
+    def _map_again(self) -> None:
+        """Map the line anew after a store that failed.  Raises OSError with the cause while that lasts."""
+        self.file.probe()
+        self.line = self.file.map(HEADER_LENGTH, writable=True)
 
-        The checksum goes first: a reader that knows both versions takes either with each of them.
-        """
+    def _surely(self, store: Callable[[], None]) -> None:
+        """Store into the line, if need be after it was mapped anew.  Raises OSError."""
+        try:
+            store()
+        except OSError:
+            self._map_again()
+            store()
+
+    def wake_readers(self) -> None:
+        """Wake the readers at the end of the page."""
+        with contextlib.suppress(OSError):  # they look now and then, without being woken
+            self.line.ring_bell(BELL)
+
+    def allow_labels(self) -> None:
+        """Make the page one that may hold frames with a label.  Raises OSError."""
         if self.header.version != PAGE_LABELLED:
             self.file.probe()
-            self.line.store32(HEADER_CRC, _page_format.header_crc(memoryview(self.line), PAGE_LABELLED))
-            self.line.store32(VERSION, PAGE_LABELLED)
+            self._surely(self._store_version)
             self.header = self.header._replace(version=PAGE_LABELLED)
+
+    def _store_version(self) -> None:
+        """The checksum goes first: a reader that knows both versions takes either with each of them."""
+        self.line.store32(HEADER_CRC, _page_format.header_crc(memoryview(self.line), PAGE_LABELLED))
+        self.line.store32(VERSION, PAGE_LABELLED)
 
     def resume(self, watermark: int, records: int, data_crc: int) -> None:
         """Go on in a page of an earlier writer."""
         self.floor = min(self.line.load64(WATERMARK), self.allocated)
         self.opened -= max(0.0, (time.time_ns() - self.header.created) / 1e9)
         self.watermark, self.records, self.data_crc = watermark, records, data_crc
+        self.last_time = self.line.load64(LAST_TIME)
 
     def show(self, last_time: int) -> None:
-        """Correct the line, which a crash or a stray store may have left wrong."""
-        self.line.store32(STATE, PAGE_OPEN)
-        self.line.store64(LAST_TIME, last_time)
-        self.publish(self.watermark, 0, 0)
+        """Correct the line, which a crash or a stray store may have left wrong.
+
+        On a full disk, that may have to wait until something is published.
+        """
+        self.last_time, self._is_wrong = last_time, True
+        with contextlib.suppress(OSError):
+            self.publish(self.watermark, 0, 0)
 
     def ends_at(self) -> int:
         """Return the position behind its last frame."""
@@ -125,11 +167,16 @@ class PageFile:
         Raises OSError if the file can no longer be written, and then nothing has changed.
         """
         self.file.probe()
+        if self._is_wrong:
+            self.publish(self.watermark, 0, 0)
+        self._surely(self._store_seal)
+        self.wake_readers()
+        self.trim()
+
+    def _store_seal(self) -> None:
         self.line.store32(DATA_CRC, self.data_crc ^ 0xFFFFFFFF)
         self.line.store32(SEAL_CRC, _page_format.sealed_crc(memoryview(self.line)))
         self.line.store32(STATE, PAGE_SEALED)
-        self.line.ring_bell(BELL)
-        self.trim()
 
     def trim(self) -> None:
         """Cut what was reserved and never used: readers read nothing behind the watermark."""

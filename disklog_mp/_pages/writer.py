@@ -10,14 +10,14 @@ import errno
 import time
 from collections.abc import Callable
 
-from disklog_mp._core import Mapping, crc32c_update
+from disklog_mp._core import crc32c_update
 from disklog_mp._options import Options
 from disklog_mp._os.background import Closable
 from disklog_mp._os.files import longest_file
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.file import PageFile
 from disklog_mp._pages.folder import NO_LIMIT, PageBegin, PageFolder
-from disklog_mp._pages.format import BELL, HEADER_LENGTH, LAST_TIME
+from disklog_mp._pages.format import HEADER_LENGTH
 from disklog_mp._pages.recovery import LastPage, Recovered, ResumePoint, RingHints, recover
 from disklog_mp._pages.retention import KeptPage, Retention
 from disklog_mp._pages.unsynced import SyncJob, Unsynced
@@ -54,7 +54,7 @@ class PageWriter:
         self.retention = Retention(options)
         self.unsynced = Unsynced(directory)
         self._close = close
-        self._line_before: Mapping | None = None  # line of the page before: readers at its end sleep on it
+        self._page_before: PageFile | None = None  # readers at its end sleep there
 
     def configure(self, options: Options, gid: int) -> None:
         """Go on with other options.  The page being written keeps its own limits: the caller may seal it."""
@@ -91,7 +91,7 @@ class PageWriter:
 
     def _go_on_behind(self, last: LastPage, log_id: bytes) -> None:
         page = last.page
-        self._line_before = page.line
+        self._page_before = page
         if last.is_whole:
             page.show(last.last_time)  # readers look for the next page when they have read this one
         if last.needs_new_page or log_id != self.log_id:  # of the log that this directory is a copy of
@@ -144,10 +144,10 @@ class PageWriter:
         if page.file.is_removed() and not page.file.is_at(path):
             self._give_up_page(page)
             raise FileNotFoundError(errno.ENOENT, "the page being written was removed", path)
+        page.publish(watermark, records, last_time)
         page.data_crc = data_crc
         self.position = end
         self.number += records
-        page.publish(watermark, records, last_time)
         if self.options.page_records and page.records >= self.options.page_records:
             with contextlib.suppress(OSError):  # the page is full: the next append tries again
                 self.seal()
@@ -192,9 +192,9 @@ class PageWriter:
         begin = PageBegin(self.page_number + 1, self.position, self.number, self.log_id, self.salt)
         self.page = self.retention.current = page = self.folder.make_page(begin, span)
         self.page_number += 1
-        if self._line_before is not None:
-            self._line_before.ring_bell(BELL)
-        self._line_before = page.line
+        if self._page_before is not None:
+            self._page_before.wake_readers()
+        self._page_before = page
         return page
 
     def seal(self) -> bool:
@@ -223,7 +223,7 @@ class PageWriter:
 
     def _seal(self, page: PageFile) -> None:
         page.seal()
-        self._keep(page, page.line.load64(LAST_TIME))
+        self._keep(page, page.last_time)
         self.unsynced.put_to_sleep()
 
     def _keep(self, page: PageFile, last_time: int) -> None:

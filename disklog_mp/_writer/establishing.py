@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -64,7 +65,8 @@ def establish(directory: Directory, name: str, ring_dir: str | None, strays: Str
     ring_path = _names.ring_path(name, log_id, where)
     strays.add([file for file in here if file.path != ring_path])
     _finding.close([file for file in here if file.path == ring_path])
-    directory.note(f"{os.getpid()} {name}", where)
+    with contextlib.suppress(OSError):  # the disk is full: it is for messages, and the log's file has more
+        directory.note(f"{os.getpid()} {name}", where)
     return Established(found, log_id, former, where, ring_path)
 
 

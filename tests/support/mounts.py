@@ -19,9 +19,13 @@ def system(*command: object) -> bool:
 
 def fill(ballast: Path) -> None:
     """Write into a file until its file system takes not one byte more."""
-    with open(ballast, "wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-        while True:
-            file.write(b"x" * 4096)
+    for piece in (1 << 20, 4096):
+        with open(ballast, "ab", buffering=0) as file, pytest.raises(OSError, match="No space"):
+            while True:
+                file.write(b"x" * piece)
+                if os.stat(ballast).st_blocks > 1 << 21:
+                    pytest.fail("the disk takes more than a gigabyte")
+        os.sync()
 
 
 @pytest.fixture
@@ -47,6 +51,25 @@ def mount(tmp_path: Path) -> Iterator[Mount]:
 def small_disk(mount: Mount) -> Path:
     """A file system of 3 MiB."""
     return mount("-t", "tmpfs", "-o", "size=3m", "tmpfs")
+
+
+@pytest.fixture
+def loop_disk(mount: Mount, tmp_path: Path) -> Callable[[str, int], Path]:
+    """Mount a file system of that kind and size in bytes, kept in a file; it is gone at the end."""
+
+    def loop_disk(kind: str, size: int) -> Path:
+        image = tmp_path / f"{kind}.image"
+        image.touch()
+        os.truncate(image, size)
+        if shutil.which(f"mkfs.{kind}") is None:
+            pytest.skip(f"no mkfs.{kind}")
+        assert system(f"mkfs.{kind}", "-q", image)
+        try:
+            return mount("-t", kind, "-o", "loop", image, place=tmp_path / kind)
+        finally:
+            image.unlink()  # the loop device keeps it
+
+    return loop_disk
 
 
 class FailingDisk(NamedTuple):

@@ -166,6 +166,8 @@
  *   guard:C    store a guard's start (release) with guard:B
  *   guard:D    load, store end, access (relaxed)   alone       ordered by guard:B and guard:C
  *   guard:E    swap the flag (seq_cst)         alone           one thread installs the handler
+ *   guard:F    store the mark (seq_cst)        with guard:G    of the handler, in the thread that stored
+ *   guard:G    load the mark (seq_cst)         with guard:F    behind the store that may have been lost
  */
 #ifndef DL_RING_H
 #define DL_RING_H

@@ -2,9 +2,9 @@
  *
  * If another program cuts a page file, or the disk cannot read it, the memory goes from under the process
  * that looks into it: SIGBUS.  The handler maps zeros there.  No frame is made of zeros: a reader passes
- * over them and reports them, like any damage.  A store of the writer into such a page is lost with the
- * rest of the page; the writer notices before it writes more.  Rings are not guarded: a record must not
- * vanish.
+ * over them and reports them, like any damage.  A store of the writer into such a page is lost: the disk
+ * has no room for it, perhaps, where a snapshot shares the blocks of the file.  The handler leaves a mark,
+ * by which the writer's store is an error of that page.  Rings are not guarded: a record must not vanish.
  */
 #include "sigbus.h"
 
@@ -21,6 +21,7 @@
 static struct {
     _Atomic uintptr_t start, end; /* start 0: free */
     _Atomic int access;
+    _Atomic int lost; /* zeros stand in its place, or in part of it */
 } guarded[GUARDED];
 static struct sigaction former_sigbus;
 static uintptr_t os_page;
@@ -38,8 +39,10 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
                            DL_LABEL(guard:D, atomic_load_explicit(&guarded[i].access, memory_order_relaxed)),
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
         errno = before;
-        if (zeros != MAP_FAILED)
-            return;
+        if (zeros == MAP_FAILED)
+            break;
+        DL_LABEL(guard:F, atomic_store(&guarded[i].lost, 1));
+        return;
     }
     if (former_sigbus.sa_flags & SA_SIGINFO) {
         former_sigbus.sa_sigaction(number, info, context);
@@ -65,6 +68,7 @@ int dl_guard(const void *memory, size_t size, int access)
         /* No address is at or behind this start until the rest is told. */
         if (!DL_LABEL(guard:A, atomic_compare_exchange_strong(&guarded[place].start, &none, UINTPTR_MAX)))
             continue;
+        DL_LABEL(guard:F, atomic_store(&guarded[place].lost, 0));
         DL_LABEL(guard:D, atomic_store_explicit(&guarded[place].access, access, memory_order_relaxed));
         DL_LABEL(guard:D, atomic_store_explicit(&guarded[place].end, (uintptr_t)memory + size,
                                                 memory_order_relaxed));
@@ -73,6 +77,11 @@ int dl_guard(const void *memory, size_t size, int access)
         return place + 1;
     }
     return 0;
+}
+
+bool dl_is_lost(int number)
+{
+    return number != 0 && DL_LABEL(guard:G, atomic_load(&guarded[number - 1].lost)) != 0;
 }
 
 void dl_unguard(int number)

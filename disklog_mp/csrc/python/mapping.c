@@ -114,13 +114,34 @@ static void *word_at(Mapping *self, Py_ssize_t offset, size_t width, int write)
     return self->memory + offset;
 }
 
+/* What was just stored in, or loaded from, a mapping for writing: NULL and OSError if it is not the file. */
+static PyObject *unless_lost(Mapping *self, PyObject *result)
+{
+    if (!self->writable || !dl_is_lost(self->guard))
+        return result;
+    if (result != NULL)
+        Py_DecRef(result);
+    errno = EIO;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return NULL;
+}
+
+static PyObject *nothing(void)
+{
+    Py_IncRef(Py_None);
+    return Py_None;
+}
+
 static PyObject *mapping_load32(PyObject *self, PyObject *args)
 {
     Py_ssize_t offset;
     if (!PyArg_ParseTuple(args, "n", &offset))
         return NULL;
     _Atomic uint32_t *word = word_at((Mapping *)self, offset, 4, 0);
-    return word == NULL ? NULL : PyLong_FromUnsignedLong(DL_LABEL(word:A, atomic_load(word)));
+    if (word == NULL)
+        return NULL;
+    const uint32_t value = DL_LABEL(word:A, atomic_load(word));
+    return unless_lost((Mapping *)self, PyLong_FromUnsignedLong(value));
 }
 
 static PyObject *mapping_load64(PyObject *self, PyObject *args)
@@ -129,7 +150,10 @@ static PyObject *mapping_load64(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "n", &offset))
         return NULL;
     _Atomic uint64_t *word = word_at((Mapping *)self, offset, 8, 0);
-    return word == NULL ? NULL : PyLong_FromUnsignedLongLong(DL_LABEL(word:A, atomic_load(word)));
+    if (word == NULL)
+        return NULL;
+    const uint64_t value = DL_LABEL(word:A, atomic_load(word));
+    return unless_lost((Mapping *)self, PyLong_FromUnsignedLongLong(value));
 }
 
 static PyObject *mapping_store32(PyObject *self, PyObject *args)
@@ -145,7 +169,7 @@ static PyObject *mapping_store32(PyObject *self, PyObject *args)
     Py_BEGIN_ALLOW_THREADS /* a first store into a page of a file system that is frozen waits there */
     DL_LABEL(word:B, atomic_store(word, value));
     Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    return unless_lost((Mapping *)self, nothing());
 }
 
 static PyObject *mapping_store64(PyObject *self, PyObject *args)
@@ -161,7 +185,7 @@ static PyObject *mapping_store64(PyObject *self, PyObject *args)
     Py_BEGIN_ALLOW_THREADS
     DL_LABEL(word:B, atomic_store(word, value));
     Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    return unless_lost((Mapping *)self, nothing());
 }
 
 void dl_maximize(_Atomic uint64_t *word, uint64_t value)
@@ -182,7 +206,7 @@ static PyObject *mapping_maximize64(PyObject *self, PyObject *args)
         return NULL;
     DL_POINT("store");
     dl_maximize(word, value);
-    Py_RETURN_NONE;
+    return unless_lost((Mapping *)self, nothing());
 }
 
 static PyObject *mapping_add64(PyObject *self, PyObject *args)
@@ -192,7 +216,10 @@ static PyObject *mapping_add64(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "nK", &offset, &value))
         return NULL;
     _Atomic uint64_t *word = word_at((Mapping *)self, offset, 8, 1);
-    return word == NULL ? NULL : PyLong_FromUnsignedLongLong(DL_LABEL(word:D, atomic_fetch_add(word, value)));
+    if (word == NULL)
+        return NULL;
+    const uint64_t before = DL_LABEL(word:D, atomic_fetch_add(word, value));
+    return unless_lost((Mapping *)self, PyLong_FromUnsignedLongLong(before));
 }
 
 static PyObject *mapping_wait(PyObject *self, PyObject *args)
@@ -261,7 +288,7 @@ static PyObject *mapping_ring_bell(PyObject *self, PyObject *args)
     DL_POINT("bell rung");
     woken = futex_wake(word, INT32_MAX);
     Py_END_ALLOW_THREADS
-    return PyLong_FromLong(woken);
+    return unless_lost((Mapping *)self, PyLong_FromLong(woken));
 }
 
 #ifndef MADV_COLLAPSE

@@ -611,7 +611,7 @@ class TestLinks:
         before = look(outside)
         code = (
             "import os, sys; from disklog_mp.cli import run; place = sys.argv[1] + '/cursor';"
-            "os.symlink(sys.argv[1] + '/outside', f'{place}.{os.getpid()}.new');"
+            "os.symlink(sys.argv[1] + '/outside', sys.argv[1] + '/.cursor.new');"
             "sys.exit(run(['tail', sys.argv[2], '--cursor-file', place]))"
         )
         subprocess.run([sys.executable, "-c", code, place, path], check=True, stdout=subprocess.DEVNULL)

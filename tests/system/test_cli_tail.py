@@ -151,6 +151,18 @@ class TestTail:
             assert (1, b"".join(b"record %d\n" % i for i in range(6))) == (done.returncode, done.stdout)
             assert 6 == number_in(cursor)
 
+    def test_a_cursor_file_that_a_power_loss_emptied(
+        self, ten: list[disklog_mp.Record], path: Path, tmp_path: Path
+    ) -> None:
+        """It is told, and all is shown again, rather than nothing for ever."""
+        (tmp_path / "cursor").write_bytes(b"")
+        done = call("tail", "--raw", "-n", "1", "--cursor-file", tmp_path / "cursor", path)
+
+        assert done.returncode == 0
+        assert b"cursor is empty: beginning with the oldest record" in done.stderr
+        assert done.stdout.count(b"\n") == len(ten)
+        assert (tmp_path / "cursor").read_text().strip()
+
     def test_what_is_damaged(self, ten: list[disklog_mp.Record], path: Path) -> None:
         """Damaged records are skipped, one line says which, and the exit code is 1."""
         flip(path / "page-0000000002.dlog", 4096 + 32 + 30)

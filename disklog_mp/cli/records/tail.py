@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 from typing import Any
 
 import click
 
 from disklog_mp._reader.cursor import Cursor
+from disklog_mp._reader.cursor_file import Loaded, load_cursor, save_cursor
 from disklog_mp._reader.damage import RETIRED
 from disklog_mp._reader.reader import Reader
 from disklog_mp._reader.stream import Stream
@@ -72,13 +71,15 @@ def tail(
     wanted = selection_of(how)
     reader = Reader(_logs.directory_of(log, ring_dir), on_damage=notes)
     wanted = wanted.for_log(reader, must_exist=not follow)
-    place = None if cursor_file is None else _load_cursor(cursor_file)
-    if place is None and lines is not None:
+    place, trouble = load_cursor(cursor_file) if cursor_file is not None else Loaded(None)
+    if trouble:
+        _text.say(trouble)
+    elif place is None and lines is not None:
         place = reader.end()
         newest = wanted.last(reader, lines, None if place is None else place.number)
         write(newest, show, notes)
         if cursor_file is not None:
-            _save_cursor(cursor_file, place)
+            _save(cursor_file, place)
         if not follow:
             return notes.exit_code
     begin = _Begin(reader, place, if_lost)
@@ -150,7 +151,7 @@ def _follow(
         sys.stdout.buffer.flush()
         if cursor_file is not None and stream.cursor() != place:
             place = stream.cursor()
-            _save_cursor(cursor_file, place)
+            _save(cursor_file, place)
         if not follow:
             return missed
         stream.rest()
@@ -163,28 +164,6 @@ def _tell_removed(notes: Notes, first: int, last: int) -> None:
     notes.tell("missing", f"skipped record{numbers}: removed by retention", told)
 
 
-def _load_cursor(path: str) -> Cursor | None:
-    try:
-        with open(path, encoding="ascii") as file:
-            return Cursor.parse(file.read().strip())
-    except FileNotFoundError:
-        return None
-    except ValueError as problem:
-        raise ValueError(f"{path}: {problem}") from None
-
-
-def _save_cursor(path: str, place: Cursor | None) -> None:
-    """Replace the file in one step; without a record there is no place, and so no file."""
-    if place is None:
-        return
-    new = f"{path}.{os.getpid()}.new"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(new)
-    try:
-        with open(new, "x", encoding="ascii") as file:  # it never follows a link that another user put there
-            file.write(f"{place}\n")
-        os.replace(new, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(new)
-        raise
+def _save(path: str, place: Cursor | None) -> None:
+    if place is not None:  # without a record there is no place, and so no file
+        save_cursor(path, place)

@@ -7,6 +7,8 @@ import io
 import os
 from typing import NamedTuple
 
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
 
 class Identity(NamedTuple):
     """What tells one process from all others on this machine, although pids are reused."""
@@ -75,5 +77,12 @@ def _state(pid: int) -> str:
 
 def boot_id() -> str:
     """Return what is new at every boot: data written in an earlier boot and not synced may be lost."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
+    try:
+        with open(BOOT_ID, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError as problem:
+        text = (
+            "/proc has no sys (ProcSubset=pid, perhaps): a writer cannot know whether the machine was "
+            "started again; let it see all of /proc (ProcSubset=all)"
+        )
+        raise OSError(problem.errno, text, BOOT_ID) from None

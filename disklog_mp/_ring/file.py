@@ -16,10 +16,10 @@ from typing import NamedTuple
 import posix_ipc
 
 from disklog_mp import _core
-from disklog_mp._options import size_text
 from disklog_mp._os import files as _files
 from disklog_mp._os import locks as _locks
 from disklog_mp._os import processes as _processes
+from disklog_mp._ring import room as _room
 from disklog_mp._ring.names import SHM, log_of
 from disklog_mp.errors import FormatVersionError, LogNotFoundError
 
@@ -68,32 +68,41 @@ def reserve(path: str, *, capacity: int, mode: int, gid: int) -> Reserved:
     where, base = os.path.split(path)
     # Names of rings do not begin with a dot, so no log has a ring of the temporary name.
     temporary = os.path.join(where, f".{base}.{os.getpid()}")
-    tidy(path)
-    if where != SHM:
-        _files.make_directory(where, mode, gid)
+    size = _core.ring_size(capacity)
     try:
+        tidy(path)
+        if where != SHM:
+            _files.make_directory(where, mode, gid)
         fd = _open(temporary, os.O_CREAT | os.O_EXCL)
     except FileExistsError:
         raise _refusal(temporary, "has the temporary name of a new ring: remove it") from None
+    except OSError as error:
+        raise _room.no_place(error, size, where) from None
     reserved = Reserved(fd, temporary, path, capacity, mode, gid)
-    size = _core.ring_size(capacity)
     try:
+        _room.check_memory_limit(size, where)
+        must_be_tried = _room.prepare(fd, where)
         os.posix_fallocate(fd, 0, size)
+        if must_be_tried:
+            _room.write_all(fd, size)
     except BaseException as error:
         drop(reserved)
         if isinstance(error, OSError):
-            raise _no_room(error, size, where) from None
+            raise _room.no_room(error, size, where) from None
         raise
     return reserved
 
 
 def check_room(where: str, capacity: int) -> None:
     """Raise what reserve() would if a new ring is larger than the free memory of that directory."""
-    space = os.statvfs(where)
     size = _core.ring_size(capacity)
+    try:
+        space = os.statvfs(where)
+    except OSError as error:
+        raise _room.no_place(error, size, where) from None
     # A file system that counts no blocks has no limit.
     if space.f_blocks and size > space.f_bavail * space.f_frsize:
-        raise _no_room(OSError(errno.ENOSPC, ""), size, where)
+        raise _room.no_room(OSError(errno.ENOSPC, ""), size, where)
 
 
 def drop(reserved: Reserved) -> None:
@@ -138,8 +147,10 @@ def create(
         else:
             os.link(reserved.temporary, reserved.target)
             os.unlink(reserved.temporary)
-    except BaseException:
+    except BaseException as error:
         drop(reserved._replace(fd=fd))
+        if isinstance(error, OSError):
+            raise _room.not_mapped(error, size, os.path.dirname(reserved.target)) from None
         raise
     return RingFile(ring, fd, reserved.target)
 
@@ -171,19 +182,6 @@ def tidy(path: str) -> None:
         if int(pid) == os.getpid() or not _processes.is_there(int(pid)):
             with contextlib.suppress(OSError):  # it is gone, or another user put it there
                 os.unlink(os.path.join(place, entry))
-
-
-def _no_room(error: OSError, size: int, mount: str) -> OSError:
-    if error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EDQUOT, errno.EFBIG):
-        return error
-    space = os.statvfs(mount)
-    total, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
-    return OSError(
-        errno.ENOSPC,
-        f"a ring of {size_text(size)} does not fit into {mount} ({size_text(total)}, {size_text(free)} "
-        "free): give a smaller ring_bytes, or the mount more room (docker run --shm-size=256m, "
-        "compose shm_size: 256m, Kubernetes emptyDir with medium: Memory and ring_dir=)",
-    )
 
 
 def attach(path: str) -> RingFile:
@@ -253,11 +251,9 @@ def _open(path: str, flags: int) -> int:
         return os.open(path, flags, 0o600)
     try:
         return int(posix_ipc.SharedMemory("/" + base, flags, mode=0o600).fd)
-    except posix_ipc.ExistentialError as problem:
-        number = errno.EEXIST if flags else errno.ENOENT
-        raise OSError(number, str(problem)) from None
-    except posix_ipc.PermissionsError as problem:
-        raise PermissionError(errno.EACCES, str(problem)) from None
+    except (posix_ipc.Error, OSError) as problem:
+        number = _room.number_of(problem, path, creating=bool(flags))
+        raise OSError(number, os.strerror(number), path) from None
     except ValueError as problem:  # posix_ipc raises it for a directory
         raise IsADirectoryError(errno.EISDIR, str(problem)) from None
 

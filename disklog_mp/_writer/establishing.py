@@ -12,6 +12,7 @@ from disklog_mp._os.files import is_same
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.folder import PageFolder
 from disklog_mp._pages.identity import LogIdentity, is_copy, path_of, read_identity
+from disklog_mp._pages.trial import try_out
 from disklog_mp._ring import finding as _finding
 from disklog_mp._ring import liveness as _liveness
 from disklog_mp._ring import names as _names
@@ -65,6 +66,7 @@ def establish(directory: Directory, name: str, ring_dir: str | None, strays: Str
     ring_path = _names.ring_path(name, log_id, where)
     strays.add([file for file in here if file.path != ring_path])
     _finding.close([file for file in here if file.path == ring_path])
+    try_out(directory)
     with contextlib.suppress(OSError):  # the disk is full: it is for messages, and the log's file has more
         directory.note(f"{os.getpid()} {name}", where)
     return Established(found, log_id, former, where, ring_path)
@@ -86,7 +88,10 @@ def _upgrade_former(path: str, name: str, directory: str, log_id: bytes | None) 
 
 def _rings_here(name: str, places: Iterable[str], directory: str, log_id: bytes | None) -> list[RingFile]:
     """Return the rings of this log that have no live writer: they name this directory, or have its id."""
-    paths = [path for place in places for path in _names.rings_of(name, place)]
+    paths: list[str] = []
+    for place in places:
+        with contextlib.suppress(PermissionError):  # no ring of ours is in there, and none can be made
+            paths += _names.rings_of(name, place)
     found, _ = _finding.attach_all(paths)
     ours = []
     for file in found:

@@ -101,7 +101,7 @@ class TestTail:
         assert second.stdout == b""
         assert third.stdout == b"".join(b"record %d\n" % i for i in range(10, 25))
         assert fourth.stdout == b""
-        assert {"cursor", "log"} == {entry.name for entry in tmp_path.iterdir()}
+        assert {"cursor", ".cursor.before", "log"} == {entry.name for entry in tmp_path.iterdir()}
 
     def test_a_cursor_file_is_kept_while_following(
         self, ten: list[disklog_mp.Record], path: Path, tmp_path: Path

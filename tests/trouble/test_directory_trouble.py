@@ -1,6 +1,7 @@
 """The log's directory renamed, removed, replaced, unmounted or closed to its running writer: for real."""
 
 import codecs
+import errno
 import os
 import shutil
 import tempfile
@@ -9,8 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.faulty_files import FaultyFiles
 from support.machine import processes_of, shared_memory_of, stop_writer, wait_until
 from support.mounts import Mount, system
+from support.rings import has_ring, remove_ring
 from support.trouble import assert_healed, assert_trouble, log_until_full, numbers
 
 import disklog_mp
@@ -18,6 +21,7 @@ from disklog_mp._options import Options
 from disklog_mp._writer.writer import Writer
 
 OpenLog = Callable[..., disklog_mp.Session]
+LoopDisk = Callable[[str, int], Path]
 
 
 def log_numbers(log: disklog_mp.Session, first: int, stop: int) -> None:
@@ -366,3 +370,59 @@ def test_a_directory_taken_down_behind_its_last_user_is_no_trouble(
     wait_until(lambda: not processes_of(name) and not shared_memory_of(name))
 
     assert capfd.readouterr().err == ""
+
+
+# -- a directory that cannot hold a page ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["a new log", "a log with pages"])
+def test_an_append_only_directory_is_refused_at_open(loop_disk: LoopDisk, is_new: bool) -> None:
+    """Its pages could be made and never named: open() says what is wrong, and works when it is not."""
+    place = loop_disk("ext4", 16 << 20) / "log"
+    place.mkdir()
+    name = f"append-only-{os.getpid()}"
+    if not is_new:
+        with disklog_mp.open(name, place, linger=0.1) as log:
+            log.log(b"0")
+        stop_writer(name)
+    if not system("chattr", "+a", place):
+        pytest.skip("no chattr")
+    try:
+        with pytest.raises(
+            PermissionError, match="append-only, and pages are renamed and removed: chattr -a"
+        ):
+            disklog_mp.open(name, place, linger=0.1)
+        assert not has_ring(name)
+    finally:
+        assert system("chattr", "-a", place)
+    with disklog_mp.open(name, place, linger=0.1) as log:
+        log.log(b"1")
+        log.flush()
+    stop_writer(name)
+    assert not [entry for entry in os.listdir(place) if entry.endswith(".new")]
+
+
+def test_a_read_only_file_system_is_refused_at_open(loop_disk: LoopDisk) -> None:
+    """Also where a log was before."""
+    place = loop_disk("ext4", 16 << 20)
+    name = f"read-only-{os.getpid()}"
+    with disklog_mp.open(name, place / "log", linger=0.1) as log:
+        log.log(b"0")
+    stop_writer(name)
+    assert system("mount", "-o", "remount,ro", place)
+
+    for directory in (place / "log", place / "another"):
+        with pytest.raises(OSError, match="Read-only file system"):
+            disklog_mp.open(name, directory, linger=0.1)
+    remove_ring(name)
+
+
+def test_a_file_system_that_maps_no_files_is_refused_at_open(name: str, path: Path) -> None:
+    """Before there is a ring, and nothing is left in the directory but its lock."""
+    files = FaultyFiles()
+    files.fail("map", number=errno.ENODEV)
+    with pytest.raises(OSError, match="maps no files for several processes"):
+        Writer(name, path, Options(), files=files)
+
+    assert not has_ring(name)
+    assert os.listdir(path) == ["disklog.lock"]

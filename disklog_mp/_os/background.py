@@ -5,11 +5,13 @@ It knows nothing of what the jobs do.
 
 import os
 import queue
+import select
 import stat
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from select import PIPE_BUF
 from typing import Generic, Protocol, TypeVar
 
 Job = TypeVar("Job")
@@ -101,9 +103,15 @@ class Stderr:
         self._background: Background[bytes | None] = Background("disklog-stderr", _print, STDERR_LINES)
 
     def say(self, text: str) -> None:
-        """Print a line; not if stderr is closed, too many lines wait already, or no thread can be started."""
-        if sys.stderr is not None:
-            self._background.give(f"disklog-mp: {text}\n".encode("utf-8", "backslashreplace"))
+        """Print a line; not if stderr is closed, or too many lines wait already.
+
+        Where no thread can be started, it is printed now, unless its reader does not take it at once.
+        """
+        if sys.stderr is None:
+            return
+        line = f"disklog-mp: {text}\n".encode("utf-8", "backslashreplace")
+        if not self._background.give(line) and not self._background.is_started() and _takes_a_line():
+            _print(line[:PIPE_BUF])
 
     def let_go_of_pipe(self) -> None:
         """Turn a stderr that is a pipe or socket into /dev/null when the lines said so far are printed."""
@@ -113,6 +121,15 @@ class Stderr:
     def close(self) -> None:
         """Leave the lines that still wait a moment to be read."""
         self._background.close(STDERR_PARTING)
+
+
+def _takes_a_line() -> bool:
+    """True if stderr takes a line, of a length that a pipe takes whole, without waiting for its reader."""
+    poll = select.poll()
+    with suppress(OSError):
+        poll.register(2, select.POLLOUT)
+        return any(event & select.POLLOUT for _, event in poll.poll(0))
+    return False
 
 
 def _print(line: bytes | None) -> None:

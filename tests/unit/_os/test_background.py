@@ -1,10 +1,13 @@
 """Work in a background thread: jobs in order, files closed by it."""
 
+import contextlib
+import os
 import threading
+from collections.abc import Iterator
 
 import pytest
 
-from disklog_mp._os.background import Background, Closer
+from disklog_mp._os.background import Background, Closer, Stderr
 
 
 class File:
@@ -82,3 +85,39 @@ def test_no_more_jobs_wait_than_are_allowed() -> None:
     background.close()
 
     assert given == [True, True, False]
+
+
+@contextlib.contextmanager
+def pipe_as_stderr() -> Iterator[int]:
+    """A pipe in the place of stderr: its reading end."""
+    kept = os.dup(2)
+    reading, writing = os.pipe()
+    os.dup2(writing, 2)
+    os.close(writing)
+    os.set_blocking(reading, False)
+    try:
+        yield reading
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(reading)
+
+
+def test_where_there_is_no_room_for_a_thread_lines_are_printed_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As far as the reader of a pipe takes them; nothing waits for it."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    stderr = Stderr()
+    with pipe_as_stderr() as reading:
+        for i in range(100):
+            stderr.say(f"{i:03d} " + "x" * 2000)
+        read = os.read(reading, 1 << 20)
+
+    assert read.startswith(b"disklog-mp: 000 xxx")
+    assert b"disklog-mp: 015 xxx" in read
+    stderr.close()

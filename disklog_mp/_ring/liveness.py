@@ -15,6 +15,7 @@ from disklog_mp import _core
 from disklog_mp._core import Slot
 from disklog_mp._os import locks as _locks
 from disklog_mp._os import processes as _processes
+from disklog_mp._ring import file as _ring
 from disklog_mp._ring.file import RingFile
 from disklog_mp._ring.names import PREFIX
 from disklog_mp._ring.slots import read_slots
@@ -40,6 +41,15 @@ def unlock_as_writer(file: RingFile) -> None:
 def locked_slots(file: RingFile) -> set[int]:
     """Return the indexes of the slots whose locks are held: their producers are alive."""
     return _locks.locked_bytes(file.fd, 0, _core.SLOTS)
+
+
+def is_of_this_boot(file: RingFile) -> bool:
+    """True if the machine has not been started again since the ring was made.
+
+    Not every process sees the same boot id, but locks end with the machine: a ring whose locks are held by
+    processes that live is of this boot.
+    """
+    return _ring.is_of_this_boot(file.ring) or bool(locked_slots(file))
 
 
 def is_in_use(fd: int) -> bool:

@@ -3,7 +3,7 @@
 | the ring of that name                     | what is done with it                                        |
 |-------------------------------------------|-------------------------------------------------------------|
 | there is none                             | `begin`: make the first one                                 |
-| of this boot                              | `go_on`: serve it, from where its last writer stopped       |
+| of this boot, or processes are attached   | `go_on`: serve it, from where its last writer stopped       |
 | the same, but the pages are another log's | `replace_empty`: if it is empty, make another in its place  |
 | of an earlier boot                        | `log_again`: what the pages do not have goes into a new one |
 
@@ -56,7 +56,7 @@ def take_over(context: Context) -> Taken:
     if found is None:
         return begin(context)
     try:
-        if _ring.is_of_this_boot(found.ring):
+        if _liveness.is_of_this_boot(found):
             taken = go_on(context, found)
         else:  # kept on a disk over a reboot: its processes are gone, its last bytes may be
             taken = log_again(context, found)
@@ -77,7 +77,7 @@ def is_attached_to(ring_path: str) -> bool:
     except (DiskLogError, OSError):  # taking over says what is wrong with it
         return False
     try:
-        return _ring.is_of_this_boot(file.ring) and bool(_liveness.living_producers(file))
+        return _liveness.is_of_this_boot(file) and bool(_liveness.living_producers(file))
     finally:
         os.close(file.fd)
 

@@ -22,6 +22,7 @@ from support.workers import claim_and, write_log
 
 import disklog_mp
 from disklog_mp._options import Options
+from disklog_mp._os import processes as _processes
 from disklog_mp._reader.reader import Reader
 from disklog_mp._ring import liveness as _liveness
 from disklog_mp._verify.log import verify
@@ -310,3 +311,29 @@ def test_a_writer_that_is_stopped_before_it_replaced_the_ring_leaves_none(name: 
     Writer(name, path, OPTIONS._replace(ring_bytes=1 << 17)).run(lambda: True)
 
     assert not has_ring(name)
+
+
+def test_a_writer_that_sees_another_boot_id_does_not_log_anything_twice(
+    name: str, path: Path, orphan: disklog_mp.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a service with a /proc of its own: the lock of a process that lives says which boot it is."""
+    before = ring_of(orphan)
+    assert before is not None
+    for i in range(LOGGED, LOGGED + 200):
+        orphan.log(b"%d" % i)
+    boot = os.urandom(16)
+    monkeypatch.setattr(_processes, "boot_id", boot.hex)
+    count = LOGGED + 210
+
+    def is_done() -> bool:
+        if work.pages.number == LOGGED + 200:
+            for i in range(LOGGED + 200, count):
+                orphan.log(b"%d" % i)
+        return work.pages.number >= count
+
+    work = Writer(name, path, OPTIONS, terms=SERVED)
+    assert work.ring.generation == before.generation
+    work.run(is_done)
+
+    assert [b"%d" % i for i in range(count)] == [record.data for record in Reader(path)]
+    assert call("verify", path).returncode == 0

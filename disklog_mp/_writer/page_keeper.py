@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from disklog_mp._pages.trial import covers_log
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._writer.attendance import Attendance
 from disklog_mp._writer.live_ring import LiveRing
@@ -26,6 +27,7 @@ class PageKeeper:
         self._attendance = attendance
         self._syncer = syncer
         syncer.rolled = self.rolled
+        self.gives_way = False  # to a writer of the log that stands where this one's directory was
         self._rolls = live.ring.roll_wanted  # requests to roll that were seen
 
     def served(self) -> None:
@@ -84,6 +86,10 @@ class PageKeeper:
         if self._attendance.is_wanted():  # or the processes that had the directory may be removing it now
             self.follow_directory(now)
 
+    def _is_covered(self) -> bool:
+        folder = self._pages.folder
+        return covers_log(folder.directory, folder.name)
+
     def follow_directory(self, now: float) -> None:
         """If another process renamed or removed the directory, or unmounted its file system, and made
         another, go on there.
@@ -92,6 +98,10 @@ class PageKeeper:
             if self._pages.follow_directory():
                 self.publish()
         except OSError as error:
+            if isinstance(error, FileExistsError) and self._is_covered():
+                # A disk was mounted late, over the directory that stood in for it.
+                self.gives_way = True
+                self._troubles.say(f"{error.filename} has an earlier part of this log now: going on there")
             self._attendance.count(now)
             if not self._attendance.is_wanted():  # the process that removed it had just left
                 return

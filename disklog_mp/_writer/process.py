@@ -57,10 +57,14 @@ def main(order: str) -> None:
         with stop_on_signals() as stopping:
             terms = Terms(told["given"], told["source"], told["sources"], goes_on=told["goes_on"])
             options = Options(**told["given"])
-            work = Writer(told["name"], told["path"], options, ring_dir=told["ring_dir"], terms=terms)
-            _answer({"kind": "ready"})
-            ready = True
-            work.run(stopping, _Parting(work))
+            goes_on = True
+            while goes_on:
+                work = Writer(told["name"], told["path"], options, ring_dir=told["ring_dir"], terms=terms)
+                if not ready:
+                    _answer({"kind": "ready"})
+                ready = True
+                work.run(stopping, _Parting(work))
+                goes_on = work.keeper.gives_way
     except errors.WriterActiveError as error:  # another process was faster: no news
         _answer({"kind": type(error).__name__, "values": error.args})
     except (errors.DiskLogError, OSError, TypeError, ValueError) as error:

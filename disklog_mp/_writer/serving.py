@@ -43,11 +43,14 @@ def serve(
     with stop_on_signals(reload=True) as stopping:
         chosen = _options.Options(**{"linger": None, **given})
         terms = Terms({"linger": None, **given}, SERVED, sources, is_served=True)
-        work = Writer(name, path, chosen, ring_dir=ring_dir, terms=terms)
-        work.reread = reread or (lambda: told)
         notifier = _systemd.Notifier()
-        notifier.notify(f"READY=1\nSTATUS=writing {name} to {work.path}")
-        if started is not None:
-            started(work)
-        work.run(stopping, notifier.alive, notifier.period)
+        goes_on = True
+        while goes_on:
+            work = Writer(name, path, chosen, ring_dir=ring_dir, terms=terms)
+            work.reread = reread or (lambda: told)
+            notifier.notify(f"READY=1\nSTATUS=writing {name} to {work.path}")
+            if started is not None:
+                started(work)
+            work.run(stopping, notifier.alive, notifier.period)
+            goes_on = work.keeper.gives_way
         notifier.notify("STOPPING=1")

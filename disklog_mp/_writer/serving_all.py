@@ -87,6 +87,9 @@ class Served:
             self.is_running = False
             work.close()  # its locks are this process's: without this no other writer could take them
             raise
+        if work.keeper.gives_way:
+            self.is_running = False
+            raise OSError("another part of the log stands in the place of its directory")
 
     def serve_until_stopped(self) -> None:
         """Serve the log, again after each failure, until it is to stop, or was stopped."""

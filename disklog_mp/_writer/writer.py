@@ -161,8 +161,6 @@ class Writer:
         self.producers.forget()
         self.keeper.served()
 
-    # -- the loop ----------------------------------------------------------------------------------------
-
     def run(
         self,
         stopping: Callable[[], bool] = lambda: False,
@@ -194,6 +192,8 @@ class Writer:
             if now >= self.housekeeping.next_round:
                 self._keep_house(now)
                 alive()
+                if self.keeper.gives_way:  # what is in the ring is logged again there
+                    return self.close()
             if moved:
                 continue
             if self._deaths.has_news:
@@ -204,8 +204,7 @@ class Writer:
             asked = stopping() or self.leaving.is_due(now)
             if asked or self.attendance.is_over(now):
                 if self.leaving.leave(now, asked, lets_go=signals.lets_go):
-                    self.close()
-                    return
+                    return self.close()
             elif not is_gathering:
                 self.rest.sleep(bell)
 

@@ -9,6 +9,7 @@ import os
 import re
 import stat
 
+from disklog_mp._os import clocks as _clocks
 from disklog_mp._os import files as _files
 from disklog_mp._os import locks as _locks
 from disklog_mp._os import processes as _processes
@@ -21,6 +22,7 @@ OUR_NAMES = re.compile(
 )
 LOCK = "disklog.lock"
 SOCKET = "disklog.sock"  # where the writer takes requests
+_WALL = re.compile(r"[0-9]{1,12}\.[0-9]{3}")
 MADE_MEANWHILE = 64  # pages that can be made while a directory is listed
 
 
@@ -43,6 +45,7 @@ class Directory:
         self._lock: RealFile | None = None
         self._noted = self._rings = ""
         self._boot = ""  # of the last writer that recovered the pages
+        self.wall_before: float | None = None  # wall_at_boot() of the last writer, if this boot is the same
 
     def page_path(self, number: int) -> str:
         """Return where the page of that number is, or would be."""
@@ -160,8 +163,9 @@ class Directory:
             raise
         self.unlock()  # the directory that stood there before
         self._lock = file
-        self._boot = self._words()[2]
+        self._boot, _, wall = self._words()[2].partition(":")
         self.rebooted = self._boot != _processes.boot_id()
+        self.wall_before = float(wall) if not self.rebooted and _WALL.fullmatch(wall) else None
         return True
 
     def renew_access(self, before: int, mode: int, gid: int) -> None:
@@ -199,7 +203,8 @@ class Directory:
         """Leave "pid name", and where the ring is, in the lock file, for people and error messages."""
         assert self._lock is not None
         self._noted, self._rings = text.strip(), rings
-        note = f"{self._noted} {self._boot} {rings}\n".encode("utf-8", "surrogateescape")
+        boot = f"{self._boot}:{_clocks.wall_at_boot():.3f}" if self._boot else ""
+        note = f"{self._noted} {boot} {rings}\n".encode("utf-8", "surrogateescape")
         self._lock.write_at(note, 0)  # before the cut: on a full disk, bytes that exist can be overwritten
         self._lock.truncate(len(note))
 

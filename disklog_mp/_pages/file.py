@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 
 from disklog_mp._core import PAGE_LABELLED
+from disklog_mp._os.clocks import boot_time
 from disklog_mp._os.files import OS_PAGE, WritableFile, longest_file
 from disklog_mp._pages import format as _page_format
 from disklog_mp._pages.format import (
@@ -50,7 +51,7 @@ class PageFile:
         self.allocated = allocated
         self.floor = 0  # readers may have mapped the file up to here: it is never cut below
         self.data_crc = 0xFFFFFFFF
-        self.opened = time.monotonic()
+        self.opened = boot_time()
         self._longest = longest_file()
         # readers see these, through the mapped line
         self.line = file.map(HEADER_LENGTH, writable=True)

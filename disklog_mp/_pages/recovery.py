@@ -46,10 +46,10 @@ LEAP.  After a power loss readers may have seen records that never reached the d
 not get their positions, so the log goes on far behind all that can have been written.
 """
 
-import time
 from typing import NamedTuple
 
 from disklog_mp._core import FRAME_HEADER, GRANULE, all_zero, census
+from disklog_mp._os.clocks import boot_time, wall_at_boot
 from disklog_mp._pages.file import PageFile
 from disklog_mp._pages.folder import PageFolder
 from disklog_mp._pages.format import HEADER_LENGTH, POSITION_MAX, HeaderError, PageHeader
@@ -209,8 +209,8 @@ class _Recovery:
             try:
                 found = FoundPage(file, path, number)
             except (HeaderError, FormatVersionError):
-                # It stays where it is.  When its last record was logged is unknown: as late as can be.
-                self._kept.append(KeptPage(number, file.size(), time.time_ns()))
+                # It stays where it is.  When it was sealed is unknown: as late as can be.
+                self._kept.append(KeptPage(number, file.size(), boot_time()))
                 continue
             finally:
                 file.close()
@@ -225,9 +225,22 @@ class _Recovery:
                 crc = line.data_crc ^ 0xFFFFFFFF
                 sleeping = SleepingFile(self._folder.files, path)
                 self._unsynced.append(SealedPage(header, line.watermark, crc, sleeping))
-            self._kept.append(KeptPage(number, min(found.size, line.watermark), line.last_time))
+            self._kept.append(
+                KeptPage(number, min(found.size, line.watermark), self._sealed_before(following))
+            )
             following = found.header
         self._kept.reverse()
+
+    def _sealed_before(self, following: PageHeader) -> float:
+        """Return when the page before was sealed, see boot_time(): not long before the next one was begun.
+
+        If the wall clock was set since then, as far as this boot can tell, the later of both answers counts.
+        """
+        now, created = boot_time(), following.created / 1e9
+        wall = [wall_at_boot()]
+        if self._directory.wall_before is not None:
+            wall.append(self._directory.wall_before)
+        return min(now, max(created - at_boot for at_boot in wall))
 
     def _seal_older(self, page: PageFile, found: FoundPage, following: PageHeader) -> None:
         try:
@@ -269,7 +282,7 @@ class _Recovery:
         needs_new_page = position != page.ends_at()
         if needs_new_page:
             number = max(number, hints.records)
-        kept = KeptPage(header.number, min(last.size, line.watermark), line.last_time)
+        kept = KeptPage(header.number, min(last.size, line.watermark), boot_time())
         last_page = LastPage(
             page,
             kept if last.is_sealed else None,

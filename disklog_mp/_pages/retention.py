@@ -1,12 +1,16 @@
-"""Which sealed pages the retention options no longer keep.  It only says so: the page writer removes them."""
+"""Which sealed pages the retention options no longer keep.  It only says so: the page writer removes them.
+
+A page's age is the time since it was sealed, by a clock that no step of the wall clock changes: neither the
+clocks of producers nor the writer's own can make a page older than it is.
+"""
 
 import math
-import time
 from collections import deque
 from collections.abc import Container
 from typing import NamedTuple
 
 from disklog_mp._options import Options
+from disklog_mp._os.clocks import boot_time
 from disklog_mp._pages.file import PageFile
 
 
@@ -15,7 +19,7 @@ class KeptPage(NamedTuple):
 
     number: int
     bytes: int
-    last_time: int  # of its last record, ns since the epoch
+    sealed_at: float  # seconds since the machine was started, see boot_time()
 
 
 class Retention:
@@ -68,18 +72,13 @@ class Retention:
         is_surplus = (
             (options.keep_pages is not None and count > options.keep_pages)
             or (options.keep_bytes is not None and self.total_bytes() > options.keep_bytes)
-            or (
-                options.keep_age is not None
-                and oldest.last_time < time.time_ns() - int(options.keep_age * 1e9)
-            )
+            or (options.keep_age is not None and boot_time() - oldest.sealed_at >= options.keep_age)
         )
         return oldest.number if is_surplus else None
 
     def oldest_since(self) -> float:
-        """Return when the last record of the oldest removable page was logged, in seconds since the epoch;
-        infinite if no page may be removed.
-        """
-        return self.pages[0].last_time / 1e9 if self._count() > 1 else math.inf
+        """Return when the oldest removable page was sealed, see boot_time(); infinite if none is."""
+        return self.pages[0].sealed_at if self._count() > 1 else math.inf
 
     def _count(self) -> int:
         return len(self.pages) + (self.current is not None)

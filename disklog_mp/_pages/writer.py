@@ -7,12 +7,12 @@ decided in retention.py, unsynced.py and recovery.py; it is done here.
 
 import contextlib
 import errno
-import time
 from collections.abc import Callable
 
 from disklog_mp._core import crc32c_update
 from disklog_mp._options import Options
 from disklog_mp._os.background import Closable
+from disklog_mp._os.clocks import boot_time
 from disklog_mp._os.files import longest_file
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.file import PageFile
@@ -114,6 +114,8 @@ class PageWriter:
         limit = self.options.page_records or NO_LIMIT
         if self.page is None:
             return min(self.options.page_bytes, longest_file() - HEADER_LENGTH), limit
+        if self.options.page_age and self.age() >= self.options.page_age:
+            return 0, 0  # a record of now is not put into a page of yesterday
         return max(0, self.page.end() - self.page.watermark), max(0, limit - self.page.records)
 
     def is_empty(self) -> bool:
@@ -122,7 +124,7 @@ class PageWriter:
 
     def age(self) -> float:
         """Return seconds since the page being written was begun; 0.0 if it is empty."""
-        return 0.0 if self.page is None or self.is_empty() else time.monotonic() - self.page.opened
+        return 0.0 if self.page is None or self.is_empty() else boot_time() - self.page.opened
 
     def append(self, data: memoryview, end: int, records: int, last_time: int) -> None:
         """Write and publish frames from `self.position` to position `end`; `data` may stop at the header of
@@ -181,8 +183,7 @@ class PageWriter:
 
     def _take_replacement(self) -> bool:
         """Lock the directory that stands where the log's was; False if it is still the same one."""
-        numbers = self.folder.take_replacement(self.log_id, self.page_number)
-        if numbers is not None:
+        if (numbers := self.folder.take_replacement(self.log_id, self.page_number)) is not None:
             self.retention.keep_only(numbers)
         return numbers is not None
 
@@ -219,15 +220,15 @@ class PageWriter:
     def _leave_unsealed(self, page: PageFile) -> None:
         """Write no more into a page that is empty, or cannot be sealed."""
         self.page = self.retention.current = None
-        self._keep(page, 0)
+        self._keep(page)
 
     def _seal(self, page: PageFile) -> None:
         page.seal()
-        self._keep(page, page.last_time)
+        self._keep(page)
         self.unsynced.put_to_sleep()
 
-    def _keep(self, page: PageFile, last_time: int) -> None:
-        self.retention.keep(KeptPage(page.header.number, page.watermark, last_time))
+    def _keep(self, page: PageFile) -> None:
+        self.retention.keep(KeptPage(page.header.number, page.watermark, boot_time()))
         self.unsynced.add(page.as_sealed())
 
     def retire(self) -> list[int]:
@@ -250,8 +251,7 @@ class PageWriter:
 
     def sync_job(self) -> SyncJob:
         """Return what to sync now so that all written so far is durable."""
-        current = self.page.file if self.page is not None else None
-        return self.unsynced.job(current, self.folder, self.position)
+        return self.unsynced.job(self.page.file if self.page else None, self.folder, self.position)
 
     def synced(self, job: SyncJob) -> None:
         """Note that a job has succeeded."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from disklog_mp._os.clocks import boot_time
 from disklog_mp._os.files import Place
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._ring.file import place
@@ -69,7 +70,7 @@ class Rest:
             age=None if pages.is_empty() else pages.age(),
             keep_age=pages.options.keep_age,
             oldest_since=pages.retention.oldest_since(),
-            now=time.time(),
+            now=boot_time(),
             all_watched=self._attendance.all_watched(),
         )
 

@@ -15,8 +15,8 @@ class Facts(NamedTuple):
     page_age: float | None  # the option
     age: float | None  # seconds since the page being written was begun; None: it is empty
     keep_age: float | None  # the option
-    oldest_since: float  # seconds since the epoch: last record of the oldest page that may be removed
-    now: float  # seconds since the epoch
+    oldest_since: float  # when the oldest page that may be removed was sealed, see boot_time()
+    now: float  # likewise
     all_watched: bool  # the kernel reports the death of every attached producer
 
 

@@ -189,7 +189,7 @@ def test_it_does_not_sleep_past_the_age_of_a_page(name: str, path: Path) -> None
             pass
         assert 90 < schedule.sleep_for(writer.rest.facts()) <= 100
         pages = writer.pages.retention.pages
-        pages[0] = pages[0]._replace(last_time=pages[0].last_time - 10**12)
+        pages[0] = pages[0]._replace(sealed_at=pages[0].sealed_at - 1000.0)
         # It is long over: it is tried as often as what cannot be removed.
         assert schedule.until_retirement(writer.rest.facts()) == RETRY
         writer.housekeeping.run(2e6)

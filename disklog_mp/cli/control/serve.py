@@ -21,7 +21,7 @@ WRITER_OPTIONS = (
     click.option("--ring-bytes", metavar="SIZE", help="Size of the ring.  [16M]"),
     click.option("--keep-pages", type=int, metavar="N", help="Keep the newest N pages."),
     click.option("--keep-bytes", metavar="SIZE", help="Remove the oldest pages beyond SIZE bytes."),
-    click.option("--keep-age", metavar="TIME", help="Remove pages whose last record is older than TIME."),
+    click.option("--keep-age", metavar="TIME", help="Remove pages that were sealed longer ago than TIME."),
     click.option("--max-bytes", metavar="SIZE", help="Refuse records when the log has reached this size."),
     click.option("--sync", metavar="WHEN", help="always, a time between syncs, page, or never.  [1s]"),
     click.option("--mode", metavar="OCTAL", help="File mode of ring and pages, such as 0660.  [0600]"),

@@ -24,8 +24,11 @@ from support.pages import (
     write_page,
 )
 
+from disklog_mp._os import clocks as _clocks
 from disklog_mp._pages import format as _page_format
+from disklog_mp._pages import retention as _retention
 from disklog_mp._pages import unsynced as _unsynced
+from disklog_mp._pages import writer as _writer
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.format import PAGE_OPEN, PAGE_SEALED, PageHeader, PageLine
 from disklog_mp._pages.recovery import RingHints
@@ -518,15 +521,73 @@ class TestRetention:
         pages.close()
 
     def test_keep_age_keeps_what_is_not_older(self, path: Path) -> None:
-        """By the time of a page's last record."""
+        """A page was sealed when the next one was begun; what producers' clocks say does not matter."""
         now = time.time_ns()
-        for number, age in enumerate((100, 50, 5), 1):
-            write_page(path, [], number=number, last_time=now - age * 10**9)
-        write_page(path, [], number=4, sealed=False)
+        for number, (age, last) in enumerate(((200, 0), (100, 2**62), (50, 0), (5, 2**62)), 1):
+            write_page(
+                path,
+                [],
+                number=number,
+                created=now - age * 10**9,
+                last_time=last,
+                sealed=number < 4,
+            )
         pages = page_writer(path, keep_age=20.0)
 
         assert pages.retire() == [1, 2]
         assert Directory(path).pages() == [3, 4]
+        pages.close()
+
+    def test_no_step_of_the_wall_clock_makes_a_page_older(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Neither while the writer runs, nor when the next one of this boot takes over after the step."""
+
+        def locked(path: Path) -> PageWriter:
+            directory = Directory(path)
+            directory.create(0o600, -1)
+            assert directory.lock(0o600, -1)
+            pages = PageWriter(directory, "log", options(page_records=1, keep_age=3600.0))
+            directory.note("4711 app")
+            pages.recover(RingHints(LOG_ID, SALT))
+            return pages
+
+        ahead = time.time() + 31 * 86400
+        pages = locked(path)
+        source = Source()
+        for i in range(5):
+            source.log(b"%d" % i)
+            source.move(pages)
+        monkeypatch.setattr(time, "time", lambda: ahead)
+        monkeypatch.setattr(time, "time_ns", lambda: int(ahead * 1e9))
+        assert pages.retire() == []
+        pages.close()
+        pages.folder.directory.unlock()
+
+        pages = locked(path)
+        assert not pages.folder.directory.rebooted
+        assert pages.retire() == []
+        boot_time = _clocks.boot_time()
+        monkeypatch.setattr(_retention, "boot_time", lambda: boot_time + 3601)
+        assert pages.retire() == [1, 2, 3, 4]
+        pages.close()
+
+    def test_the_age_of_a_page_is_looked_at_before_a_record_goes_in(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The time for which the machine was suspended counts: a page of yesterday has no room."""
+        pages = page_writer(path, page_age=3600.0)
+        assert min(pages.room()) > 0
+        source = Source()
+        source.log(b"yesterday")
+        source.move(pages)
+        assert min(pages.room()) > 0
+        boot_time = _clocks.boot_time()
+        monkeypatch.setattr(_writer, "boot_time", lambda: boot_time + 3601)
+
+        assert pages.room() == (0, 0)
+        assert pages.seal()
+        assert min(pages.room()) > 0
         pages.close()
 
     @pytest.mark.parametrize("kept", [{"keep_pages": 1}, {"keep_bytes": 1}, {"keep_age": 0.0}])

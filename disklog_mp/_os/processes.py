@@ -60,6 +60,19 @@ def is_stopped(pid: int) -> bool:
     return _state(pid) in ("stopped", "tracing-stop")
 
 
+def waits_for_disk(pid: int) -> bool:
+    """True if a thread of that process sleeps uninterruptibly; False also if the kernel does not tell."""
+    try:
+        return any(_thread_state(pid, thread) == b"D" for thread in os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return False
+
+
+def _thread_state(pid: int, thread: str) -> bytes:
+    with io.FileIO(f"/proc/{pid}/task/{thread}/stat") as file:
+        return file.read().rpartition(b")")[2].split()[0]
+
+
 def is_there(pid: int) -> bool:
     """True if there is a process of that pid, and it is not a zombie."""
     return _state(pid) not in ("", "zombie", "dead")

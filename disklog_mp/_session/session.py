@@ -131,7 +131,8 @@ class Session(_core.Handle):
         """Wait until all that any process has logged so far is written: in a page file, visible to readers.
 
         Waits at most `timeout` seconds.  None: as long as the log moves on, and then as long as the session's
-        own timeout.  A writer that is dead is replaced meanwhile.
+        own timeout, or for 60 s while the writer waits for its disk.  A writer that is dead is replaced
+        meanwhile.
 
         Raises WaitTimeoutError, WriterDiedError, SessionClosedError, LogNotFoundError.
         """

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from disklog_mp import _core
 from disklog_mp._core import DONE
 from disklog_mp._ring.control import error_text
+from disklog_mp._ring.labels import wanted_label
 from disklog_mp._ring.liveness import writer_alive
+from disklog_mp._session import slow_disk
 from disklog_mp._session.connection import Connection
 from disklog_mp._session.stopped import raise_if_stopped, stopped
 from disklog_mp.errors import (
@@ -200,20 +202,16 @@ def wait_for(
     """Wait until all that any process has logged so far is written, or durable.
 
     `timeout` limits the whole wait.  None: the connection's own timeout, without the time in which the log
-    moves on: a slow disk is no error, a dead end is.
+    moves on, or in which the writer waits for its disk (slow_disk.LONGEST at a stretch): a slow disk is no
+    error, a dead end is.
 
     Raises WaitTimeoutError, WriterDiedError, OSError if the disk refused to sync, and what ready_ring() does.
     """
-    started = time.monotonic()
-    patience = connection.timeout if timeout is None else timeout
-    deadline = started + patience
-
-    def left() -> float | None:
-        return None if timeout is None else max(0.0, deadline - time.monotonic())
-
+    patience = _Patience(connection.timeout, timeout)
+    left = patience.left
     ring = yield from ready_ring(connection, left())
     position, failures = _end(connection, ring), ring.sync_failures
-    before = _progress(ring)
+    patience.look(ring, goal, position, is_kept=True)
     while connection.orphans or getattr(ring, goal) < position:
         seen = ring.want(DONE)
         if goal == "durable":
@@ -225,17 +223,46 @@ def wait_for(
         is_kept = yield from keep_writer(connection, left())
         if not is_kept:
             raise_if_stopped(connection.name, ring.path)
-        now = time.monotonic()
-        if timeout is None and before != (before := _progress(ring)):
-            deadline = now + patience
-        if now >= deadline:
+        waited = patience.look(ring, goal, position, is_kept=is_kept)
+        if patience.is_over:
             if not is_kept:
                 raise (yield from dead_writer(connection))
-            raise WaitTimeoutError(goal, position, reached, now - started, *_held(ring))
-        position = _corrected(connection, ring, position, now - started)
+            raise WaitTimeoutError(goal, position, reached, waited, *_held(ring))
+        position = _corrected(connection, ring, position, waited)
         yield from _sleep(ring, seen, left())
         position = yield from _follow(connection, ring, position, left())
         ring = yield from ready_ring(connection, left())
+
+
+class _Patience:
+    """How long a call of flush() or sync() goes on waiting."""
+
+    def __init__(self, usual: float, timeout: float | None) -> None:
+        """`timeout`: seconds for the whole wait; None: `usual` seconds in which nothing is done."""
+        self._is_limited = timeout is not None
+        self._seconds = usual if timeout is None else timeout
+        self._began = self._moved = time.monotonic()  # moved: when the log last did
+        self._deadline = self._began + self._seconds
+        self._seen: tuple[int, ...] = ()
+        self.is_over = False
+
+    def left(self) -> float | None:
+        """Return the seconds until the caller has to be told; None: that depends on the log."""
+        return max(0.0, self._deadline - time.monotonic()) if self._is_limited else None
+
+    def look(
+        self, ring: _core.Ring, goal: Literal["written", "durable"], position: int, *, is_kept: bool
+    ) -> float:
+        """Look whether the log moves on; `is_kept`: it has a writer.  Returns the seconds waited so far."""
+        now = time.monotonic()
+        seen = ring.released, ring.written, ring.durable  # what grows while the writer gets on
+        if not self._is_limited:
+            if seen != self._seen:
+                self._seen, self._moved, self._deadline = seen, now, now + self._seconds
+            elif now >= self._deadline and is_kept and slow_disk.waits_for_disk(ring, goal, position):
+                self._deadline = min(now + self._seconds, self._moved + slow_disk.LONGEST)
+        self.is_over = now >= self._deadline
+        return now - self._began
 
 
 def _end(connection: Connection, ring: _core.Ring) -> int:
@@ -243,17 +270,12 @@ def _end(connection: Connection, ring: _core.Ring) -> int:
     return max(connection.end, ring.frontier(ring.released))
 
 
-def _progress(ring: _core.Ring) -> tuple[int, int, int]:
-    """Return what grows while the writer gets on."""
-    return ring.released, ring.written, ring.durable
-
-
 def _held(ring: _core.Ring) -> tuple[int, str, int]:
     """Return pid, label and position of the claim that all others wait for; (0, "", -1) if there is none."""
     claim = ring.claim_at(ring.released)
     if claim is None or claim.state != _core.CLAIMED:
         return 0, "", -1
-    return ring.slot(claim.owner).pid, "", claim.position
+    return ring.slot(claim.owner).pid, wanted_label(ring, claim.owner), claim.position
 
 
 def dead_writer(connection: Connection, seconds: float | None = None) -> Steps[WriterDiedError]:

@@ -364,21 +364,23 @@ def test_a_barrier_covers_what_other_processes_logged(
 
 
 def test_a_wait_without_a_timeout_ends_where_a_claim_stands_still(name: str, open_log: OpenLog) -> None:
-    """After the session's own timeout; the error names the process that stands still, and its record."""
+    """After the session's own timeout; the error names the process, its label and its record."""
     log = open_log()
     position = log.log(b"before")
     log.flush()
-    stopped = fork(lambda: claim_and(name, signal.SIGSTOP))
+    stopped = fork(lambda: claim_and(name, signal.SIGSTOP, label=b"pod-a"))
     os.waitpid(stopped, os.WUNTRACED)
     log.timeout = 0.3
     log.log(b"after")
-    with pytest.raises(disklog_mp.WaitTimeoutError, match=f"process {stopped} stands still") as late:
+    with pytest.raises(
+        disklog_mp.WaitTimeoutError, match=rf"process {stopped} \(pod-a\) stands still"
+    ) as late:
         log.flush()
     os.kill(stopped, signal.SIGKILL)
     os.waitpid(stopped, 0)
     log.flush()
 
-    assert (late.value.pid, late.value.label) == (stopped, "")
+    assert (late.value.pid, late.value.label) == (stopped, "pod-a")
     assert position < late.value.held < late.value.position
 
 

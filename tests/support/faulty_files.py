@@ -3,6 +3,7 @@
 import errno
 import itertools
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -251,3 +252,23 @@ class RefusingFiles(RealFiles):
 
     def open(self, path: str, *, writable: bool) -> RealFile:
         return RefusingFile(super().open(path, writable=writable).fd)
+
+
+class SlowFile(RealFile):
+    """A file each sync of which takes a while."""
+
+    seconds = 0.0
+
+    def sync(self) -> None:
+        time.sleep(SlowFile.seconds)
+        super().sync()
+
+
+class SlowFiles(RealFiles):
+    """A file system of such files."""
+
+    def create(self, path: str, mode: int, gid: int) -> RealFile:
+        return SlowFile(super().create(path, mode, gid).fd)
+
+    def open(self, path: str, *, writable: bool) -> RealFile:
+        return SlowFile(super().open(path, writable=writable).fd)

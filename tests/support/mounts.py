@@ -72,6 +72,17 @@ def loop_disk(mount: Mount, tmp_path: Path) -> Callable[[str, int], Path]:
     return loop_disk
 
 
+@pytest.fixture
+def frozen_disk(mount: Mount, tmp_path: Path) -> Path:
+    """An ext4 of its own that can be frozen."""
+    image = tmp_path / "image"
+    with open(image, "wb") as file:
+        file.truncate(128 << 20)
+    if shutil.which("fsfreeze") is None or not system("mkfs.ext4", "-q", image):
+        pytest.skip("no ext4 to freeze")
+    return mount("-o", "loop", image, place=tmp_path / "disk")
+
+
 class FailingDisk(NamedTuple):
     """An ext4 at `path`, kept in a file on another small file system, `below`: when that is full, what is
     written to the ext4 cannot be synced.

@@ -43,11 +43,11 @@ def log_for_ever(name: str, worker: int, acknowledged: memoryview) -> None:
         sequence += 1
 
 
-def claim_and(name: str, number: int, length: int = 3) -> None:
+def claim_and(name: str, number: int, length: int = 3, label: bytes = b"") -> None:
     """Claim granules at the frontier as log() does, then get that signal before committing."""
     held = _ring.hold(ring_path(name))
     ring = held.ring
-    slot = _slots.take_slot(held, _processes.identity(), time.time_ns())
+    slot = _slots.take_slot(held, _processes.identity(), time.time_ns(), label)
     position = ring.frontier(ring.released)
     tag = (position // ring.capacity + 1) % 2**28
     word = tag << 36 | 1 << 33 | slot << 20 | length

@@ -1,7 +1,6 @@
 """Several logs in one process: `disklog-mp serve --config`."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import pytest
 from support.command import COMMAND, call
 from support.configured import identity_of
 from support.machine import RUN, stop_writer, wait_until
-from support.mounts import Mount, system
+from support.mounts import system
 
 import disklog_mp
 
@@ -227,17 +226,6 @@ while not sys.stdin.closed:
     sequence += 1
     time.sleep(0.002)
 """
-
-
-@pytest.fixture
-def frozen_disk(mount: Mount, tmp_path: Path) -> Path:
-    """An ext4 of its own that can be frozen."""
-    image = tmp_path / "image"
-    with open(image, "wb") as file:
-        file.truncate(128 << 20)
-    if shutil.which("fsfreeze") is None or not system("mkfs.ext4", "-q", image):
-        pytest.skip("no ext4 to freeze")
-    return mount("-o", "loop", image, place=tmp_path / "disk")
 
 
 @pytest.mark.timeout(180)

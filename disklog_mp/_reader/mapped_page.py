@@ -44,6 +44,9 @@ class MappedPage:
         try:
             self._mapping = self._map()
             self._header = self._read_header()
+            if self.sealed:  # it never grows again: a mapping of all of it needs no descriptor
+                self.limit(self.line().watermark)  # it may have grown since it was mapped
+                self._file.close()
         except BaseException:
             self._file.close()
             raise

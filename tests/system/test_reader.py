@@ -1,6 +1,7 @@
 """The reader: over all pages, by number, by time, damage or not, and behind a writer for ever."""
 
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -95,6 +96,22 @@ class TestPaths:
 
 
 class TestPages:
+    def test_all_pages_of_a_long_log_can_be_held(self, path: Path) -> None:
+        """Many more than there may be open files: a sealed page needs no descriptor."""
+        for number in range(1, 201):
+            place = {"first_position": 32 * (number - 1), "first_number": number - 1}
+            write_page(path, [frame(32 * (number - 1), b"x")], number=number, **place)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+        try:
+            pages = list(Reader(path).pages())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+        assert [(number, b"x") for number in range(200)] == [
+            (r.number, r.data) for page in pages for r in page
+        ]
+
     def test_pages_come_oldest_first(self, path: Path) -> None:
         """All there are, with all their records."""
         write_log(path, numbered(10), page_records=3)

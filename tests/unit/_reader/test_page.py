@@ -406,7 +406,7 @@ class TestLive:
 class TestLifetime:
     def test_a_page_closes_itself(self, path: Path) -> None:
         """As a context manager, when told so, twice, and when it is forgotten."""
-        write_page(path, [frame(0, b"a")])
+        write_page(path, [frame(0, b"a")], sealed=False)
         before = len(os.listdir("/proc/self/fd"))
         with open_page(path) as page:
             assert len(os.listdir("/proc/self/fd")) == before + 1

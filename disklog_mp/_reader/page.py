@@ -212,16 +212,15 @@ class Page(MappedPage):
 
     def last_time(self) -> int:
         """Return the time of the last record that can be read now, 0 if that is not known."""
-        if self.sealed:
-            return self.line().last_time
-        self._count(ALL)
-        assert self._counter is not None
-        return self._counter.time
+        return self.place()[2]
 
-    def place(self) -> tuple[int, int]:
-        """Return position and number behind the last record that can be read now."""
+    def place(self) -> tuple[int, int, int]:
+        """Return position and number behind the last record that can be read now, and its time.
+
+        All three of one moment: others log meanwhile.  The time is 0 if it is not known.
+        """
         if self.sealed:
-            return self.end_position(), self.end_number()
+            return self.end_position(), self.end_number(), self.line().last_time
         number = self._count(ALL)
         assert self._counter is not None
-        return self._counter.position, number
+        return self._counter.position, number, self._counter.time

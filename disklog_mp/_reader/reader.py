@@ -219,7 +219,7 @@ class Reader:
             page = self._pages.find(number)
             if page is not None:
                 with page:
-                    return Cursor(page.header.log_id.hex(), *page.place(), page.last_time())
+                    return Cursor(page.header.log_id.hex(), *page.place())
         return None
 
     def read(

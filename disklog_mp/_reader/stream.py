@@ -121,7 +121,8 @@ class Stream:
         found = frames.time
         if wanted.number == page.first_number == frames.number:
             former = self._pages.find(page.number - 1, on_damage=lambda damage: None)
-            found = former.last_time() if former is not None and former.place()[1] == wanted.number else 0
+            _, behind, time_of_last = (0, 0, 0) if former is None else former.place()
+            found = time_of_last if behind == wanted.number else 0
         if frames.number != wanted.number or (found and found != wanted.before):
             path = self._pages.directory.path
             detail = "the record before it is another one: the log was restored from a backup and went on"

@@ -4,7 +4,7 @@ import gc
 import os
 import pickle
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from support.pages import (
 )
 
 from disklog_mp import Cursor, CursorError, Damage, PageRetiredError, Reader, Record
+from disklog_mp._reader.page import Page
 from disklog_mp._reader.stream import Stream
 
 SHARED = [HealthCheck.function_scoped_fixture]
@@ -383,6 +384,34 @@ class TestOldCursors:
             assert Reader(path).read(cursor)[0] == records[cursor.number :]
             copy = pickle.loads(pickle.dumps(cursor))
             assert (copy, copy.before, str(copy)) == (cursor, cursor.before, str(cursor))
+
+    def test_the_end_is_of_one_moment_while_others_log(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A record that comes while the cursor is made is behind it, and the cursor fits the log."""
+        pages, source = page_writer(path), Source()
+
+        def log_one() -> None:
+            source.log(b"one more")
+            source.move(pages)
+
+        log_one()
+        count: Callable[[Page, int], int] = Page._count
+
+        def log_and_count(page: Page, until: int) -> int:
+            log_one()
+            return count(page, until)
+
+        reader = Reader(path)
+        monkeypatch.setattr(Page, "_count", log_and_count)
+        cursor = reader.end()
+        monkeypatch.undo()
+        log_one()
+        assert cursor is not None
+        records, _ = reader.read(cursor, 1)
+
+        assert records[0].number == cursor.number
+        pages.close()
 
     @pytest.mark.parametrize("where", [4, 6, 9], ids=["in a page", "at a page's begin", "at the end"])
     def test_a_log_that_was_restored_and_went_on(self, path: Path, where: int) -> None:

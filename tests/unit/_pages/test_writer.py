@@ -571,6 +571,7 @@ class TestRetention:
         monkeypatch.setattr(_retention, "boot_time", lambda: boot_time + 3601)
         assert pages.retire() == [1, 2, 3, 4]
         pages.close()
+        pages.folder.directory.unlock()
 
     def test_the_age_of_a_page_is_looked_at_before_a_record_goes_in(
         self, path: Path, monkeypatch: pytest.MonkeyPatch

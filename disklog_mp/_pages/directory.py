@@ -18,10 +18,9 @@ from disklog_mp._os.files import REAL, Files, RealFile
 PAGE_NAME = re.compile(r"page-([0-9]{10,19})\.dlog")
 ASIDE_NAME = re.compile(r"page-([0-9]{10,19})\.bad-([0-9]{1,19})")
 OUR_NAMES = re.compile(
-    r"page-[0-9]{10,19}\.(dlog|bad-[0-9]+)|\.page-[0-9]{10,19}\.new|disklog\.(lock|json|sock|labels)"
+    r"page-[0-9]{10,19}\.(dlog|bad-[0-9]+)|\.page-[0-9]{10,19}\.new|disklog\.(lock|json|labels)"
 )
 LOCK = "disklog.lock"
-SOCKET = "disklog.sock"  # where the writer takes requests
 _WALL = re.compile(r"[0-9]{1,12}\.[0-9]{3}")
 MADE_MEANWHILE = 64  # pages that can be made while a directory is listed
 

@@ -15,7 +15,7 @@ lock, is the only process that writes the file: whole, durably, under its name a
     sources     where the options came from that are not defaults: "open, process 4711", "set, process 12"
     served      true while a supervisor runs the writer: no session starts another
     stopped     {"pid", "uid", "time_ns"} of the request that stopped the log, or null
-    socket      the abstract name of the writer's socket, "" if the socket stands in the directory
+    socket      the abstract name of the writer's socket, "" if the socket stands beside the ring
     done        the last requests that changed something: {"id", "answer"} of each, the oldest first
 
 A file that is empty, torn or not of this form is as good as none: the writer makes another from the pages.

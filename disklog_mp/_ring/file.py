@@ -20,7 +20,7 @@ from disklog_mp._os import files as _files
 from disklog_mp._os import locks as _locks
 from disklog_mp._os import processes as _processes
 from disklog_mp._ring import room as _room
-from disklog_mp._ring.names import SHM, log_of
+from disklog_mp._ring.names import SHM, log_of, socket_path
 from disklog_mp.errors import FormatVersionError, LogNotFoundError
 
 # Seconds for moving a new ring into huge pages: enough for half a gigabyte.  What it buys: the
@@ -321,9 +321,15 @@ def renew_access(file: RingFile, mode: int, gid: int) -> None:
 
 
 def unlink(path: str) -> bool:
-    """Remove the ring's name; processes that are attached keep their mapping.  False if it has none."""
+    """Remove the ring's name; processes that are attached keep their mapping.  False if it has none.
+
+    What its last writer left beside it goes first, so that nothing is left when the ring is gone.
+    """
     with contextlib.suppress(OSError):
         tidy(path)
+    for left in (socket_path(path), _files.new_socket(socket_path(path))):
+        with contextlib.suppress(OSError):
+            os.unlink(left)
     try:
         os.unlink(path)
     except FileNotFoundError:

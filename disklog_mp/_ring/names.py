@@ -30,6 +30,11 @@ def ring_path(name: str, log_id: bytes, ring_dir: str | None) -> str:
     return os.path.join(ring_dir or SHM, f"{PREFIX}{name}.{log_id[:ID_BYTES].hex()}")
 
 
+def socket_path(ring: str) -> str:
+    """Return where the writer of the ring of that path takes requests: beside the ring."""
+    return f"{ring}.sock"
+
+
 def former_ring_path(name: str, ring_dir: str | None) -> str:
     """Return the file behind the ring that version 0.1.0 made for a log of that name."""
     return os.path.join(ring_dir or SHM, PREFIX + name)

@@ -29,7 +29,7 @@ from disklog_mp._ring import starts as _starts
 from disklog_mp._ring.file import RingFile
 from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._session import start_writer
-from disklog_mp._session.place import Place
+from disklog_mp._session.place import Place, is_ring_of
 from disklog_mp._session.start_writer import Starting, User
 from disklog_mp._session.stopped import stopped
 from disklog_mp.errors import DiskLogError, LogStoppedError, WriterActiveError
@@ -150,7 +150,7 @@ class Keeper:
         _starts.return_turn(ring)
 
     def _begin_from_here(self, file: RingFile) -> Starting:
-        identity = read_identity(self._directory_of(file))
+        identity = self._identity_of(file)
         # A worker that dropped privileges may do what it may do with open(): start a writer as its own user.
         if self._begin is not None and (identity is None or not _may_act_for_owner(file)):
             return self._begin()
@@ -167,8 +167,13 @@ class Keeper:
         )
 
     def _directory_of(self, file: RingFile) -> str:
-        """Return the log's directory if it is known, else the one that the ring names."""
+        """Return the log's directory if it is known, else the one that the ring names: see _log_of()."""
         return self._place.directory or file.ring.path
+
+    def _identity_of(self, file: RingFile) -> LogIdentity | None:
+        """Return what the log's file says; None if there is none, or only the ring says where it is."""
+        known = self._place.directory or (file.ring.path if is_ring_of(file) else None)
+        return None if known is None else read_identity(known)
 
     # -- may this session do it? -------------------------------------------------------------------------
 
@@ -179,9 +184,8 @@ class Keeper:
                 return "a writer starts no other"
             if self._begin is None:
                 _check_user(file)
-            path = self._directory_of(file)
-            identity = read_identity(path)
-            if (stop := stopped(self._place.name, path)) is not None:
+            identity = self._identity_of(file)
+            if identity and (stop := stopped(self._place.name, self._directory_of(file))):
                 return LogStoppedError(*stop).how()
             if _is_served(file, identity):
                 return SERVED

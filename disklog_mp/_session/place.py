@@ -18,6 +18,11 @@ from disklog_mp._ring.file import RingFile
 from disklog_mp.errors import DiskLogError, LogNotFoundError
 
 
+def is_ring_of(file: RingFile) -> bool:
+    """True if the directory that a ring names can be believed."""
+    return is_log_of(file.ring.path, file.ring.log_id, os.fstat(file.fd).st_uid)
+
+
 class Place:
     """The name of a log, its directory, and the directory of its ring, as far as they are known.
 
@@ -87,7 +92,7 @@ class Place:
     def attached(self, file: RingFile) -> None:
         """Note the ring that was attached to."""
         self._last, self._told = file.path, file.ring.path
-        if self.directory is None and is_log_of(self._told, file.ring.log_id, os.fstat(file.fd).st_uid):
+        if self.directory is None and is_ring_of(file):
             self.directory = self._told
 
     def is_replaced(self, file: RingFile) -> bool:

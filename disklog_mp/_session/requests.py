@@ -20,14 +20,19 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from disklog_mp._os import files as _files
-from disklog_mp._pages.directory import LOCK, SOCKET, Directory
-from disklog_mp._pages.identity import read_identity
+from disklog_mp._pages.directory import LOCK, Directory
+from disklog_mp._pages.identity import LogIdentity, is_copy, path_of, read_identity
+from disklog_mp._ring.names import ring_path, socket_path
 from disklog_mp._session import start_writer
 from disklog_mp.errors import FormatVersionError, LogNotFoundError, WriterActiveError
 
 TIMEOUT = 5.0  # seconds for a writer to answer
 PAUSE = 0.01  # seconds between two attempts to reach a writer that is starting or leaving
 LONGEST_ANSWER = 1 << 20  # bytes
+
+
+class StrangerError(PermissionError):
+    """Another user has a socket of the name that the log's writer would have."""
 
 
 class Log(NamedTuple):
@@ -104,8 +109,10 @@ def _exchange(log: Log, line: bytes, seconds: float, *, until_end: bool) -> dict
         client.sendall(line)
         log.wake()
         return _read_answer(client, deadline, until_end=until_end)
+    except StrangerError:
+        raise
     except PermissionError as problem:
-        raise _files.no_access(problem, os.path.join(log.path, SOCKET)) from None
+        raise _files.no_access(problem, log.path) from None
     except (FileNotFoundError, ConnectionError, BlockingIOError, TimeoutError):  # it ends, starts or hangs
         return None
     finally:
@@ -113,27 +120,27 @@ def _exchange(log: Log, line: bytes, seconds: float, *, until_end: bool) -> dict
 
 
 def _connect(client: socket, path: str) -> None:
-    try:
-        _files.connect_socket(client, os.path.join(path, SOCKET))
-        return
-    except FileNotFoundError:
-        abstract = _abstract_name(path)
-        if not abstract:
-            raise
-    client.connect("\0" + abstract)
-    # Any process may take an abstract name: it counts if it belongs to a user that rules the log.
+    """Connect to the writer of the log in that directory.  Raises OSError."""
+    identity = _identity(path)
+    if identity is None or is_copy(identity, path):  # the file of a copy leads to the original's writer
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    if identity.socket:
+        client.connect("\0" + identity.socket)
+    else:
+        ring = ring_path(identity.name, identity.log_id, identity.ring_dir)
+        _files.connect_socket(client, socket_path(ring))
+    # Any process may take such a name: it counts if it belongs to a user that rules the log.
     _, uid, _ = struct.unpack("3i", client.getsockopt(SOL_SOCKET, SO_PEERCRED, 12))
-    rulers = {0, os.stat(path).st_uid, os.stat(os.path.join(path, LOCK)).st_uid}
+    rulers = {0, *(os.stat(place).st_uid for place in (path, os.path.join(path, LOCK), path_of(path)))}
     if uid not in rulers:
-        raise PermissionError(errno.EACCES, f"user {uid} listens in place of the log's writer", path)
+        raise StrangerError(errno.EACCES, f"user {uid} listens in place of the log's writer", path)
 
 
-def _abstract_name(path: str) -> str:
+def _identity(path: str) -> LogIdentity | None:
     try:
-        identity = read_identity(path)
-    except (OSError, FormatVersionError):
-        return ""
-    return identity.socket if identity is not None else ""
+        return read_identity(path)
+    except FormatVersionError:
+        return None
 
 
 def _read_answer(client: socket, deadline: float, *, until_end: bool) -> dict[str, Any] | None:

@@ -21,8 +21,13 @@ class Stop(NamedTuple):
     when: str
 
 
-def stopped(name: str, path: str) -> Stop | None:
-    """Return which process stopped the log in a directory, and when; None if none did."""
+def stopped(name: str, path: str | None) -> Stop | None:
+    """Return which process stopped the log in a directory, and when; None if none did.
+
+    None for a directory that is not known: one that only a ring names is not believed.
+    """
+    if path is None:
+        return None
     try:
         identity = read_identity(path)
     except (DiskLogError, OSError):
@@ -34,7 +39,7 @@ def stopped(name: str, path: str) -> Stop | None:
     return Stop(name, pid, uid, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(nanoseconds // 10**9)))
 
 
-def raise_if_stopped(name: str, path: str) -> None:
+def raise_if_stopped(name: str, path: str | None) -> None:
     """Raise LogStoppedError if the log was stopped."""
     told = stopped(name, path)
     if told is not None:

@@ -168,7 +168,7 @@ def keep_writer(connection: Connection, seconds: float | None) -> Steps[bool]:
     if writer_alive(attachment.file):
         connection.keeper.let_go()
         return True
-    if stopped(connection.name, attachment.file.ring.path) is not None:
+    if stopped(connection.name, connection.place.directory) is not None:
         return False  # no attached process starts it again
     try:
         yield Call(connection.look_at_writer, connection.timeout if seconds is None else max(0.0, seconds))
@@ -222,7 +222,7 @@ def wait_for(
             return
         is_kept = yield from keep_writer(connection, left())
         if not is_kept:
-            raise_if_stopped(connection.name, ring.path)
+            raise_if_stopped(connection.name, connection.place.directory)
         waited = patience.look(ring, goal, position, is_kept=is_kept)
         if patience.is_over:
             if not is_kept:

@@ -42,7 +42,7 @@ class Desk:
         troubles: Troubles,
         abandon_if_dead: Callable[[int], bool],
     ) -> None:
-        self.requests = Requests(lambda: directory.path, deaths, log_file)
+        self.requests = Requests(lambda: directory.path, maker.ring_path, deaths, log_file)
         self.access = Access(directory, live, pages, maker, requests=self.requests, troubles=troubles)
         self.configuration = Configuration(
             live,

@@ -1,4 +1,4 @@
-"""Requests to the writer: a stream socket in the log's directory, one JSON line each way.
+"""Requests to the writer: a stream socket beside the ring, one JSON line each way.
 
 Why a socket, and not words and a mailbox in the ring's control block.  The kernel tells which user asks
 (SO_PEERCRED), so a request can be refused to a user that may log but not rule.  Both ends learn at once
@@ -12,10 +12,18 @@ A request is done once or not at all.  One that changes something has its id and
 the log's file with its effect, in one step (see log_file.py).  If the writer dies before it answers, the
 other end asks the next writer with the same id.  That one finds it done, or does it now.
 
+Why beside the ring, and not in the log's directory.  There it kept shutil.copytree() from copying the
+directory of a running log.  All processes that may attach reach the place of the ring, from other containers
+too, which an abstract name does not let them: it ends at a network namespace.  Rights are the same.  The
+socket has the mode and group of the ring, and the kernel's word for the asking user is compared with the
+log's directory.  Others may make files in /dev/shm, so the asking process looks which user listens.
+
 The socket is made under another name with the access rights of the log, and then renamed: a process that
-finds it may use it.  Where the file system takes no socket it has an abstract name instead, which stands in
-the log's file.  The thread of the death watch rings the bell for a socket that can be read.  The main thread
-then accepts and answers, and waits for no client: a request that is not complete after READING is refused.
+finds it may use it.  It goes when its ring goes.  Where the file system takes no socket, or another user took
+its name, it has an abstract name instead, which stands in the log's file.
+
+The thread of the death watch rings the bell for a socket that can be read.  The main thread then accepts and
+answers, and waits for no client: a request that is not complete after READING is refused.
 """
 
 from __future__ import annotations
@@ -32,8 +40,8 @@ from typing import Any, NamedTuple, Protocol
 
 from disklog_mp import errors
 from disklog_mp._os import files as _files
-from disklog_mp._pages.directory import SOCKET
 from disklog_mp._ring.death_watch import DeathWatch
+from disklog_mp._ring.names import socket_path
 
 LONGEST_REQUEST = 64 << 10  # bytes
 READING = 1.0  # seconds for a request to be complete
@@ -120,9 +128,10 @@ class _Connection:
 class Requests:
     """The writer's end of the socket."""
 
-    def __init__(self, path: Callable[[], str], deaths: DeathWatch, memory: Memory) -> None:
+    def __init__(self, path: Callable[[], str], ring_path: str, deaths: DeathWatch, memory: Memory) -> None:
         """`path` returns the log's directory."""
         self._path = path
+        self._address = socket_path(ring_path)
         self._deaths = deaths
         self._memory = memory
         self._socket: socket.socket | None = None
@@ -138,13 +147,13 @@ class Requests:
     # -- the socket --------------------------------------------------------------------------------------
 
     def listen(self, log_id: bytes, mode: int, gid: int) -> str:
-        """Begin to listen, or again: the directory may be another.  Returns the abstract name, "" if the
-        socket stands in the directory.  Raises OSError.
+        """Begin to listen, or again: the name may be gone.  Returns the abstract name, "" if the socket
+        stands beside the ring.  Raises OSError.
         """
         listening, abstract = self._bind(log_id, mode, gid)
         self._close_socket()
         self._socket = listening
-        self._place = None if abstract else _place(os.path.join(self._path(), SOCKET))
+        self._place = None if abstract else _place(self._address)
         self._deaths.add_again(listening.fileno())
         return abstract
 
@@ -154,7 +163,7 @@ class Requests:
             listening.setblocking(False)
             abstract = ""
             try:
-                _files.bind_socket(listening, os.path.join(self._path(), SOCKET), mode, gid, BACKLOG)
+                _files.bind_socket(listening, self._address, mode, gid, BACKLOG)
             except OSError as problem:
                 if problem.errno not in NO_SOCKET:
                     raise
@@ -170,12 +179,12 @@ class Requests:
         """True if a process that looks for the socket finds it."""
         if self._socket is None:
             return False
-        return self._place is None or _place(os.path.join(self._path(), SOCKET)) == self._place
+        return self._place is None or _place(self._address) == self._place
 
     def renew_access(self, mode: int, gid: int) -> None:
         """Give the socket's name another mode and group.  Raises OSError."""
         if self._place is not None:
-            _files.set_access_at(os.path.join(self._path(), SOCKET), mode, gid)
+            _files.set_access_at(self._address, mode, gid)
 
     # -- answering ---------------------------------------------------------------------------------------
 
@@ -245,7 +254,7 @@ class Requests:
         """Stop listening, and remove the socket's name.  The directory's lock is still held."""
         if self.is_listening() and self._place is not None:
             with contextlib.suppress(OSError):
-                os.unlink(os.path.join(self._path(), SOCKET))
+                os.unlink(self._address)
         self._close_socket()
 
     def let_go(self) -> None:

@@ -146,7 +146,15 @@ def _is_only_a_directory(log: str, ring_dir: str | None) -> bool:
 
 
 def to_ask(found: Found, ring_dir: str | None) -> requests.Log:
-    """Return the log as one whose writer can be asked; where none lives, one is started."""
+    """Return the log as one whose writer can be asked; where none lives, one is started.
+
+    Raises NoSuchLogError if only its ring says where the log is.
+    """
+    if found.file is not None and not _survey.is_log_of(found.path, found.file):
+        raise NoSuchLogError(
+            f"the ring of log {found.name!r} names {found.path}, and the log's file there is missing or "
+            f"another's: give its directory"
+        )
     wake = (lambda: None) if found.file is None else found.file.ring.wake
     return requests.log_in(found.name, found.path, ring_dir, wake)
 

@@ -136,8 +136,8 @@ class Image:
         with open(answer) as file:
             self.slot, self.positions = json.load(file)
         self.ring_file = Path(ring_path(self.name, str(self.rings)))
-        shutil.copytree(self.path, self.kept / "log", ignore=shutil.ignore_patterns("*.sock"))
-        shutil.copytree(self.rings, self.kept / "rings")
+        shutil.copytree(self.path, self.kept / "log")
+        shutil.copytree(self.rings, self.kept / "rings", ignore=shutil.ignore_patterns("*.sock"))
 
     def log_and_die(self, ask: int) -> None:
         log = disklog_mp.open(

@@ -23,7 +23,7 @@ from support.command import call
 from support.faulty_files import RefusingFile, RefusingFiles
 from support.machine import RUN, wait_until
 from support.pages import LOG_ID, SALT, Source, page_path, page_writer
-from support.rings import has_ring, ring_path
+from support.rings import has_ring, remove_ring, ring_path
 from support.sessions import ring_of
 from support.users import DAEMON, NOBODY, ROOT, User, as_stranger, as_user, make_ring, serving
 
@@ -301,7 +301,7 @@ class TestGroup:
             ):
                 pass
         assert look(ring_path(name)) == ring
-        os.unlink(ring_path(name))
+        remove_ring(name)
 
     @pytest.mark.parametrize(("before", "after"), [(0o660, 0o600), (0o600, 0o660)], ids=oct)
     def test_another_mode_holds_for_what_is_gone_on_in(

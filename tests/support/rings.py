@@ -1,9 +1,6 @@
 """The ring of a test's log, found by the log's name: tests give each log a name of its own."""
 
-import contextlib
-import os
-
-from disklog_mp._ring import finding, names
+from disklog_mp._ring import file, finding, names
 from disklog_mp._ring.file import RingFile
 
 
@@ -25,8 +22,7 @@ def attach_ring(name: str, ring_dir: str | None = None) -> RingFile:
 
 
 def remove_ring(name: str, ring_dir: str | None = None) -> str:
-    """Remove the name of the log's ring, if it has one, as logind does; return its path."""
+    """Remove the name of the log's ring, if it has one, and its socket, as logind does; return its path."""
     path = ring_path(name, ring_dir)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+    file.unlink(path)
     return path

@@ -3,24 +3,31 @@
 import errno
 import os
 import shlex
+import shutil
+import socket
+import stat
 import subprocess
 import sys
 import threading
 import time
 import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.command import COMMAND
 from support.configured import SMALL, identity_of, worker_on
-from support.machine import stop_writer, wait_until
+from support.machine import shared_memory_of, stop_writer, wait_until
 from support.rings import ring_path
 from support.sessions import ring_of
+from support.users import NOBODY, as_user
 
 import disklog_mp
 from disklog_mp._options import Options
 from disklog_mp._os import files as _files
+from disklog_mp._ring.names import socket_path
+from disklog_mp._session import requests
 from disklog_mp._writer.writer import Writer
 
 
@@ -276,8 +283,67 @@ class TestConfigure:
 
             assert identity_of(path).socket == f"disklog-{identity_of(path).log_id.hex()}"
             assert identity_of(path).options["keep_pages"] == 3
-            assert not (path / "disklog.sock").exists()
+            assert not os.path.exists(socket_path(ring_path(name)))
         thread.join()
+
+
+def test_a_running_log_is_copied_as_plain_files(name: str, path: Path, tmp_path: Path) -> None:
+    """By every means there is; what is asked of the copy does not reach the original."""
+    with disklog_mp.open(name, path, ring_bytes=1 << 16, linger=0.5) as log:
+        log.log(b"x")
+        log.flush()
+        log.configure(keep_pages=7)
+        assert os.path.exists(socket_path(ring_path(name)))
+        assert all(stat.S_ISREG(file.lstat().st_mode) for file in path.iterdir())
+        copy = Path(shutil.copytree(path, tmp_path / "copy"))
+        subprocess.run(["tar", "-cf", tmp_path / "tar", "-C", path, "."], check=True)
+        with zipfile.ZipFile(tmp_path / "zip", "w") as archive:
+            for file in path.iterdir():
+                archive.write(file)
+        subprocess.run([*COMMAND, "set", copy, "keep_pages=3"], check=True)
+
+        assert identity_of(path).options["keep_pages"] == 7
+        assert identity_of(copy).options["keep_pages"] == 3
+        subprocess.run([*COMMAND, "stop", copy], check=True)
+    wait_until(lambda: not shared_memory_of(name))  # both writers have ended
+    assert [record.data for record in disklog_mp.Reader(copy)] == [b"x"]
+
+
+def test_what_a_killed_writer_left_beside_its_ring_goes_with_the_ring(name: str, path: Path) -> None:
+    """The socket; and what the next writer finds in its way is replaced."""
+    with disklog_mp.open(name, path, **SMALL) as log:
+        stop_writer(name, 9)
+        place = socket_path(ring_path(name))
+        assert os.path.exists(place)
+        log.configure(keep_pages=5)
+        stop_writer(name, 9)
+        log.flush()
+        stop_writer(name, 9)
+    assert subprocess.run([*COMMAND, "rm", "--force", path], check=False).returncode == 0
+    assert not os.path.lexists(place)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_socket_that_another_user_planted_is_not_asked(name: str, path: Path) -> None:
+    """The writer takes another name, and sessions find that; without a writer they say which user listens."""
+    with disklog_mp.open(name, path, **SMALL):
+        place = socket_path(ring_path(name))
+        stop_writer(name)
+    disklog_mp.open(name, path, linger=0, ring_bytes=1 << 16).close()
+    wait_until(lambda: not os.path.exists(place))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as planted:
+
+        def plant() -> None:
+            planted.bind(place)
+            planted.listen()
+
+        as_user(NOBODY, plant)
+        os.chmod(place, 0o666)
+        try:
+            with pytest.raises(PermissionError, match="user 65534 listens"):
+                requests.ask(requests.Log(name, str(path)), "ping", timeout=1.0)
+        finally:
+            os.unlink(place)
 
 
 def test_the_command_names_the_directory_where_the_name_is_not_enough(

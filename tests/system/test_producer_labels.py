@@ -14,6 +14,7 @@ import pytest
 from support.command import call
 from support.machine import wait_until
 from support.sessions import connection_of
+from support.rings import ring_path
 
 import disklog_mp
 import disklog_mp.aio
@@ -183,7 +184,7 @@ def test_a_label_stays_over_a_ring_that_is_replaced(open_log: OpenLog, name: str
     log.log(b"1")
     ring = connection_of(log).ring
     assert ring is not None
-    os.unlink(f"/dev/shm/{next(entry for entry in os.listdir('/dev/shm') if name in entry)}")
+    os.unlink(ring_path(name))
 
     def is_replaced() -> bool:
         log.log(b"2")

@@ -286,7 +286,7 @@ class Run:
         for path in _names.rings_of(self._order.name):
             if not self._result.is_right:
                 shutil.copyfile(path, os.path.join(self._order.place, "ring"))
-            os.unlink(path)
+            _ring.unlink(path)
 
 
 def _is_gone(role: Role) -> bool:

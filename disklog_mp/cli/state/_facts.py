@@ -29,7 +29,7 @@ def of_ring(file: _ring.RingFile) -> dict[str, Any]:
     facts["status"], facts["problems"] = _judge(stats, holder)
     facts["held_up_by"] = holder
     facts["ends_with_process_1"] = any(each.pid == 1 for each in stats.producers) and _is_in_shm(file)
-    return facts | _of_file(stats.path)
+    return facts | (_of_file(stats.path) if _survey.is_log_of(stats.path, file) else {})
 
 
 def _of_file(path: str) -> dict[str, Any]:

@@ -15,11 +15,12 @@ SHORTEST = 16  # characters that are kept of each part; where that is too much, 
 def cut(data: bytes, limit: int) -> bytes:
     """Return at most `limit` bytes: the beginning of the record, or of its parts, and its full length."""
     event = _structured.parse(data)
-    return _cut_text(data, limit) if event is None else _cut_event(event, len(data), limit)
+    return cut_text(data, limit, len(data)) if event is None else _cut_event(event, len(data), limit)
 
 
-def _cut_text(data: bytes, limit: int) -> bytes:
-    end = f" [{FULL_LENGTH}={len(data)}]".encode()
+def cut_text(data: bytes, limit: int, length: int) -> bytes:
+    """Return at most `limit` bytes: the beginning of a text that had so many bytes in all, and that number."""
+    end = f" [{FULL_LENGTH}={length}]".encode()
     beginning = data[: max(0, limit - len(end))]
     # A character that is cut in two is left out; what was no UTF-8 before remains as it is.
     for back in range(1, min(4, len(beginning)) + 1):
@@ -49,7 +50,7 @@ def _cut_event(event: Event, length: int, limit: int) -> bytes:
         data = _encode(event, length, SHORTEST, few)
         if len(data) <= limit:
             return data
-    return _cut_text(data, limit)
+    return cut_text(data, limit, length)
 
 
 def _encode(event: Event, length: int, longest: int, fields: int) -> bytes:

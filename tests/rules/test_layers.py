@@ -41,6 +41,7 @@ MAY = {  # room: the rooms, or single modules, that it may import besides FREE a
         "_ring",
         "_reader",
         "_loggers.lines",
+        "_loggers.cutting",
         "_session.requests",  # a command asks a log's writer as a session does
         "_loggers.structured",
         "_os.background",

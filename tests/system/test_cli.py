@@ -16,7 +16,9 @@ from support.machine import stop_writer, wait_until
 from support.rings import has_ring
 
 import disklog_mp
+from disklog_mp._loggers import structured as _structured
 from disklog_mp.cli import COMMANDS, _text, commands
+from disklog_mp.cli.records import append as _append
 
 OpenLog = Callable[..., disklog_mp.Session]
 __all__ = ["kill_writer"]  # a fixture
@@ -304,14 +306,34 @@ class TestAppend:
         assert done.returncode == 0
         assert self.payloads(path) == [b"x"]
 
-    def test_a_line_that_is_too_long(self, open_log: OpenLog, name: str, path: Path) -> None:
-        """What no ring of this size takes is refused, also while its end is not in sight."""
-        open_log(ring_bytes=8192)
-        done = run("append", name, stdin=b"first\n" + b"x" * 5000)
+    def test_a_line_that_is_too_long_is_cut(self, open_log: OpenLog, name: str, path: Path) -> None:
+        """As handlers do it: its beginning is kept, and the pipe goes on; level and time stay, too."""
+        open_log(ring_bytes=4096)
+        slow = b'{"level": "ERROR", "message": "' + b"y" * 9000 + b'"}'
+        structured = _structured.encode(1, "ERROR", "db", "z" * 9000)
+        lines = [b"first", b"x" * 5000, slow, structured, b"", b"x" * 600_000, b"last"]
+        done = run("append", name, stdin=b"\n".join(lines))
 
-        assert done.returncode == 2
-        assert b"a record or group of 5,000 bytes is too large" in done.stderr
-        assert self.payloads(path) == [b"first"]
+        assert (done.returncode, done.stderr) == (0, b"")
+        records = list(disklog_mp.Reader(path))
+        assert [len(record.data) for record in records] == [5, 1000, 1000, len(records[3].data), 0, 1000, 4]
+        assert records[1].data.endswith(b"xx [full_length=5000]")
+        assert records[2].data.startswith(slow[:900])
+        assert [record.tag for record in records] == [0, 0, 40, 40, 0, 0, 0]
+        event = records[3].event
+        assert event is not None
+        assert (event.logger, event.fields) == ("db", {"full_length": len(structured)})
+        assert records[5].data.endswith(b" [full_length=600000]")
+
+    def test_of_a_line_without_an_end_little_is_held(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its length is counted all the same."""
+        monkeypatch.setattr(_append, "LONGEST_HELD", 1000)
+        line = _append._Line(100)
+        for _ in range(10):
+            line.add(b"x" * 300)
+        assert line.take() == b"x" * (100 - len(" [full_length=3000]")) + b" [full_length=3000]"
+        line.add(b"short")
+        assert line.take() == b"short"
 
 
 class TestRm:

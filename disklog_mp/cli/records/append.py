@@ -11,11 +11,15 @@ import click
 import disklog_mp
 from disklog_mp import _options
 from disklog_mp._core import Ring
+from disklog_mp._loggers import cutting as _cutting
 from disklog_mp._loggers import lines as _lines
 from disklog_mp._ring import control as _control
 from disklog_mp.cli._find import find, ring_dir_option
 
 CHUNK = 256 << 10
+LONGEST_HELD = (
+    64 << 20
+)  # bytes of a line that are held to be cut by its parts; of a longer one, its beginning
 GROUP = 64  # most records of one group: a damaged byte on disk costs its whole group
 GROUP_BYTES = 32 << 10  # most bytes of one group
 
@@ -48,7 +52,8 @@ def append(
     """Log each line of stdin as a record of the log NAME.
 
     The log must be open, or --path names its directory.  A last line without a newline counts too.  Returns
-    when the records are in page files.  Prints nothing unless something is wrong.
+    when the records are in page files.  Prints nothing unless something is wrong.  A line that is too large
+    for a record is cut: its beginning is kept, and full_length says how many bytes it had.
 
     A line that is a JSON object gives its record its level (level, severity, levelname) as the tag, unless
     --tag is given, and its time (time, timestamp, ts).
@@ -78,19 +83,37 @@ def _records(fd: int, end: bytes, limit: int) -> Iterator[tuple[bytes, list[byte
 
     A read returns what is there, so a line is never held back while more input is awaited.
     """
-    rest = b""
+    line = _Line(limit)
     while chunk := os.read(fd, CHUNK):
         *records, last = chunk.split(end)
         if records:
-            records[0] = rest + records[0]
-            rest = last
-        else:
-            rest += last
+            line.add(records[0])
+            records[0] = line.take()
+        line.add(last)
         yield chunk, records
-        if len(rest) > limit:  # refuse it now: its end may never come
-            yield b"", [rest]
-    if rest:
-        yield b"", [rest]
+    if line.length:
+        yield b"", [line.take()]
+
+
+class _Line:
+    """A line while it is read: its end may never come, so what is held of it is bounded."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held = bytearray()
+        self.length = 0
+
+    def add(self, part: bytes) -> None:
+        """Go on with the line."""
+        self.length += len(part)
+        self._held += part[: max(0, LONGEST_HELD - len(self._held))]
+
+    def take(self) -> bytes:
+        """Return the line, cut if not all of it is held, and begin another."""
+        held, length = bytes(self._held), self.length
+        self._held.clear()
+        self.length = 0
+        return held if length == len(held) else _cutting.cut_text(held, self._limit, length)
 
 
 class _Sink:
@@ -108,18 +131,30 @@ class _Sink:
         others: list[bytes] = []
         for record in records:
             origin = _lines.origin_of(record)
-            if origin is None:
+            if origin is None and len(record) <= self.limit:
                 others.append(record)
                 continue
             self._log_others(others)
             others = []
-            _lines.log_line(self._log, record, origin, self._tag)
+            self._log_one(record, origin)
         self._log_others(others)
+
+    def _log_one(self, record: bytes, origin: _lines.Origin | None = None) -> None:
+        if len(record) > self.limit:
+            record = _cutting.cut(record, self.limit)
+        try:
+            if origin is None:
+                self._log.log(record, tag=self._tag)
+            else:
+                _lines.log_line(self._log, record, origin, self._tag)
+        except disklog_mp.RecordTooLargeError as refusal:  # a smaller ring took the place of the first
+            self.limit = min(refusal.limit, self.limit - 1)
+            self._log_one(record, origin)
 
     def _log_others(self, records: list[bytes]) -> None:
         if self._singly or len(records) == 1:
             for record in records:
-                self._log.log(record, tag=self._tag)
+                self._log_one(record)
             return
         group: list[bytes] = []
         room = self._group_bytes
@@ -133,6 +168,10 @@ class _Sink:
 
     def _give(self, group: list[bytes]) -> None:
         if len(group) == 1:
-            self._log.log(group[0], tag=self._tag)
+            self._log_one(group[0])
         elif group:
-            self._log.log_many(group, tag=self._tag)
+            try:
+                self._log.log_many(group, tag=self._tag)
+            except disklog_mp.RecordTooLargeError:
+                for record in group:
+                    self._log_one(record)

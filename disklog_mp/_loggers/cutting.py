@@ -19,7 +19,7 @@ def cut(data: bytes, limit: int) -> bytes:
 
 
 def cut_text(data: bytes, limit: int, length: int) -> bytes:
-    """Return at most `limit` bytes: the beginning of a text that had so many bytes in all, and that number."""
+    """Return at most `limit` bytes: the beginning of a text of `length` bytes in all, and that number."""
     end = f" [{FULL_LENGTH}={length}]".encode()
     beginning = data[: max(0, limit - len(end))]
     # A character that is cut in two is left out; what was no UTF-8 before remains as it is.

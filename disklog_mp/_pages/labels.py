@@ -57,6 +57,11 @@ def _read(path: str) -> bytes:
         file.close()
 
 
+def read_labels(directory: str) -> dict[int, str]:
+    """Return all labels of the log in a directory, by index.  Raises OSError."""
+    return parse(_read(path_of(directory)))
+
+
 class LabelTable:
     """The table as a reader uses it: read when an index comes that is not known yet."""
 

@@ -11,6 +11,7 @@ from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.format import HEADER_LENGTH, HeaderError, PageHeader, PageLine
 from disklog_mp._pages.identity import LogIdentity, read_identity
 from disklog_mp._pages.identity import is_log_of as _is_log_of
+from disklog_mp._pages.labels import read_labels
 from disklog_mp._reader.reader import Reader
 from disklog_mp._ring.file import RingFile
 from disklog_mp._ring.names import NAME, ring_path
@@ -92,6 +93,14 @@ def ring_path_of(path: str, ring_dir: str | None) -> str | None:
         return None
     where = ring_dir or identity.ring_dir
     return ring_path(identity.name, identity.log_id, where) if os.path.isabs(where) else None
+
+
+def labels_of(path: str) -> int:
+    """Return how many labels the log's table has; 0 if it cannot be read."""
+    try:
+        return len(read_labels(path))
+    except OSError:
+        return 0
 
 
 def is_log_of(path: str, file: RingFile) -> bool:

@@ -58,7 +58,8 @@ class Labelling:
         index = self._pages.folder.labels.index_of(text)
         if not index:
             if not self._is_full_said:
-                self._troubles.say(f"there are {_core.LABEL_MAX} labels: label {text!r} is left out")
+                most = f"all {_core.LABEL_MAX:,} labels are taken"
+                self._troubles.say(f"{most}: records of {text!r}, and of further ones, carry none")
                 self._is_full_said = True
             return _core.NO_LABEL
         if self._pages.page is not None:  # the next one allows them: the table is not empty

@@ -27,7 +27,15 @@ MAY = {  # room: the rooms, or single modules, that it may import besides FREE a
     "_writer": {"_os", "_ring", "_pages"},  # the only room where ring and pages meet to be changed
     # Not _writer: a producer does not load it.
     "_session": {"_os", "_ring", "_reader", "_pages.directory", "_pages.identity"},
-    "_verify": {"_os", "_ring", "_reader", "_pages.format", "_pages.directory", "_pages.identity"},
+    "_verify": {
+        "_os",
+        "_ring",
+        "_reader",
+        "_pages.format",
+        "_pages.directory",
+        "_pages.identity",
+        "_pages.labels",
+    },
     "_loggers": {"_session", "_ring.names", "_ring.labels", "_os.files"},
     "aio": {"_session", "_reader", "_ring"},
     "doors": {"_loggers"},

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 from support.command import call
-from support.machine import wait_until
-from support.sessions import connection_of
+from support.machine import stop_writer, wait_until
 from support.rings import ring_path
+from support.sessions import connection_of
 
 import disklog_mp
 import disklog_mp.aio
-from disklog_mp._core import PAGE_LABELLED, PAGE_VERSION
+from disklog_mp._core import LABEL_MAX, PAGE_LABELLED, PAGE_VERSION
+from disklog_mp._pages.labels import to_line
 from disklog_mp.logging import DiskLogHandler
 
 OpenLog = Callable[..., disklog_mp.Session]
@@ -195,3 +196,33 @@ def test_a_label_stays_over_a_ring_that_is_replaced(open_log: OpenLog, name: str
     log.flush()
 
     assert {label for _, label in labels_of(path)} == {"pod"}
+
+
+def test_when_all_labels_are_taken(
+    open_log: OpenLog, name: str, path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Records of further labels carry none; stderr says so once, stat shows it."""
+    open_log(label="first").close()
+    stop_writer(name)
+    lines = [to_line(index, f"pod-{index}") for index in range(2, LABEL_MAX + 1)]
+    with open(path / "disklog.labels", "ab") as table:
+        table.write(b"".join(lines))
+    with open_log(label="pod-7") as known, disklog_mp.attach(name, label="pod-7") as same:
+        known.log(b"known")
+        same.log(b"same")
+    code = "import disklog_mp, sys; disklog_mp.attach(sys.argv[1], label=sys.argv[2]).log(b'further')"
+    with open_log():
+        for label in ("one-more", "another"):
+            subprocess.run([sys.executable, "-c", code, name, label], check=True)
+        shown = call("stat", name)
+    told = capfd.readouterr().err
+
+    assert told.count("all 4,095 labels are taken") == 1
+    assert "labels     all 4,095 are taken" in shown.stdout.decode()
+    assert shown.returncode == 0
+    assert [(record.data, record.label) for record in disklog_mp.Reader(path)] == [
+        (b"known", "pod-7"),
+        (b"same", "pod-7"),
+        (b"further", None),
+        (b"further", None),
+    ]

@@ -90,6 +90,7 @@ class TestStop:
             assert data_of(path) == [b"before"]
             stat = run("stat", name)
             assert "stopped    by process" in stat.stdout
+            assert "warning" not in stat.stdout
             with disklog_mp.open(name, path, **SMALL) as again:  # what was logged meanwhile is there
                 again.flush()
                 wait_until(lambda: len(data_of(path)) > 30)

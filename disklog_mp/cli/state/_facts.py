@@ -26,10 +26,11 @@ def of_ring(file: _ring.RingFile) -> dict[str, Any]:
     facts["repair"] = stats.repair._asdict() if stats.repair else None
     facts["producers"] = _producers.describe(file)
     holder = _holder(file.ring)
-    facts["status"], facts["problems"] = _judge(stats, holder)
+    told = _of_file(stats.path) if _survey.is_log_of(stats.path, file) else {}
+    facts["status"], facts["problems"] = _judge(stats, holder, is_stopped=bool(told.get("stopped")))
     facts["held_up_by"] = holder
     facts["ends_with_process_1"] = any(each.pid == 1 for each in stats.producers) and _is_in_shm(file)
-    return facts | (_of_file(stats.path) if _survey.is_log_of(stats.path, file) else {})
+    return facts | told
 
 
 def _of_file(path: str) -> dict[str, Any]:
@@ -43,6 +44,7 @@ def _of_file(path: str) -> dict[str, Any]:
         "sources": sources,
         "served": identity.served,
         "stopped": identity.stopped,
+        "labels": _survey.labels_of(path),
     }
 
 
@@ -60,7 +62,7 @@ def _holder(ring: _core.Ring) -> int | None:
     return None
 
 
-def _judge(stats: _stats.Stats, holder: int | None) -> tuple[str, list[str]]:
+def _judge(stats: _stats.Stats, holder: int | None, *, is_stopped: bool) -> tuple[str, list[str]]:
     warnings = []
     if holder is not None:
         warnings.append(
@@ -72,7 +74,7 @@ def _judge(stats: _stats.Stats, holder: int | None) -> tuple[str, list[str]]:
         warnings.append(f"the ring is {percent} % full: the writer or its disk is slower than the producers")
     if stats.dropped:
         warnings.append(f"{_text.plural(stats.dropped, 'record')} dropped because the ring was full")
-    if not stats.writer_pid and (stats.producers or stats.ring_used):
+    if not is_stopped and not stats.writer_pid and (stats.producers or stats.ring_used):
         waiting = "producers are attached" if stats.producers else "records are in the ring"
         warnings.append(
             f"no writer is alive and {waiting}: `disklog-mp serve {stats.name} {stats.path}` starts one"

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from disklog_mp._core import LABEL_MAX
 from disklog_mp._options import shown
 from disklog_mp._ring.names import log_of
 from disklog_mp._ring.repair import Repair
@@ -83,6 +84,8 @@ def lines(facts: dict[str, Any]) -> list[str]:
     if facts.get("stopped"):
         pid, when = (facts["stopped"].get(key, 0) for key in ("pid", "time_ns"))
         rows.append(("stopped", f"by process {pid}, {_text.moment(when)}"))
+    if facts.get("labels") == LABEL_MAX:
+        rows.append(("labels", f"all {LABEL_MAX:,} are taken: producers with another one log without"))
     rows.extend(_option_rows(facts))
     rows.extend((LEVELS[1 + (facts["status"] == "error")], problem) for problem in facts["problems"])
     shown = [f"{head:<10} {_text.printable(str(value))}" for head, value in rows]

@@ -220,12 +220,6 @@ def read_small(path: str) -> bytes:
         file.close()
 
 
-def new_socket(path: str) -> str:
-    """Return the name that a socket has before it listens under this path."""
-    place, name = os.path.split(path)
-    return os.path.join(place, f".{name}.new")
-
-
 def bind_socket(listening: socket, path: str, mode: int, gid: int, backlog: int) -> None:
     """Have a socket listen under this path, in place of what stood there.  Raises OSError.
 
@@ -233,7 +227,7 @@ def bind_socket(listening: socket, path: str, mode: int, gid: int, backlog: int)
     a socket is allowed to be.
     """
     place, name = os.path.split(path)
-    new = os.path.basename(new_socket(path))
+    new = f".{name}.new"
     directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with contextlib.suppress(FileNotFoundError):  # left by a process that died

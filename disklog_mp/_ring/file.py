@@ -20,7 +20,7 @@ from disklog_mp._os import files as _files
 from disklog_mp._os import locks as _locks
 from disklog_mp._os import processes as _processes
 from disklog_mp._ring import room as _room
-from disklog_mp._ring.names import SHM, log_of, socket_path
+from disklog_mp._ring.names import SHM, log_of, sockets_left
 from disklog_mp.errors import FormatVersionError, LogNotFoundError
 
 # Seconds for moving a new ring into huge pages: enough for half a gigabyte.  What it buys: the
@@ -327,7 +327,7 @@ def unlink(path: str) -> bool:
     """
     with contextlib.suppress(OSError):
         tidy(path)
-    for left in (socket_path(path), _files.new_socket(socket_path(path))):
+    for left in sockets_left(path):
         with contextlib.suppress(OSError):
             os.unlink(left)
     try:

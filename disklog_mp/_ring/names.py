@@ -35,6 +35,12 @@ def socket_path(ring: str) -> str:
     return f"{ring}.sock"
 
 
+def sockets_left(ring: str) -> tuple[str, str]:
+    """Return what a writer that was killed may leave of its socket, beside the ring of that path."""
+    where, name = os.path.split(socket_path(ring))
+    return socket_path(ring), os.path.join(where, f".{name}.new")
+
+
 def former_ring_path(name: str, ring_dir: str | None) -> str:
     """Return the file behind the ring that version 0.1.0 made for a log of that name."""
     return os.path.join(ring_dir or SHM, PREFIX + name)

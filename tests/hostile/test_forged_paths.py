@@ -42,6 +42,7 @@ def forged(name: str, path: Path, other: Path) -> Iterator[str]:
     with disklog_mp.open(name, path, ring_bytes=1 << 16, linger=0) as log:
         log.log(b"x")
         log.flush()
+        stop_writer(name, 9)  # it would put the ring right
         forge(name, other)
         yield name
         stop_writer(name)
@@ -64,7 +65,6 @@ def test_commands_ask_and_show_nothing_of_it(forged: str, other: Path) -> None:
 
 def test_a_session_is_not_stopped_by_it(forged: str, other: Path) -> None:
     """The other log was stopped, this one was not: the error says that its directory is not known."""
-    stop_writer(forged, 9)
     with disklog_mp.attach(forged) as log:
         with pytest.raises(FileNotFoundError, match="missing or another's"):
             log.configure(keep_pages=1)

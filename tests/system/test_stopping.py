@@ -13,6 +13,7 @@ import pytest
 from support import command
 from support.configured import SMALL, identity_of, worker_on
 from support.machine import processes_of, shared_memory_of, stop_writer, wait_until
+from support.rings import has_ring
 from support.sessions import ring_of
 
 import disklog_mp
@@ -90,7 +91,7 @@ class TestStop:
             assert data_of(path) == [b"before"]
             stat = run("stat", name)
             assert "stopped    by process" in stat.stdout
-            assert "warning" not in stat.stdout
+            assert "no writer is alive" not in stat.stdout
             with disklog_mp.open(name, path, **SMALL) as again:  # what was logged meanwhile is there
                 again.flush()
                 wait_until(lambda: len(data_of(path)) > 30)
@@ -197,7 +198,7 @@ class TestServed:
         """A server with options."""
         command = [sys.executable, "-m", "disklog_mp", "serve", name, str(path), "--keep-pages", "7"]
         process = subprocess.Popen([*command, "--ring-bytes", "64k"], stderr=subprocess.PIPE, text=True)
-        wait_until(lambda: shared_memory_of(name) and read_identity(str(path)))
+        wait_until(lambda: has_ring(name) and read_identity(str(path)))
         yield process
         process.terminate()
         process.communicate()

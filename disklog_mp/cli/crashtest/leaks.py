@@ -18,6 +18,13 @@ def left_behind(name: str, place: str, log: str, before: dict[str, str]) -> dict
     }
 
 
+def remove_rest(name: str) -> None:
+    """Remove what stood beside a ring of that log that is gone."""
+    for entry in os.listdir(_names.SHM):
+        if name in entry:
+            os.unlink(os.path.join(_names.SHM, entry))
+
+
 def descriptors() -> dict[str, str]:
     """Return the open descriptors of this process and their targets."""
     found = {}

@@ -287,6 +287,7 @@ class Run:
             if not self._result.is_right:
                 shutil.copyfile(path, os.path.join(self._order.place, "ring"))
             _ring.unlink(path)
+        _leaks.remove_rest(self._order.name)
 
 
 def _is_gone(role: Role) -> bool:

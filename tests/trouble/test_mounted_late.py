@@ -55,5 +55,5 @@ def test_what_is_in_the_ring_goes_into_the_log_that_is_there(
     assert [b"early %d" % i for i in range(10)] + [b"late %d" % i for i in range(20, 60)] == data(path)
     log.close()
     stop_writer(name)
-    assert system("umount", path)
+    assert system("umount", "--lazy", path)
     assert [b"late %d" % i for i in range(20)] == data(path)

@@ -96,8 +96,8 @@ def describe(damage: Damage) -> str:
 def describe_times(before: int, after: int) -> str:
     """Return between which times records are missing, "" if neither is known."""
     if before and after:
-        return f", between {_moment(before)} and {_moment(after)}"
-    return f", after {_moment(before)}" if before else f", before {_moment(after)}" if after else ""
+        return f", between {moment(before)} and {moment(after)}"
+    return f", after {moment(before)}" if before else f", before {moment(after)}" if after else ""
 
 
 def describe_numbers(first_number: int, records: int) -> str:
@@ -142,7 +142,8 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _moment(nanoseconds: int) -> str:
+def moment(nanoseconds: int) -> str:
+    """Return a time of ns since the epoch as local time to the second."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(nanoseconds // 10**9))
     except (OverflowError, OSError, ValueError):  # no clock said that

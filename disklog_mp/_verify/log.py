@@ -9,10 +9,12 @@ from typing import Any
 
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.identity import is_continued
-from disklog_mp._reader.damage import describe_missing
+from disklog_mp._reader.damage import describe_missing, describe_numbers, describe_times
+from disklog_mp._reader.page import Page
 from disklog_mp._ring import file as _ring
 from disklog_mp._verify.books import Books, close_books
-from disklog_mp._verify.pages import DAMAGE, NOTE, Finding, PageFacts, check_page
+from disklog_mp._verify.pages import DAMAGE, DROP, NOTE, Finding, PageFacts, check_page
+from disklog_mp.errors import DiskLogError
 
 
 @dataclass
@@ -33,14 +35,37 @@ class Verification:
 
     @property
     def is_intact(self) -> bool:
-        """True if there is no finding about a page."""
-        return not any(finding.page for finding in self.findings)
+        """True if there is no damage in a page."""
+        return not any(finding.page and finding.kind == DAMAGE for finding in self.findings)
+
+    @property
+    def dropped(self) -> int:
+        """Records that were dropped because the ring was full, as far as pages and ring know."""
+        return max(sum(page.dropped for page in self.pages), self.books.dropped if self.books else 0)
+
+    @property
+    def sums(self) -> dict[str, int] | None:
+        """The equation: records ever = kept + retired + missing; None while no page can be read."""
+        readable = [page for page in self.pages if page.header is not None]
+        if not readable:
+            return None
+        assert readable[0].header is not None
+        ever, retired = readable[-1].next_number, readable[0].header.first_number
+        missing = max(0, ever - retired - self.records)
+        return {"ever": ever, "kept": self.records, "retired": retired, "missing": missing}
+
+    @property
+    def status(self) -> str:
+        """What was found: damage, drops, notes, or clean."""
+        kinds = {finding.kind for finding in self.findings}
+        if DAMAGE in kinds:
+            return "damage"
+        return "drops" if self.dropped or DROP in kinds else "notes" if NOTE in kinds else "clean"
 
     @property
     def exit_code(self) -> int:
-        """0 intact, 1 notes, 2 damage."""
-        kinds = {finding.kind for finding in self.findings}
-        return 2 if DAMAGE in kinds else 1 if NOTE in kinds else 0
+        """0 intact, 1 records were dropped, 3 damage; a mere note is no fault."""
+        return {"damage": 3, "drops": 1}.get(self.status, 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as values for JSON."""
@@ -48,10 +73,12 @@ class Verification:
             "path": self.path,
             "name": self.name,
             "live": self.live,
-            "status": ("clean", "notes", "damage")[self.exit_code],
+            "status": self.status,
             "pages": len(self.pages),
             "sealed": sum(page.sealed for page in self.pages),
             "records": self.records,
+            "sums": self.sums,
+            "dropped": self.dropped,
             "abandoned": sum(page.abandoned for page in self.pages),
             "bytes": sum(page.bytes for page in self.pages),
             "findings": [finding._asdict() for finding in self.findings],
@@ -115,6 +142,7 @@ def _seam(before: PageFacts, after: PageFacts, aside: dict[int, list[str]]) -> l
     skipped = after.header.first_number - before.next_number
     if missing and skipped >= 0:
         text = describe_missing(missing[0], missing[-1], skipped, before.next_number)
+        text += _times(before, after) if skipped else ""
         return [*found, Finding(DAMAGE, missing[0], text)]
     hole = after.header.first_position - before.end_position
     if hole < 0:
@@ -124,5 +152,17 @@ def _seam(before: PageFacts, after: PageFacts, aside: dict[int, list[str]]) -> l
     if skipped:
         repaired = any(number in aside for number in range(before.number, after.number))
         kind = NOTE if repaired and not missing else DAMAGE
-        say(kind, f"its first record has number {after.header.first_number:,}, not {before.next_number:,}")
+        text = f"its first record has number {after.header.first_number:,}, not {before.next_number:,}"
+        if skipped > 0:
+            text += f": {describe_numbers(before.next_number, skipped)} missing{_times(before, after)}"
+        say(kind, text)
     return found
+
+
+def _times(before: PageFacts, after: PageFacts) -> str:
+    """Between which times the records between two pages are missing."""
+    try:
+        with Page(after.path, on_damage=lambda damage: None) as page:
+            return describe_times(before.last_time, page.first_time())
+    except (OSError, DiskLogError):  # gone meanwhile
+        return describe_times(before.last_time, 0)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from disklog_mp._core import GRANULE, PAGE_VERSION, Mapping, all_zero, census
+from disklog_mp._core import GRANULE, PAGE_VERSION, Mapping, Record, RecordIterator, all_zero, census
 from disklog_mp._os.files import REAL, RealFile
 from disklog_mp._pages import format as _page_format
 from disklog_mp._pages.format import (
@@ -18,15 +19,16 @@ from disklog_mp._pages.format import (
     PageHeader,
     PageLine,
 )
-from disklog_mp._reader.damage import Damage, describe_range
+from disklog_mp._reader.damage import Damage, Missing, describe_range, describe_times, moment
 from disklog_mp._reader.page import Page
 
 DAMAGE = "damage"
 NOTE = "note"
+DROP = "drop"
 
 
 class Finding(NamedTuple):
-    """One finding about a log: damage, or a note."""
+    """One finding about a log: damage, records that were dropped, or a note."""
 
     kind: str
     page: int  # 0: not about a page
@@ -50,6 +52,8 @@ class PageFacts:
     records: int = 0
     lost: int = 0  # records that the header counts and no valid frame holds
     abandoned: int = 0
+    dropped: int = 0  # as its gap records say
+    last_time: int = 0  # of its last record, ns since the epoch
     end_position: int = 0
     bytes: int = 0
     findings: list[Finding] = field(default_factory=list)
@@ -118,9 +122,11 @@ def _check(file: RealFile, facts: PageFacts, live: bool, set_aside: bool) -> Non
     stop = _stop(facts, header, line)
     facts.end_position = header.position_of(stop)
     found = census(whole, header.data_offset, stop, header.first_position, header.salt)
-    facts.records, facts.abandoned = found.records, found.abandoned
+    facts.records, facts.abandoned, facts.last_time = found.records, found.abandoned, found.last_time
     if found.corrupt_ranges or found.end < stop:
         _describe_damage(facts)
+    if found.gaps:
+        _describe_gaps(facts)
     if facts.sealed:
         whole_page = not found.corrupt_ranges and found.end == stop
         crc, last_time = found.data_crc, found.last_time
@@ -187,7 +193,42 @@ def _describe_damage(facts: PageFacts) -> None:
         for _ in page.payloads():
             pass
     for damage in ranges:
-        facts.say(NOTE if damage.torn else DAMAGE, describe_range(damage))
+        times = describe_times(damage.before, damage.after) if isinstance(damage, Missing) else ""
+        facts.say(NOTE if damage.torn else DAMAGE, f"{describe_range(damage)}{times}")
+
+
+def _describe_gaps(facts: PageFacts) -> None:
+    """Report the drops that the page tells of."""
+    with Page(facts.path, on_damage=lambda damage: None) as page:
+        frames = page.records_from()
+        while (gap := next_gap(frames)) is not None:
+            facts.dropped += gap.dropped
+            facts.say(DROP, gap.text)
+
+
+class Gap(NamedTuple):
+    """What a gap record says."""
+
+    dropped: int
+    text: str
+
+
+def next_gap(frames: RecordIterator) -> Gap | None:
+    """Go on behind the next gap record and return what it says, None if there is none."""
+    record = frames.next_gap()
+    return None if record is None else _gap(record)
+
+
+def _gap(record: Record) -> Gap:
+    process = f"process {record.pid}" if record.label is None else f"process {record.label}/{record.pid}"
+    try:
+        told = json.loads(record.data)
+        dropped, since = int(told["dropped"]), int(told["since"])
+        times = f"from {moment(since)} to {moment(int(told.get('until', record.timestamp)))}"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # no session wrote that
+        return Gap(1, f"{process} dropped records: how many cannot be read")
+    records = "1 record" if dropped == 1 else f"{dropped:,} records"
+    return Gap(max(0, dropped), f"{process} dropped {records} {times}: the ring was full")
 
 
 def _check_seal(

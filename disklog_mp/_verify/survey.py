@@ -12,9 +12,11 @@ from disklog_mp._pages.format import HEADER_LENGTH, HeaderError, PageHeader, Pag
 from disklog_mp._pages.identity import LogIdentity, read_identity
 from disklog_mp._pages.identity import is_log_of as _is_log_of
 from disklog_mp._pages.labels import read_labels
+from disklog_mp._reader.damage import Damage
 from disklog_mp._reader.reader import Reader
 from disklog_mp._ring.file import RingFile
 from disklog_mp._ring.names import NAME, ring_path
+from disklog_mp._verify.pages import next_gap
 from disklog_mp.errors import DiskLogError
 
 
@@ -140,3 +142,27 @@ def _header(path: str) -> tuple[PageHeader, PageLine] | None:
         return None
     finally:
         file.close()
+
+
+class Losses(NamedTuple):
+    """What the pages of a log tell of records that are not there."""
+
+    dropped: int
+    missing: int  # records
+    ranges: int  # of damaged bytes, and of missing records
+
+
+def losses(path: str) -> Losses:
+    """Read all pages of a log for what was dropped, damaged, or is missing."""
+    damage: list[Damage] = []
+    dropped = 0
+    for page in Reader(path, on_damage=damage.append).pages():
+        with page:
+            frames = page.records_from()
+            while True:
+                while (gap := next_gap(frames)) is not None:
+                    dropped += gap.dropped
+                if not page.extend(frames):
+                    break
+    found = [each for each in damage if not each.torn]
+    return Losses(dropped, sum(each.records for each in found), len(found))

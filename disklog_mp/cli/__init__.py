@@ -1,7 +1,7 @@
 """The command line: thin commands over the library, each loaded when it is used.
 
 Data goes to stdout, messages to stderr.  Exit codes: 0 fine; 1 a warning, see the command; 2 an error, in one
-line on stderr; 130 interrupted (Ctrl-C); 141 the reader of the output closed it (`| head`).
+line on stderr; 3 damage; 130 interrupted (Ctrl-C); 141 the reader of the output closed it (`| head`).
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def commands() -> None:
     """A log for many processes.  Writing never waits for the disk, and no crash can corrupt it.
 
     LOG is the name of a log that is open on this machine, or the directory of any log; ./name is always a
-    directory.  Exit codes: 0 fine, 1 a warning, 2 an error, 130 after Ctrl-C, 141 when the reader of the
-    output closed it.
+    directory.  Exit codes: 0 fine, 1 a warning, 2 an error, 3 damage, 130 after Ctrl-C, 141 when the
+    reader of the output closed it.
     """
 
 

@@ -13,6 +13,7 @@ import pytest
 from support.command import call, kill_writer, lines, objects
 from support.layout import LOGGED, slot_offset
 from support.machine import stop_writer, wait_until
+from support.pages import frame, write_page
 from support.rings import attach_ring, ring_path
 
 import disklog_mp
@@ -217,6 +218,7 @@ class TestVerify:
         assert lines("verify", name) == [
             f"{path}: log {name}, being written",
             "1 page (0 sealed), 102 records, 12.8 KiB: intact",
+            "102 ever = 102 kept + 0 retired + 0 missing",
             "counters match: 102 logged = 102 written + 0 in the ring",
         ]
 
@@ -225,7 +227,8 @@ class TestVerify:
         shown = lines("verify", sealed)
 
         assert shown[1].startswith("4 pages (3 sealed), 10 records")
-        assert shown[2] == "log is closed: counters not checked"
+        assert shown[2] == "10 ever = 10 kept + 0 retired + 0 missing"
+        assert shown[3] == "log is closed: counters not checked"
 
     def test_records_a_dead_writer_left(
         self, log: disklog_mp.Session, name: str, kill_writer: Callable[[], None]
@@ -243,8 +246,8 @@ class TestVerify:
     @pytest.mark.parametrize(
         ("counted", "code", "said"),
         [
-            (6, 2, "MISSING: 5 records were logged and are nowhere: 6 logged ≠ 1 written + 0 in the ring"),
-            (0, 1, "counters match: 1 logged = 1 written + 0 in the ring; 1 uncounted"),
+            (6, 3, "MISSING: 5 records were logged and are nowhere: 6 logged ≠ 1 written + 0 in the ring"),
+            (0, 0, "counters match: 1 logged = 1 written + 0 in the ring; 1 uncounted"),
         ],
         ids=["a record is missing", "one was never counted"],
     )
@@ -303,12 +306,12 @@ class TestVerify:
         assert lines("verify", name)[-1] == "counters match: 5 logged = 5 written + 0 in the ring"
 
     def test_a_flipped_byte(self, sealed: Path) -> None:
-        """One damaged byte in a sealed page: exit code 2, the page, the range, the record."""
+        """One damaged byte in a sealed page: exit code 3, the page, the range, the record."""
         change(page(sealed, 2), HEADER + 64 + 30, b"\xff")
-        found = self.texts(sealed, 2)
+        found = self.texts(sealed, 3)
 
         assert found[0].startswith(
-            "damage 2: corrupt range of 64 bytes at offset 4,160, at least 1 record (crc 0x"
+            "damage 2: corrupt range of 64 bytes at offset 4,160, at least 1 record (4) (crc 0x"
         )
         assert found[1] == "damage 2: 1 of 3 records lost"
 
@@ -316,22 +319,24 @@ class TestVerify:
         """The zeros that fill a frame up to its granule are covered by the page's own checksum."""
         change(page(sealed, 1), HEADER + 63, b"x")
 
-        (found,) = self.texts(sealed, 2)
+        (found,) = self.texts(sealed, 3)
         assert found.startswith("damage 1: checksum of the whole page 0x")
 
     def test_a_broken_seal(self, sealed: Path) -> None:
         """A changed line in the header of a sealed page does not go unnoticed."""
         change(page(sealed, 1), 272, b"\0\0\0")
 
-        assert self.texts(sealed, 2)[0] == "damage 1: the checksum of its seal is wrong"
+        assert self.texts(sealed, 3)[0] == "damage 1: the checksum of its seal is wrong"
 
     def test_a_missing_page(self, sealed: Path) -> None:
         """A page that is gone from the middle is damage; which records went with it is told."""
         page(sealed, 2).unlink()
 
-        assert self.texts(sealed, 2) == ["damage 2: is missing: 3 records (3-5)"]
+        (found,) = self.texts(sealed, 3)
+        assert found.startswith("damage 2: is missing: 3 records (3-5), between 2")
         shown = call("verify", sealed).stdout.decode().splitlines()
-        assert "damage: page 2 is missing: 3 records (3-5)" in shown
+        assert shown[2] == "10 ever = 7 kept + 0 retired + 3 missing"
+        assert shown[3].startswith("damage: page 2 is missing: 3 records (3-5), between 2")
         assert shown[1].endswith(": damaged")
 
     def test_several_missing_pages(self, sealed: Path) -> None:
@@ -339,20 +344,56 @@ class TestVerify:
         page(sealed, 2).unlink()
         page(sealed, 3).unlink()
 
-        assert self.texts(sealed, 2) == ["damage 2: is missing, so is page 3: 6 records (3-8)"]
+        (found,) = self.texts(sealed, 3)
+        assert found.startswith("damage 2: is missing, so is page 3: 6 records (3-8), between 2")
 
     def test_the_oldest_pages_may_go(self, sealed: Path) -> None:
         """Retention removes pages from the front: nothing is missing then."""
         page(sealed, 1).unlink()
         page(sealed, 2).unlink()
 
-        assert lines("verify", sealed)[1].startswith("2 pages (1 sealed), 4 records")
+        shown = lines("verify", sealed)
+        assert shown[1].startswith("2 pages (1 sealed), 4 records")
+        assert shown[2] == "10 ever = 4 kept + 6 retired + 0 missing"
+
+    def test_a_hole_between_two_pages(self, tmp_path: Path) -> None:
+        """The numbers of what is missing, and the times around it; stat counts it, too: exit code 3."""
+        path = tmp_path / "restored"
+        frames = [frame(32 * i, b"x", time=10**9) for i in range(31)]
+        write_page(path, frames[:10], last_time=10**9)
+        write_page(path, frames[30:], number=2, first_position=960, first_number=30, last_time=10**9)
+        note, found = self.texts(path, 3)
+        (told,) = objects("stat", path, code=3)
+
+        assert note.startswith("note 2: 640 positions before it are unused")
+        assert "number 30, not 10: records 10-29 are missing, between 1970-01-01 " in found
+        assert ("damage", 20, 0) == (told["status"], told["missing"], told["dropped"])
+
+    def test_drops_after_the_writer_has_left(self, tmp_path: Path) -> None:
+        """They are counted from the pages: exit code 1, which process, how many, when and why."""
+        path = tmp_path / "dropping"
+        gaps = [
+            b'{"dropped": 5, "since": 1000000000, "until": 2000000000}',
+            b'{"dropped": 7, "since": 1000000000}',
+        ]
+        frames: list[bytes] = []
+        for data, kind in ((b"x", 1), (gaps[0], 4), (gaps[1], 4), (b"y", 1)):
+            frames.append(frame(sum(map(len, frames)), data, kind=kind, time=3 * 10**9))
+        write_page(path, frames, records=4, last_time=3 * 10**9)
+        (told,) = objects("stat", path, code=1)
+        found = self.texts(path, 1)
+
+        assert ("warning", 12, 0) == (told["status"], told["dropped"], told["missing"])
+        assert [f"drop 1: process 4711 dropped {count} records from " for count in (5, 7)] == [
+            text[: text.index("1970")] for text in found
+        ]
+        assert all(text.endswith(": the ring was full") for text in found)
 
     def test_garbage_for_a_page(self, sealed: Path) -> None:
         """A page file without a header is damage."""
         page(sealed, 2).write_bytes(random.Random(1).randbytes(9000))
 
-        assert self.texts(sealed, 2)[0].startswith("damage 2: page header at offset 0: found b'")
+        assert self.texts(sealed, 3)[0].startswith("damage 2: page header at offset 0: found b'")
 
     def test_a_page_of_another_log(self, sealed: Path, open_log: OpenLog, tmp_path: Path, name: str) -> None:
         """A page that was copied in from elsewhere, or under another number, is recognised."""
@@ -362,7 +403,7 @@ class TestVerify:
             other.flush()
         stop_writer(f"{name}-b")
         shutil.copy(page(tmp_path / "other", 1), page(sealed, 6))
-        found = self.texts(sealed, 2)
+        found = self.texts(sealed, 3)
 
         assert "damage 5: its header says that it is page 1" in found
         assert "damage 6: belongs to another log than page 5" in found
@@ -371,7 +412,7 @@ class TestVerify:
         """A last page cut short by a power loss is worth a note, not damage: its end was never promised."""
         change(page(sealed, 4), HEADER, b"torn")
 
-        found = self.texts(sealed, 1)
+        found = self.texts(sealed, 0)
         assert found[0].startswith("note 4: torn tail of 64 bytes at offset 4,096")
 
     def test_what_a_repair_left(self, sealed: Path, open_log: OpenLog) -> None:
@@ -380,7 +421,7 @@ class TestVerify:
         log = open_log(page_records=3)
         log.log(b"after")
         log.flush()
-        found = self.texts(sealed, 1)
+        found = self.texts(sealed, 0)
 
         assert any("aside as page-0000000004.bad-4096" in text for text in found)
         assert all(text.startswith("note") for text in found)
@@ -389,4 +430,4 @@ class TestVerify:
         """A page left open before others is a note."""
         change(page(sealed, 2), STATE, b"\x01\0\0\0")
 
-        assert "note 3: the page before it, 2, was never sealed" in self.texts(sealed, 1)
+        assert "note 3: the page before it, 2, was never sealed" in self.texts(sealed, 0)

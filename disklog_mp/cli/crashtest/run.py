@@ -18,7 +18,7 @@ from disklog_mp._os import processes as _processes
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import names as _names
 from disklog_mp._verify.log import verify
-from disklog_mp._verify.pages import DAMAGE
+from disklog_mp._verify.pages import DAMAGE, DROP
 from disklog_mp.cli.crashtest import attached as _attached
 from disklog_mp.cli.crashtest import leaks as _leaks
 from disklog_mp.cli.crashtest import ledger as _ledger
@@ -219,7 +219,7 @@ class Run:
         self._result.verification = checked
         for finding in checked.findings:
             # One note is allowed: records whose workers were killed before they counted them.
-            if finding.kind == DAMAGE or finding.page:
+            if finding.kind == DAMAGE or (finding.page and finding.kind != DROP):
                 self._find(f"verify: page {finding.page}: {finding.text}")
         if checked.books is None or not checked.books.balance:
             self._find("verify: the counters do not match")

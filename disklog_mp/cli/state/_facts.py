@@ -100,5 +100,15 @@ def of_pages(path: str, name: str, ring_dir: str | None) -> dict[str, Any]:
     told = found._asdict()
     del told["unreadable"]
     status = "warning" if problems else "ok"
+    if not found.writer_pid:  # no counters tell: the pages do
+        lost = _survey.losses(path)
+        told |= {"dropped": lost.dropped, "missing": lost.missing}
+        if lost.dropped:
+            status = "warning"
+            problems.append(f"{_text.plural(lost.dropped, 'record')} dropped because the ring was full")
+        if lost.ranges or found.unreadable:
+            status = "damage"
+            records = _text.plural(lost.missing, "record")
+            problems.append(f"damaged, at least {records} missing: `disklog-mp verify {path}` shows details")
     facts = {"name": name, "path": path, **told, "status": status, "problems": problems}
     return facts | _of_file(path)

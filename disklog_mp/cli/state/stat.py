@@ -15,7 +15,7 @@ from disklog_mp.cli import _text
 from disklog_mp.cli.state import _facts, _producers
 from disklog_mp.errors import DiskLogError
 
-LEVELS = ("ok", "warning", "error")
+LEVELS = ("ok", "warning", "error", "damage")  # by exit code
 ENDS_WITH_PROCESS_1 = (
     "a container's process 1 is attached: /dev/shm ends with it, and so does the ring; "
     "ring_dir= on a volume keeps it"
@@ -31,9 +31,10 @@ def stat(log: str | None, as_json: bool, ring_dir: str | None) -> int:
 
     Without LOG it shows every log that is open.
 
-    Exit code 0 fine, 1 a warning, 2 an error.  A warning: the ring is more than 80 % full, records were
-    dropped, records wait for a writer and none is alive, a process is stopped inside log().  An error: the
-    writer cannot write, there is no such log.
+    Exit code 0 fine, 1 a warning, 2 an error, 3 damage.  A warning: the ring is more than 80 % full, records
+    were dropped, records wait for a writer and none is alive, a process is stopped inside log().  An error:
+    the writer cannot write, there is no such log.  Once the writer has left, all pages are read for drops and
+    damage.
     """
     places = _logs.rings(ring_dir) if log is None else [log]
     if not places:
@@ -87,7 +88,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
     if facts.get("labels") == LABEL_MAX:
         rows.append(("labels", f"all {LABEL_MAX:,} are taken: producers with another one log without"))
     rows.extend(_option_rows(facts))
-    rows.extend((LEVELS[1 + (facts["status"] == "error")], problem) for problem in facts["problems"])
+    rows.extend((facts["status"], problem) for problem in facts["problems"])
     shown = [f"{head:<10} {_text.printable(str(value))}" for head, value in rows]
     return shown + _producers.lines(facts.get("producers", []))
 

@@ -22,7 +22,7 @@ def verify(log: str, as_json: bool, ring_dir: str | None) -> int:
     process and in total for those that left.  The writer's count of abandoned claims is compared with the
     abandoned frames in pages and ring.  Changes nothing.
 
-    Exit code 0 intact, 1 a note (a torn tail, what a repair left), 2 damage.
+    Exit code 0 intact, also with notes (a torn tail, what a repair left); 1 records were dropped; 3 damage.
     """
     with _logs.find(log, ring_dir) as found:
         result = verify_log(found.path, found.name, found.file)
@@ -41,6 +41,9 @@ def lines(result: Verification) -> list[str]:
         f"{_text.plural(result.records, 'record')}, {_text.size(size)}: "
         + ("intact" if result.is_intact else "damaged"),
     ]
+    if result.sums is not None:
+        ever, kept, retired, missing = result.sums.values()
+        facts.append(f"{ever:,} ever = {kept:,} kept + {retired:,} retired + {missing:,} missing")
     facts += [f"{finding.kind}: {_text.printable(finding.line())}" for finding in result.findings]
     return [*facts, counters_line(result.books) if result.books else "log is closed: counters not checked"]
 

@@ -24,7 +24,7 @@ class Cursor(_Place):
     whether the log still is what the cursor came from, and does not count when cursors are compared.
     """
 
-    before: int
+    before: int = 0
 
     def __new__(cls, log_id: str, position: int, number: int, before: int = 0) -> Self:
         cursor = super().__new__(cls, log_id, position, number)

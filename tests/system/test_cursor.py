@@ -384,6 +384,7 @@ class TestOldCursors:
             assert Reader(path).read(cursor)[0] == records[cursor.number :]
             copy = pickle.loads(pickle.dumps(cursor))
             assert (copy, copy.before, str(copy)) == (cursor, cursor.before, str(cursor))
+            assert 0 == cursor._replace(number=99).before  # at another place stands another record
 
     def test_the_end_is_of_one_moment_while_others_log(
         self, path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,29 +1,37 @@
 """The writer is always there: each session of the log's owner replaces one that died, however it attached."""
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.children import fork, succeeds
 from support.machine import wait_until
+from support.rings import has_ring
 from support.sessions import connection_of, ring_file_of, ring_of
-from support.users import NOBODY, as_user
+from support.users import NOBODY, User, as_user
 from support.workers import claim_and, log_numbers
 
 import disklog_mp
 from disklog_mp import aio
+from disklog_mp._options import Options
 from disklog_mp._ring import liveness as _liveness
 from disklog_mp._ring import starts as _starts
 from disklog_mp._session import start_writer
 from disklog_mp._session.policy import log_or_refuse, record_entry
 from disklog_mp._session.waiting import FIRST_SLEEP, LONGEST_SLEEP, Aside, Bell, Call
+from disklog_mp._writer.writer import Writer
 
 OpenLog = Callable[..., disklog_mp.Session]
 NOTICE = 5.0  # seconds in which another writer is there, on a machine with much to do
@@ -191,6 +199,55 @@ def test_another_user_waits_and_is_told_which_user_may(name: str, tmp_path: Path
 
         as_user(NOBODY, wait)
         log.flush()
+
+
+@pytest.fixture
+def shared(name: str) -> Iterator[Path]:
+    """A directory that all users reach; those of pytest are its own."""
+    if os.geteuid():
+        pytest.skip("only root can be another user")
+    made = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    made.chmod(0o1777)
+    yield made
+    shutil.rmtree(made)
+
+
+def python_of(user: User) -> str:
+    """A Python that this user may run and that the package was made for, or the test is skipped."""
+    found = [sys.executable, *filter(None, map(shutil.which, ("/usr/bin/python3", "/usr/local/bin/python3")))]
+    load = f"import sys; sys.path += {sys.path!r}; import disklog_mp._core, posix_ipc"
+    for python in found:
+        with contextlib.suppress(OSError):
+            if not subprocess.run([python, "-c", load], user=user.uid, cwd="/", check=False).returncode:
+                return python
+    pytest.skip("no Python that another user may run")
+
+
+def test_root_starts_the_writer_as_the_owner_of_the_log(
+    name: str, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With none of root's rights: pages and rings stay the owner's, and no root reads what a user wrote."""
+    monkeypatch.setenv("DISKLOG_MP_PYTHON", python_of(NOBODY))
+    path = shared / "log"
+    options = Options(linger=0.1, mode=0o660, group=NOBODY.gid)
+    as_user(NOBODY, lambda: Writer(name, path, options) and None)  # ends without a close()
+
+    def log_as_root() -> str:
+        with disklog_mp.attach(name) as log:
+            log.log(b"by root")
+            log.flush(60)
+            return Path(f"/proc/{log.stats().writer_pid}/status").read_text()
+
+    status = as_user(User(0, 0, (NOBODY.gid,)), log_as_root)
+    told = dict(line.split(":\t", 1) for line in status.splitlines())
+    wait_until(lambda: not has_ring(name), 30)
+
+    assert told["Uid"].split() == [str(NOBODY.uid)] * 4
+    assert told["Gid"].split() == [str(NOBODY.gid)] * 4
+    assert "0" not in told["Groups"].split()
+    assert int(told["CapEff"], 16) == 0
+    assert {entry.stat().st_uid for entry in path.iterdir()} == {NOBODY.uid}
+    assert records(path) == [b"by root"]
 
 
 # -- rationing ----------------------------------------------------------------------------------------------

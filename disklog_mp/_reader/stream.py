@@ -111,9 +111,8 @@ class Stream:
         if wanted.position > page.end_position() and not frames.damage:
             following = self._pages.find(page.number + 1, on_damage=lambda damage: None)
             is_lost = following is None and not self._pages.exists(page.number + 1)
-            is_lost = is_lost and self._pages.numbers()[-1:] == [page.number]
-            # Or the log went on at fresh positions behind what it lost.
-            if is_lost or (following is not None and following.first_number < wanted.number):
+            # A log that went on behind what it lost did so at fresh positions: none of them is skipped.
+            if is_lost and self._pages.numbers()[-1:] == [page.number]:
                 raise self._beyond(wanted)
             return
         if not wanted.before or wanted.position < page.first_position or frames.damage:

@@ -376,10 +376,23 @@ def freeze(place: Path, form: str, before: str = "") -> Path:
 
 
 class TestFrozen:
-    @pytest.mark.parametrize("form", ["--onedir", "--onefile"])
-    def test_pyinstaller(self, name: str, path: Path, place: Path, form: str) -> None:
-        """With freeze_support() the program is its own writer; started once."""
-        built = freeze(place, form, "import disklog_mp; disklog_mp.freeze_support()")
+    def test_pyinstaller(self, name: str, path: Path, place: Path) -> None:
+        """With freeze_support() the program is its own writer; started once.
+
+        Without, the program is not run again: it says once what to do, and goes on.
+        """
+        without = "sys.argv[3:] == ['without'] or disklog_mp.freeze_support()"
+        built = freeze(place, "--onedir", f"import disklog_mp; {without}")
+        said = run(built, name, path, "without")
+        assert said.count("no writer can be started") == 1
+        assert not processes_of(name)
+
+        run(built, name, path)
+        assert_logged(name, path)
+
+    def test_pyinstaller_in_one_file(self, name: str, path: Path, place: Path) -> None:
+        """It unpacks itself once more for the writer."""
+        built = freeze(place, "--onefile", "import disklog_mp; disklog_mp.freeze_support()")
         run(built, name, path)
 
         assert_logged(name, path)
@@ -405,10 +418,3 @@ class TestFrozen:
         run(place / "program.dist" / "program.bin", name, path)
 
         assert_logged(name, path)
-
-    def test_pyinstaller_without_freeze_support(self, name: str, path: Path, place: Path) -> None:
-        """The program is not run again: it says once what to do, and goes on."""
-        said = run(freeze(place, "--onedir"), name, path)
-
-        assert said.count("no writer can be started") == 1
-        assert not processes_of(name)

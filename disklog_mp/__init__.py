@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from disklog_mp._loggers.structured import Event
     from disklog_mp._reader.cursor import Cursor
     from disklog_mp._reader.damage import Damage, Missing
+    from disklog_mp._reader.events import LogEvent
     from disklog_mp._reader.page import Page
     from disklog_mp._reader.reader import Reader
     from disklog_mp._writer.serving import serve
@@ -82,6 +83,7 @@ __all__ = [
     "DiskLogError",
     "Event",
     "FormatVersionError",
+    "LogEvent",
     "LogFullError",
     "LogNotFoundError",
     "LogStoppedError",
@@ -133,6 +135,7 @@ _LATER = {
     "Cursor": "disklog_mp._reader.cursor",
     "Damage": "disklog_mp._reader.damage",
     "Missing": "disklog_mp._reader.damage",
+    "LogEvent": "disklog_mp._reader.events",
     "Page": "disklog_mp._reader.page",
     "Reader": "disklog_mp._reader.reader",
     "Logger": "disklog_mp._loggers.logger",

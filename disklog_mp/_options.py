@@ -11,6 +11,7 @@ from disklog_mp._core import CAPACITY_MAX, CAPACITY_MIN
 SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
 PAGE_MIN = 4096
+EVENTS_MIN = 64 << 10
 DURATION_UNITS = {  # also in the plural
     **dict.fromkeys(("ms", "msec", "millisecond"), 1e-3),
     **dict.fromkeys(("", "s", "sec", "second"), 1.0),
@@ -132,6 +133,7 @@ class Changes(TypedDict, total=False):
     group: str | int | None
     linger: float | str | None
     kill_stalled: float | str | None
+    event_bytes: int | str | None
 
 
 class LogOptions(Changes, total=False):
@@ -158,6 +160,7 @@ class Options(NamedTuple):
     group: str | int | None = None
     linger: float | None = 10.0
     kill_stalled: float | None = None
+    event_bytes: int = 4 << 20
 
     def to_json(self) -> bytes:
         """Return them as JSON, as they stand in the ring."""
@@ -185,6 +188,13 @@ def _page_bytes(value: Any, what: str) -> int:
     size = parse_size(value, what)
     if size < PAGE_MIN:
         raise ValueError(f"{what}={value!r} must be at least {size_text(PAGE_MIN)}")
+    return size
+
+
+def _event_bytes(value: Any, what: str) -> int:
+    size = parse_size(value, what)
+    if 0 < size < EVENTS_MIN or size > CAPACITY_MAX:
+        raise ValueError(f"{what}={value!r} must be 0 (no events) or at least {size_text(EVENTS_MIN)}")
     return size
 
 
@@ -235,6 +245,7 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "group": _group,
     "linger": parse_duration,
     "kill_stalled": parse_duration,
+    "event_bytes": _event_bytes,
 }
 
 

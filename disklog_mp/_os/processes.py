@@ -36,6 +36,18 @@ def parent_of(pid: int) -> int | None:
     return int(status[1]) if status else None
 
 
+def name_of(pid: int) -> str:
+    """Return the name that the kernel has of a process's program; "" if there is no process of that pid.
+
+    The command line would wait for a lock of that process, which may hang.
+    """
+    try:
+        with io.FileIO(f"/proc/{pid}/comm") as file:
+            return file.read().decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
 def is_running(pid: int, start: int) -> bool:
     """True if the process of that pid and start exists and is not a zombie."""
     status = _status(pid)

@@ -15,19 +15,20 @@ from disklog_mp._os import locks as _locks
 from disklog_mp._os import processes as _processes
 from disklog_mp._os.files import REAL, Files, RealFile
 
-PAGE_NAME = re.compile(r"page-([0-9]{10,19})\.dlog")
-ASIDE_NAME = re.compile(r"page-([0-9]{10,19})\.bad-([0-9]{1,19})")
+PAGE_NAME = re.compile(r"(page|events)-([0-9]{10,19})\.dlog")
+ASIDE_NAME = re.compile(r"(page|events)-([0-9]{10,19})\.bad-([0-9]{1,19})")
+NEW_NAME = re.compile(r"\.(page|events)-[0-9]{10,19}\.new")
 OUR_NAMES = re.compile(
-    r"page-[0-9]{10,19}\.(dlog|bad-[0-9]+)|\.page-[0-9]{10,19}\.new|disklog\.(lock|json|labels)"
+    rf"{PAGE_NAME.pattern}|{ASIDE_NAME.pattern}|{NEW_NAME.pattern}|disklog\.(lock|json|labels)"
 )
 LOCK = "disklog.lock"
 _WALL = re.compile(r"[0-9]{1,12}\.[0-9]{3}")
 MADE_MEANWHILE = 64  # pages that can be made while a directory is listed
 
 
-def page_name(number: int) -> str:
+def page_name(number: int, stem: str = "page") -> str:
     """Return the file name of a page: page-0000000001.dlog"""
-    return f"page-{number:010d}.dlog"
+    return f"{stem}-{number:010d}.dlog"
 
 
 def _is_foreign(name: str) -> bool:
@@ -36,6 +37,8 @@ def _is_foreign(name: str) -> bool:
 
 class Directory:
     """A log's directory, for its writer and its readers."""
+
+    stem = "page"  # what the names of its pages begin with
 
     def __init__(self, path: str | os.PathLike[str], files: Files = REAL) -> None:
         self.path = os.path.abspath(os.fspath(path))
@@ -48,15 +51,15 @@ class Directory:
 
     def page_path(self, number: int) -> str:
         """Return where the page of that number is, or would be."""
-        return os.path.join(self.path, page_name(number))
+        return os.path.join(self.path, page_name(number, self.stem))
 
     def new_path(self, number: int) -> str:
         """Return where a page is made before it has its name."""
-        return os.path.join(self.path, f".page-{number:010d}.new")
+        return os.path.join(self.path, f".{self.stem}-{number:010d}.new")
 
     def bad_path(self, number: int, offset: int) -> str:
         """Return where bytes that could not be read are kept: from that offset of that page."""
-        return os.path.join(self.path, f"page-{number:010d}.bad-{offset}")
+        return os.path.join(self.path, f"{self.stem}-{number:010d}.bad-{offset}")
 
     def pages(self) -> list[int]:
         """Return the numbers of the page files there are, in order.  No directory: no pages."""
@@ -66,8 +69,9 @@ class Directory:
             return []
         numbers = []
         for match in filter(None, map(PAGE_NAME.fullmatch, names)):
-            number = int(match[1])
-            if number > 0 and match[0] == page_name(number):  # a name with more zeros is no page
+            number = int(match[2])
+            # A name with more zeros is no page.
+            if number > 0 and match[0] == page_name(number, self.stem):
                 numbers.append(number)
         return self._complete(sorted(numbers))
 
@@ -92,7 +96,7 @@ class Directory:
             # Recovery puts files there.  Anything else of such a name is not from it.
             names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
         matches = map(ASIDE_NAME.fullmatch, names)
-        return sorted((int(match[1]), int(match[2])) for match in matches if match)
+        return sorted((int(match[2]), int(match[3])) for match in matches if match and match[1] == self.stem)
 
     def is_log(self) -> bool:
         """True if a writer has been here."""
@@ -258,5 +262,14 @@ class Directory:
     def tidy(self) -> None:
         """Remove pages that were being made when their writer died: they never had a name."""
         for name in os.listdir(self.path):
-            if name.startswith(".page-") and OUR_NAMES.fullmatch(name):
+            if name.startswith(f".{self.stem}-") and NEW_NAME.fullmatch(name):
                 self.files.unlink(os.path.join(self.path, name))
+
+
+class EventsDirectory(Directory):
+    """The same directory as the place of the log's own events, whose pages stand beside the others.
+
+    It takes no lock: its owner holds the directory's.
+    """
+
+    stem = "events"

@@ -45,6 +45,7 @@ class PageFolder:
         self.names = 0  # names made, changed or removed so far
         self._names_synced = 0
         self.name = name
+        self.reserved = 0  # bytes of disk space that a page gets when it is made
         self._options = options
         self._gid = gid
         self.labels = LabelWriter(directory, options.mode, gid)
@@ -126,11 +127,12 @@ class PageFolder:
         new_path = self.directory.new_path(header.number)
         file = self._create(new_path)
         try:
-            file.allocate(HEADER_LENGTH)
+            length = HEADER_LENGTH + min(header.page_bytes, self.reserved)
+            file.allocate(length)
             file.write_at(_page_format.pack(header), 0)
             if options.sync != "never":
                 file.sync()  # else the name could survive a power loss, and the header not
-            page = PageFile(file, header, HEADER_LENGTH)
+            page = PageFile(file, header, length)
             self.files.rename(new_path, self.directory.page_path(header.number))
         except BaseException:
             file.close()

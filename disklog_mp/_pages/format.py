@@ -7,7 +7,7 @@ them with bytes the C core reads.
 import struct
 from typing import NamedTuple
 
-from disklog_mp._core import FRAME_HEADER, GRANULE, PAGE_LABELLED, PAGE_VERSION, crc32c
+from disklog_mp._core import FRAME_HEADER, GRANULE, KIND_RECORD, PAGE_LABELLED, PAGE_VERSION, crc32c
 
 HEADER_LENGTH = 4096
 MAGIC = b"DLPAGE\r\n"
@@ -44,8 +44,11 @@ LINE_END = LINE + LINE_LENGTH  # zero from here to HEADER_LENGTH
 _FIXED = struct.Struct("<8sII16sQQQQQQQQII128s20x")
 _CRC = struct.Struct("<I")
 _LINE = struct.Struct("<QQQIIII")
+_FRAME = struct.Struct("<IIQIHH")
+_COVERED = struct.Struct("<5Q")  # what the checksum of a frame covers before the record's bytes
 assert _FIXED.size == HEADER_CRC
 assert _LINE.size == LINE_LENGTH
+assert _FRAME.size == FRAME_HEADER
 assert LINE_END == SEAL_CRC + _CRC.size
 
 
@@ -155,6 +158,14 @@ def unpack(data: bytes | memoryview) -> PageHeader:
     if header.page_bytes > PAGE_BYTES_MAX:
         raise HeaderError(PAGE_BYTES, header.page_bytes, f"bytes up to {PAGE_BYTES_MAX}")
     return header
+
+
+def record_frame(position: int, salt: int, time: int, pid: int, data: bytes) -> bytes:
+    """Return the frame of one record as it stands at that position, padded to the granule."""
+    origin = pid | KIND_RECORD << 32
+    covered = _COVERED.pack(salt, position, time, origin, len(data)) + data
+    frame = _FRAME.pack(len(data), crc32c(covered), time, pid, KIND_RECORD, 0) + data
+    return frame.ljust(-(-len(frame) // GRANULE) * GRANULE, b"\0")
 
 
 def header_crc(data: bytes | memoryview, version: int) -> int:

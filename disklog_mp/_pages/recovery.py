@@ -226,7 +226,9 @@ class _Recovery:
                 sleeping = SleepingFile(self._folder.files, path)
                 self._unsynced.append(SealedPage(header, line.watermark, crc, sleeping))
             self._kept.append(
-                KeptPage(number, min(found.size, line.watermark), self._sealed_before(following))
+                KeptPage(
+                    number, min(found.size, line.watermark), self._sealed_before(following), line.records
+                )
             )
             following = found.header
         self._kept.reverse()
@@ -282,7 +284,7 @@ class _Recovery:
         needs_new_page = position != page.ends_at()
         if needs_new_page:
             number = max(number, hints.records)
-        kept = KeptPage(header.number, min(last.size, line.watermark), boot_time())
+        kept = KeptPage(header.number, min(last.size, line.watermark), boot_time(), line.records)
         last_page = LastPage(
             page,
             kept if last.is_sealed else None,

@@ -6,7 +6,7 @@ clocks of producers nor the writer's own can make a page older than it is.
 
 import math
 from collections import deque
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import NamedTuple
 
 from disklog_mp._options import Options
@@ -20,6 +20,14 @@ class KeptPage(NamedTuple):
     number: int
     bytes: int
     sealed_at: float  # seconds since the machine was started, see boot_time()
+    records: int = 0
+
+
+Tell = Callable[[KeptPage, str], None]
+
+
+def _tell_nothing(page: KeptPage, why: str) -> None:
+    """Nothing wants to know."""
 
 
 class Retention:
@@ -34,6 +42,9 @@ class Retention:
         self.current: PageFile | None = None  # the page being written: it counts, and is never removed
         self._options = options
         self._bytes = 0
+        # Told of each page that is sealed, with the reason, or retired, with the option that retired it.
+        self.on_sealed: Tell = _tell_nothing
+        self.on_retired: Tell = _tell_nothing
 
     def configure(self, options: Options) -> None:
         """Keep pages as these options say from now on."""
@@ -49,9 +60,16 @@ class Retention:
         self.pages = deque(page for page in self.pages if page.number in numbers)
         self._bytes = sum(page.bytes for page in self.pages)
 
-    def forget_oldest(self) -> None:
-        """Note that the oldest page was removed."""
-        self._bytes -= self.pages.popleft().bytes
+    def sealed(self, page: KeptPage, why: str) -> None:
+        """Note a page that was sealed just now."""
+        self.keep(page)
+        self.on_sealed(page, why)
+
+    def forget_oldest(self, why: str) -> None:
+        """Note that the oldest page was removed, because that option does not keep it."""
+        page = self.pages.popleft()
+        self._bytes -= page.bytes
+        self.on_retired(page, why)
 
     def first_page(self) -> int:
         """Return the number of the oldest page, 0 if there is none."""
@@ -63,18 +81,19 @@ class Retention:
         """Return the bytes of all page files, up to their watermarks."""
         return self._bytes + (self.current.watermark if self.current else 0)
 
-    def surplus(self) -> int | None:
-        """Return the number of the page to remove next; None if all are to be kept."""
+    def exceeded(self) -> str | None:
+        """Return the option that does not keep the oldest page any more; None if all are to be kept."""
         options, count = self._options, self._count()
         if count <= 1:
             return None
         oldest = self.pages[0]
-        is_surplus = (
-            (options.keep_pages is not None and count > options.keep_pages)
-            or (options.keep_bytes is not None and self.total_bytes() > options.keep_bytes)
-            or (options.keep_age is not None and boot_time() - oldest.sealed_at >= options.keep_age)
-        )
-        return oldest.number if is_surplus else None
+        if options.keep_pages is not None and count > options.keep_pages:
+            return "keep_pages"
+        if options.keep_bytes is not None and self.total_bytes() > options.keep_bytes:
+            return "keep_bytes"
+        if options.keep_age is not None and boot_time() - oldest.sealed_at >= options.keep_age:
+            return "keep_age"
+        return None
 
     def oldest_since(self) -> float:
         """Return when the oldest removable page was sealed, see boot_time(); infinite if none is."""

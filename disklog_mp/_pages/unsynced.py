@@ -4,6 +4,7 @@ It holds their files open until a job has synced them.  SyncJob.run() aside, whi
 reads and writes nothing.
 """
 
+import contextlib
 from typing import NamedTuple, Protocol
 
 from disklog_mp._os.files import Files
@@ -38,6 +39,7 @@ class SyncJob(NamedTuple):
     names: int  # the count of changed names that this job covers
     position: int
     failed: list[Syncable]  # filled by run()
+    events: "SyncJob | None" = None  # the same for the events' pages: what fails there costs no record
 
     def run(self) -> None:
         """Sync; raises the first OSError after all files have been tried."""
@@ -52,6 +54,9 @@ class SyncJob(NamedTuple):
             raise error
         if self.directory is not None:
             self.directory.files.sync_directory(self.directory.path)
+        if self.events is not None:
+            with contextlib.suppress(OSError):  # tried again with the next job
+                self.events.run()
 
 
 class SleepingFile:

@@ -104,7 +104,7 @@ class PageWriter:
             self.unsynced.add(page.as_sealed())
         elif self.page is not None or last.is_corrupt:
             page.show(last.last_time)
-            self._seal(page)
+            self._seal(page, "recovery")
         else:
             self.folder.renew_access(page.file)
             self.page = self.retention.current = page
@@ -135,8 +135,7 @@ class PageWriter:
         if page.file.is_cut(page.watermark):
             self._give_up_page(page)
             raise OSError(errno.EIO, "another process cut the page being written", path)
-        offset = page.offset(self.position)
-        watermark = page.offset(end)
+        offset, watermark = page.offset(self.position), page.offset(end)
         page.reserve(watermark)
         data_crc = page.data_crc
         for begin in range(0, len(data), STRETCH):
@@ -148,11 +147,10 @@ class PageWriter:
             raise FileNotFoundError(errno.ENOENT, "the page being written was removed", path)
         page.publish(watermark, records, last_time)
         page.data_crc = data_crc
-        self.position = end
-        self.number += records
+        self.position, self.number = end, self.number + records
         if self.options.page_records and page.records >= self.options.page_records:
             with contextlib.suppress(OSError):  # the page is full: the next append tries again
-                self.seal()
+                self.seal("page_records")
 
     def _give_up_page(self, page: PageFile) -> None:
         """Another process removed or cut the page: what it lost is lost, the rest goes into a new page."""
@@ -176,7 +174,7 @@ class PageWriter:
             self._give_up_page(page)
         else:
             with contextlib.suppress(OSError):  # trouble with the old directory need not stop us here
-                self.seal()
+                self.seal("directory")
             if self.page is not None:
                 self._leave_unsealed(page)
         return True
@@ -198,14 +196,14 @@ class PageWriter:
         self._page_before = page
         return page
 
-    def seal(self) -> bool:
+    def seal(self, why: str = "page_bytes") -> bool:
         """Make the page being written immutable; the next append begins another.  False if it is empty.
 
         Raises OSError, and then nothing has changed.
         """
         if self.page is None or self.is_empty():
             return False
-        self._seal(self.page)
+        self._seal(self.page, why)
         self.page = self.retention.current = None
         return True
 
@@ -213,29 +211,31 @@ class PageWriter:
         """Go on at a later position, in another page."""
         if position == self.position:
             return
-        if not self.seal() and self.page is not None:
+        if not self.seal("leap") and self.page is not None:
             self._leave_unsealed(self.page)
         self.position = position
 
     def _leave_unsealed(self, page: PageFile) -> None:
         """Write no more into a page that is empty, or cannot be sealed."""
         self.page = self.retention.current = None
-        self._keep(page)
+        self._keep(page, "left")
 
-    def _seal(self, page: PageFile) -> None:
+    def _seal(self, page: PageFile, why: str) -> None:
         page.seal()
-        self._keep(page)
+        self._keep(page, why)
         self.unsynced.put_to_sleep()
 
-    def _keep(self, page: PageFile) -> None:
-        self.retention.keep(KeptPage(page.header.number, page.watermark, boot_time()))
+    def _keep(self, page: PageFile, why: str) -> None:
+        kept = KeptPage(page.header.number, page.watermark, boot_time(), page.records)
+        self.retention.sealed(kept, why)
         self.unsynced.add(page.as_sealed())
 
     def retire(self) -> list[int]:
         """Remove the oldest sealed pages that retention no longer keeps; return their numbers."""
         gone: list[int] = []
         self.retire_error = None
-        while (number := self.retention.surplus()) is not None:
+        while (why := self.retention.exceeded()) is not None:
+            number = self.retention.first_page()
             try:
                 file = self.folder.remove_page(number)
             except OSError as error:
@@ -243,7 +243,7 @@ class PageWriter:
                 break
             if file is not None:
                 self._close(file)
-            self.retention.forget_oldest()
+            self.retention.forget_oldest(why)
             gone.append(number)
         for unsynced in self.unsynced.retired(gone):
             self._close(unsynced)
@@ -266,7 +266,7 @@ class PageWriter:
         """
         self.unsynced.done(job)
         if self.page is not None and self.page.file in job.failed:
-            self.seal()  # readers keep the file they mapped, so only a sealed page is copied
+            self.seal("sync")  # readers keep the file they mapped, so only a sealed page is copied
         damaged = []
         for page in self.unsynced.failed(job):
             if not self.folder.write_anew(page):

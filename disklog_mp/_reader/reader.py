@@ -69,6 +69,7 @@ from disklog_mp._core import Record
 from disklog_mp._pages.directory import Directory
 from disklog_mp._reader.cursor import Cursor
 from disklog_mp._reader.damage import Damage, report
+from disklog_mp._reader.events import LogEvent, events_in
 from disklog_mp._reader.page import Page
 from disklog_mp._reader.page_run import PageRun
 from disklog_mp._reader.stream import Stream
@@ -108,6 +109,7 @@ class Reader:
     ) -> None:
         directory = Directory(path)
         self._pages = PageRun(directory, on_damage)
+        self._on_damage = on_damage
         self._streams: list[Stream] = []  # where read() stopped, for it to go on there
         if not directory.exists():
             raise FileNotFoundError(errno.ENOENT, "no such log directory", self.path)
@@ -203,6 +205,13 @@ class Reader:
                         break
                 if over and frames.number > page.first_number:
                     return
+
+    def events(self, follow: bool = False, *, timeout: float | None = None) -> Iterator[LogEvent]:
+        """Iterate what happened to the log itself, oldest first: see README for the events.
+
+        With `follow`, waits for more, for ever, or until none came for `timeout` seconds.
+        """
+        return events_in(self.path, self._on_damage, follow=follow, timeout=timeout)
 
     # -- cursors -----------------------------------------------------------------------------------------
 

@@ -56,6 +56,7 @@ def open(
     group: str | int | None = None,
     linger: float | str | None = None,
     kill_stalled: float | str | None = None,
+    event_bytes: int | str | None = None,
     ring_dir: str | None = None,
     label: str | None = None,
     strict: bool = False,
@@ -84,6 +85,7 @@ def open(
     linger: how long the writer stays when its last producer has left.
     kill_stalled: the writer kills a process that is stopped or frozen inside log() and so has held up all
     others for this long; left out, the writer waits for it.
+    event_bytes: space for the log's own events, 4 MiB if left out; 0: none are kept.
     ring_dir: keep the ring as a file in that directory instead of /dev/shm.
     label: a text of up to 64 bytes that each record of this session carries, such as a container's name.
     Left out, it is that of DISKLOG_MP_LABEL, else, in a pid namespace other than the writer's, the host name.
@@ -111,6 +113,7 @@ def open(
         group=group,
         linger=linger,
         kill_stalled=kill_stalled,
+        event_bytes=event_bytes,
     )
     place = directory_of(name, path)
     return Session(connect(BlockingConnection, name, place, patience=PATIENCE, strict=strict, **options))

@@ -5,7 +5,7 @@ Where a call has to wait, what it waits for is decided in policy.py and waiting.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from disklog_mp import _core
@@ -19,6 +19,7 @@ from disklog_mp._session.waiting import carry_out, read_stats, ready_ring, wait_
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from disklog_mp._reader.events import LogEvent
     from disklog_mp._reader.page import Page
     from disklog_mp._reader.reader import Reader
     from disklog_mp._ring.stats import Stats
@@ -180,6 +181,13 @@ class Session(_core.Handle):
         """
         self.flush()
         return self.reader().get_page(number)
+
+    def events(self, follow: bool = False) -> Iterator[LogEvent]:
+        """Iterate what happened to the log itself, oldest first; with `follow`, wait for more.
+
+        Raises FileNotFoundError, SessionClosedError, LogNotFoundError.
+        """
+        return self.reader().events(follow)
 
     def stats(self) -> Stats:
         """Return the log's statistics; see the class Stats.  Changes nothing.

@@ -11,7 +11,7 @@ the last column names what the function uses of anything but its own variables.
 | serve   | _writer/serving_all.py: _serve        | its log       | `log.serve_until_stopped`             |
 | sync    | _writer/syncer.py: Syncer._run        | results, bell | `perform` `self._post`                |
 | sync    | _writer/syncer.py: Syncer._post       | results, bell | `self.results.put` `self._ring_bell`  |
-| sync    | _writer/syncer.py: perform            | a job's files | `job.run` `Result`                    |
+| sync    | _writer/syncer.py: perform            | a job's files | `job.run` `Result` `time.monotonic`   |
 | deaths  | _ring/death_watch.py: DeathWatch._run | flag, bell    | `epoll.poll` `self._end` `self._news` |
 | deaths  | _ring/death_watch.py: DeathWatch._news | flag, bell   | `self.has_news` `self._tell`          |
 | close   | _os/background.py: _close             | files given   | `file.close`                          |

@@ -5,6 +5,7 @@ from __future__ import annotations
 from disklog_mp._options import group_id
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.writer import PageWriter
+from disklog_mp._writer.event_book import EventBook
 from disklog_mp._writer.live_ring import LiveRing
 from disklog_mp._writer.requests import Requests
 from disklog_mp._writer.ring_maker import RingMaker
@@ -22,6 +23,7 @@ class Access:
         maker: RingMaker,
         *,
         requests: Requests,
+        events: EventBook,
         troubles: Troubles,
     ) -> None:
         self._directory = directory
@@ -29,6 +31,7 @@ class Access:
         self._pages = pages
         self._maker = maker
         self._requests = requests
+        self._events = events
         self._troubles = troubles
 
     def finish(self) -> None:
@@ -47,6 +50,7 @@ class Access:
             self._directory.renew_access(before, mode, gid)
             self._maker.renew_access(self._live.file)
             self._requests.renew_access(mode, gid)
+            self._events.renew_access()
             self._renew_pages()
         except OSError as error:
             said = f"cannot give all files of the log mode={mode:#o} and its group: {error}"

@@ -161,6 +161,9 @@ class Configuration:
             self._maker.capacity = before.ring_bytes
             self._maker.drop()
             raise
+        for name in changes:
+            values = {"from": getattr(before, name), "to": getattr(options, name), "by": sources.get(name)}
+            self._troubles.tell("configured", option=name, **values)
         self._apply(before, options, gid)
 
     def _apply(self, before: Options, options: Options, gid: int) -> None:
@@ -173,7 +176,7 @@ class Configuration:
         now = time.monotonic()
         with contextlib.suppress(OSError):  # the next round or page does it instead
             if (options.page_bytes, options.page_records) != (before.page_bytes, before.page_records):
-                self._keeper.roll()
+                self._keeper.roll("configured")
             self._keeper.retire_when_due(now)
             self._succession.inspect(now)
 

@@ -10,6 +10,7 @@ from disklog_mp._ring.death_watch import DeathWatch
 from disklog_mp._writer.access import Access
 from disklog_mp._writer.attendance import Attendance
 from disklog_mp._writer.configuration import Configuration
+from disklog_mp._writer.event_book import EventBook
 from disklog_mp._writer.leaving import Leaving
 from disklog_mp._writer.live_ring import LiveRing
 from disklog_mp._writer.log_file import LogFile
@@ -39,11 +40,14 @@ class Desk:
         syncer: Syncer,
         keeper: PageKeeper,
         back_off: BackOff,
+        events: EventBook,
         troubles: Troubles,
         abandon_if_dead: Callable[[int], bool],
     ) -> None:
         self.requests = Requests(lambda: directory.path, maker.ring_path, deaths, log_file)
-        self.access = Access(directory, live, pages, maker, requests=self.requests, troubles=troubles)
+        self.access = Access(
+            directory, live, pages, maker, requests=self.requests, events=events, troubles=troubles
+        )
         self.configuration = Configuration(
             live,
             pages,
@@ -65,10 +69,12 @@ class Desk:
             succession=succession,
             syncer=syncer,
             back_off=back_off,
+            events=events,
             troubles=troubles,
             abandon_if_dead=abandon_if_dead,
         )
         self.post = Post(self.requests, log_file, pages, troubles, is_wanted=attendance.is_wanted)
         self.requests.add({**self.configuration.kinds(), **self.leaving.kinds()})
+        events.may_make = self.post.may_make_files
         self.post.open()
         self.access.finish()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
 from disklog_mp import _core
 from disklog_mp._pages.writer import NO_LIMIT, PageWriter
 from disklog_mp._writer.attendance import Attendance
+from disklog_mp._writer.event_book import EventBook
 from disklog_mp._writer.live_ring import LiveRing, close_at
 from disklog_mp._writer.log_file import LogFile
 from disklog_mp._writer.requests import Kind, Request
@@ -38,6 +40,7 @@ class Leaving:
         succession: Succession,
         syncer: Syncer,
         back_off: BackOff,
+        events: EventBook,
         troubles: Troubles,
         abandon_if_dead: Callable[[int], bool],
     ) -> None:
@@ -49,11 +52,13 @@ class Leaving:
         self._succession = succession
         self._syncer = syncer
         self._back_off = back_off
+        self._events = events
         self._troubles = troubles
         self._abandon_if_dead = abandon_if_dead
         # Of a log that is stopped: when to leave, and the end of what was in the ring when it was stopped.
         self._stops_at: float | None = None
         self._stopped_end = 0
+        self._by = 0  # pid of the process that stopped it
         if log_file.identity.stopped is not None:
             self._stop(GRACE)
 
@@ -72,6 +77,7 @@ class Leaving:
         answer: dict[str, object] = {"stopped": stopped, "end": end}
         self._log_file.write(identity._replace(stopped=stopped).with_done(request.id, answer))
         self._troubles.say(f"stopped by process {pid}")
+        self._by = pid
         self._stop(0.0)
         return answer
 
@@ -124,6 +130,9 @@ class Leaving:
         elif not asked:
             self._attendance.last_used = now
             return False
+        why = "stop" if self.is_stopping() else "asked" if asked else "unused"
+        self._troubles.tell("stopped", why=why, by=self._by or None, pid=os.getpid())
+        self._events.write_last()
         if self._pages.options.sync != "never" or self.is_due(now):
             self._syncer.is_leaving = ends
             self._syncer.run_now()

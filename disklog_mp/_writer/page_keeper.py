@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from disklog_mp._pages.retention import KeptPage
 from disklog_mp._pages.trial import covers_log
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._writer.attendance import Attendance
@@ -21,6 +22,7 @@ class PageKeeper:
         attendance: Attendance,
         syncer: Syncer,
     ) -> None:
+        self._was_full = syncer.events.totals.is_full  # so the events say
         self._live = live
         self._pages = pages
         self._troubles = troubles
@@ -28,6 +30,7 @@ class PageKeeper:
         self._syncer = syncer
         syncer.rolled = self.rolled
         self.gives_way = False  # to a writer of the log that stands where this one's directory was
+        pages.retention.on_sealed, pages.retention.on_retired = self._tell_rolled, self._tell_retired
         self._rolls = live.ring.roll_wanted  # requests to roll that were seen
 
     def served(self) -> None:
@@ -42,12 +45,24 @@ class PageKeeper:
     def is_full(self) -> bool:
         """True if the pages have taken `max_bytes`."""
         limit = self._pages.options.max_bytes
-        return limit is not None and self._pages.retention.total_bytes() >= limit
+        is_full = limit is not None and self._pages.retention.total_bytes() >= limit
+        if is_full is not self._was_full:
+            self._was_full = is_full
+            self._troubles.tell("full" if is_full else "room-again", max_bytes=limit)
+        return is_full
 
-    def roll(self) -> None:
+    def roll(self, why: str) -> None:
         """Seal the page being written.  Raises OSError."""
-        if self._pages.seal():
+        if self._pages.seal(why):
             self.rolled()
+
+    def _tell_rolled(self, page: KeptPage, why: str) -> None:
+        number, size, _, records = page
+        self._troubles.tell("rolled", page=number, reason=why, records=records, bytes=size)
+
+    def _tell_retired(self, page: KeptPage, why: str) -> None:
+        number, size, _, records = page
+        self._troubles.tell("retired", page=number, why=why, records=records, bytes=size)
 
     def rolled(self) -> None:
         """A page was sealed: retire old ones, and sync if that is when to."""
@@ -61,7 +76,7 @@ class PageKeeper:
         """Seal the page being written if that was asked for, or if it is old enough.  Raises OSError."""
         wanted, age = self._live.ring.roll_wanted, self._pages.options.page_age
         if wanted != self._rolls or (age is not None and self._pages.age() >= age):
-            self.roll()
+            self.roll("asked" if wanted != self._rolls else "page_age")
             self._rolls = wanted
 
     def retire_when_due(self, now: float) -> None:

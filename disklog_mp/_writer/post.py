@@ -38,6 +38,10 @@ class Post:
         self.is_missed = False  # socket or file, since the last inspection
         requests.add({"ping": Kind(_ping)})
 
+    def may_make_files(self) -> bool:
+        """False if other processes may be removing the directory just now."""
+        return self._is_wanted() and self._log_file.is_held()
+
     def open(self) -> None:
         """Listen, and have the log's file say what it has to."""
         try:
@@ -59,7 +63,7 @@ class Post:
         if self._requests.is_listening() and self._log_file.is_in_place():
             self.is_missed = False
             self._troubles.over("requests", "taking requests again")
-        elif was_missed and self._is_wanted() and self._log_file.is_held():
+        elif was_missed and self.may_make_files():
             self.open()
 
     def _listen(self) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import time
 
 from disklog_mp._pages.recovery import Recovered
@@ -30,7 +33,18 @@ class Repairs:
             corrupt_bytes=recovered.corrupt_bytes,
             set_aside=len(recovered.set_aside),
         )
+        for path in recovered.set_aside:
+            self._tell_set_aside(path)
         self._report()
+
+    def _tell_set_aside(self, path: str) -> None:
+        """Tell which bytes of a page could not be read, and the file in which they are kept."""
+        name = os.path.basename(path)
+        page, offset = (int(part) for part in re.findall(r"[0-9]+", name)[:2])
+        length = None
+        with contextlib.suppress(OSError):
+            length = os.path.getsize(path)
+        self._troubles.tell("damaged", page=page, offset=offset, length=length, file=name)
 
     def drained(self, records: int, position: int) -> None:
         """Count what was taken from the ring, up to a position."""
@@ -49,3 +63,7 @@ class Repairs:
         if self._repair.is_worth_telling():
             self._live.show_repair(self._repair)
             self._troubles.say(f"repaired what a crash left: {self._repair.text()}")
+            if not self.is_going_on:  # else there is more to come
+                counts = self._repair._asdict()
+                del counts["time"]
+                self._troubles.tell("repaired", **{name: count for name, count in counts.items() if count})

@@ -85,6 +85,7 @@ class Rest:
     def _is_something_due(self) -> bool:
         """True if a sync is to come, or another attempt at what failed, or room for more, or the end."""
         again = self._syncer.has_failed() or self._troubles.are_there() or self.is_missing()
+        again = again or self._troubles.notices.is_waiting()
         is_refusing = bool(self._live.ring.halted)
         is_leaving = self.is_stopping() or not self._attendance.is_wanted()
         return self._syncer.is_behind() or again or is_refusing or is_leaving

@@ -76,6 +76,7 @@ class Succession:
                 self._is_damaged = True
                 self._troubles.say("the ring's control block was overwritten: going on in another ring")
                 self._troubles.note("the ring's control block was damaged; the ring was replaced")
+                self._troubles.tell("damaged", what="ring", part="control block")
             live.restore(position)
         if self._is_damaged or not self._maker.fits(live.ring) or not is_current(live.file):
             try:
@@ -159,6 +160,7 @@ class Succession:
         self._troubles.note(f"the claim map was damaged; {self._saved} records saved, the ring was replaced")
         self.replace()
         self._troubles.say(f"going on in a new ring; {self._saved} records of the old one saved")
+        self._troubles.tell("damaged", what="ring", part="claim map", saved=self._saved)
         self._salvage_end = None
 
     # -- old rings ---------------------------------------------------------------------------------------

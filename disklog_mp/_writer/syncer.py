@@ -16,9 +16,11 @@ from disklog_mp._os.background import Background
 from disklog_mp._pages.unsynced import SyncJob
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._writer import intervals
+from disklog_mp._writer.event_book import EventBook
 from disklog_mp._writer.live_ring import LiveRing
 from disklog_mp._writer.troubles import Troubles
 
+LATE = 1.0  # untuned: seconds of a sync that is told as late
 CROWD = 5  # so many producers that several may call sync() at the same moment (bench: syncs)
 
 
@@ -27,15 +29,17 @@ class Result(NamedTuple):
 
     job: SyncJob
     error: OSError | None
+    seconds: float
 
 
 def perform(job: SyncJob) -> Result:
     """Run a job."""
+    begun = time.monotonic()
     try:
         job.run()
     except OSError as error:
-        return Result(job, error)
-    return Result(job, None)
+        return Result(job, error, time.monotonic() - begun)
+    return Result(job, None, time.monotonic() - begun)
 
 
 class Syncer:
@@ -46,9 +50,10 @@ class Syncer:
         live: LiveRing,
         pages: PageWriter,
         troubles: Troubles,
+        events: EventBook,
         ring_bell: Callable[[], None],
     ) -> None:
-        """`ring_bell` wakes the main thread."""
+        """`ring_bell` wakes the main thread; the pages of `events` are synced with the others."""
         self._live = live
         self._pages = pages
         self._troubles = troubles
@@ -63,6 +68,8 @@ class Syncer:
         self.configure()
         self._last_start = time.monotonic()
         self._is_gathering = False  # callers of sync()
+        self._is_late = False  # the last sync was, and that was told
+        self.events = events
         self.is_leaving = False  # for good: no process is left that would need the directory
 
     def configure(self) -> None:
@@ -83,10 +90,13 @@ class Syncer:
         self.harvest()
         if self._is_busy or self._failed is not None:
             return
-        job = self._pages.sync_job()  # not before: taking note of the last one closes files
+        job = self._next_job()  # not before: taking note of the last one closes files
         self._is_busy = self._thread.give(job)
         if not self._is_busy:  # no thread can be started
             self._take_note(perform(job))
+
+    def _next_job(self) -> SyncJob:
+        return self._pages.sync_job()._replace(events=self.events.sync_job())
 
     def start_if_due(self, now: float) -> None:
         """Begin a job if the last one was begun an interval ago, and there is anything to sync."""
@@ -141,9 +151,12 @@ class Syncer:
         return self._failed is not None
 
     def _take_note(self, result: Result) -> None:
-        job, error = result
+        job, error, seconds = result
+        if job.events is not None:
+            self.events.synced(job.events)
         if error is None:
             self._live.synced(job.position)  # first of all: its callers wait for that
+            self._tell_late(seconds)
             self._troubles.over("sync", "syncing again")
             self._pages.synced(job)
             return
@@ -154,6 +167,12 @@ class Syncer:
         self._failed = job
         # If it was the directory, there is nothing to rescue: that takes another attempt later.
         self._retry_at = time.monotonic() + (0.0 if job.failed else intervals.RETRY)
+
+    def _tell_late(self, seconds: float) -> None:
+        is_late = seconds >= LATE
+        if is_late and not self._is_late:
+            self._troubles.tell("synced-late", seconds=round(seconds, 3))
+        self._is_late = is_late
 
     def _rescue(self, job: SyncJob) -> None:
         try:
@@ -167,6 +186,7 @@ class Syncer:
             self._troubles.over("sync", "what could not be synced was written anew, and synced")
         self.rolled()
         for first, end in damaged:
+            self._troubles.tell("damaged", first=first, end=end, why="sync")
             self._troubles.say(
                 f"positions {first} to {end} may have been lost: the disk refused to sync them"
             )
@@ -175,7 +195,7 @@ class Syncer:
         """Sync before going on."""
         self.close()
         if self._failed is None:
-            self._take_note(perform(self._pages.sync_job()))
+            self._take_note(perform(self._next_job()))
 
     def close(self) -> None:
         """Wait for the job under way, end the thread."""

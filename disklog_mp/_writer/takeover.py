@@ -39,12 +39,22 @@ class Context(NamedTuple):
     who: _processes.Identity
 
 
+class Former(NamedTuple):
+    """What is known of the writer before this one."""
+
+    pid: int = 0  # 0: none, or it left in good order
+    heartbeat: int = 0  # ns since the epoch
+    is_ring_kept: bool = False  # and it was the live ring
+    was_rebooted: bool = False
+
+
 class Taken(NamedTuple):
     """What taking over came to: positions below `inherited_until` were already in the ring."""
 
     file: RingFile
     recovered: Recovered
     inherited_until: int = 0
+    former: Former = Former()
 
 
 def take_over(context: Context) -> Taken:
@@ -52,9 +62,11 @@ def take_over(context: Context) -> Taken:
 
     Raises WriterActiveError, ConfigMismatchError, FormatVersionError, OSError; nothing is left behind then.
     """
+    was_rebooted = context.pages.folder.directory.rebooted
     found = _find_ring(context.maker)
     if found is None:
-        return begin(context)
+        return begin(context)._replace(former=Former(was_rebooted=was_rebooted))
+    former = Former(found.ring.writer_pid, found.ring.heartbeat, was_rebooted=was_rebooted)
     try:
         if _liveness.is_of_this_boot(found):
             taken = go_on(context, found)
@@ -67,7 +79,7 @@ def take_over(context: Context) -> Taken:
     if taken.file is not found:
         _live.send_over(found.ring)
         os.close(found.fd)
-    return taken
+    return taken._replace(former=former._replace(is_ring_kept=taken.file is found))
 
 
 def is_attached_to(ring_path: str) -> bool:

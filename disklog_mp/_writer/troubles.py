@@ -1,25 +1,41 @@
-"""What keeps a writer from its work: printed once on stderr, shown in the ring as long as it lasts.
+"""What keeps a writer from its work: printed once on stderr, shown in the ring as long as it lasts, and two
+of the log's events: one when it begins, one when it ends.
 
 It knows how trouble is reported, not what is done about it.
 """
 
 from __future__ import annotations
 
+import time
+from typing import NamedTuple
+
 from disklog_mp import _core
 from disklog_mp._os.background import Stderr
 from disklog_mp._writer import intervals
 from disklog_mp._writer.live_ring import clear_error, show_error
+from disklog_mp._writer.notices import Notices
+
+
+class Trouble(NamedTuple):
+    """One that lasts."""
+
+    number: int  # of the error
+    text: str
+    since: float  # by the monotonic clock
+    times: int  # that it was met
 
 
 class Troubles:
     """The troubles of one writer, by kind; the newest is shown."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, notices: Notices | None = None) -> None:
         self._name = name
         self._stderr = Stderr()
         self._ring: _core.Ring | None = None
-        self._met: dict[str, tuple[int, str]] = {}  # error number and text
+        self._met: dict[str, Trouble] = {}
         self._noted = ""
+        self.notices = notices or Notices()
+        self.tell = self.notices.tell  # one of the log's events
 
     def show_in(self, ring: _core.Ring) -> None:
         """Show the current trouble in this ring from now on."""
@@ -28,16 +44,24 @@ class Troubles:
 
     def meet(self, kind: str, error: OSError, said: str) -> None:
         """Note trouble, or that it lasts; `said` goes to stderr if the trouble is new."""
-        if self._met.pop(kind, None) is None:
+        former = self._met.pop(kind, None)
+        number, text = error.errno or 0, str(error)
+        if former is None:
             self.say(said)
-        self._met[kind] = error.errno or 0, str(error)
+            path = error.filename if isinstance(error.filename, str) else None
+            self.tell("error", what=kind, errno=number, error=error.strerror or text, path=path)
+            former = Trouble(number, text, time.monotonic(), 0)
+        self._met[kind] = Trouble(number, text, former.since, former.times + 1)
         self._show()
 
     def over(self, kind: str, said: str) -> None:
         """Note that there is no trouble of that kind; `said` goes to stderr if there was."""
-        if self._met.pop(kind, None) is not None:
+        former = self._met.pop(kind, None)
+        if former is not None:
             self._noted = ""
             self.say(said)
+            after = round(time.monotonic() - former.since, 3)
+            self.tell("recovered", what=kind, after=after, times=former.times)
             self._show()
 
     def are_there(self) -> bool:
@@ -61,7 +85,8 @@ class Troubles:
         if self._ring is None:
             return
         if self._met:
-            show_error(self._ring, *list(self._met.values())[-1])
+            newest = list(self._met.values())[-1]
+            show_error(self._ring, newest.number, newest.text)
         elif self._noted:
             show_error(self._ring, 0, self._noted)
         else:

@@ -23,6 +23,7 @@ from disklog_mp._ring.death_watch import DeathWatch
 from disklog_mp._ring.file import RingFile
 from disklog_mp._ring.names import check_name
 from disklog_mp._writer import intervals
+from disklog_mp._writer.arrivals import Arrivals
 from disklog_mp._writer.attendance import Attendance
 from disklog_mp._writer.desk import Desk
 from disklog_mp._writer.establishing import establish
@@ -37,6 +38,7 @@ from disklog_mp._writer.repairs import Repairs
 from disklog_mp._writer.rest import Rest
 from disklog_mp._writer.ring_maker import RingMaker
 from disklog_mp._writer.signals import StopSignals
+from disklog_mp._writer.starting import ClockWatch, begin_book
 from disklog_mp._writer.strays import Strays
 from disklog_mp._writer.succession import Succession
 from disklog_mp._writer.syncer import Syncer
@@ -91,18 +93,19 @@ class Writer:
                 let_go()
             raise
         self.recovered = taken.recovered
+        self.events = begin_book(self._directory, self.pages, self.troubles.notices, taken.former)
         self._compose()
         self.troubles.show_in(self.live.ring)
         self.keeper.publish()
-        self.repairs = Repairs(*taken[1:], self.pages.position, self.live, self.troubles)
+        self.repairs = Repairs(*taken[1:3], self.pages.position, self.live, self.troubles)
 
     def _compose(self) -> None:
         live, pages, troubles = self.live, self.pages, self.troubles
-        self.producers = Producers(live, pages, troubles)
+        self.producers = Producers(live, pages, troubles, Arrivals(live, self.events))
         self.labelling = Labelling(live, pages, troubles)
         self.succession = Succession(live, pages, self._maker, troubles, self._served)
         self.attendance = Attendance(live, pages, self.producers, self.succession)
-        self.syncer = Syncer(live, pages, troubles, self.ring_bell)
+        self.syncer = Syncer(live, pages, troubles, self.events, self.ring_bell)
         self.keeper = PageKeeper(live, pages, troubles, self.attendance, self.syncer)
         self.back_off, self.pace = BackOff(troubles), Pace()
         self.rest = Rest(
@@ -127,6 +130,7 @@ class Writer:
             syncer=self.syncer,
             keeper=self.keeper,
             back_off=self.back_off,
+            events=self.events,
             troubles=troubles,
             abandon_if_dead=self._abandon_if_dead,
         )
@@ -190,7 +194,7 @@ class Writer:
                 self.labelling.answer()
             now = time.monotonic()
             if now >= self.housekeeping.next_round:
-                self._keep_house(now)
+                _keep_house(self, now)
                 alive()
                 if self.keeper.gives_way:  # what is in the ring is logged again there
                     return self.close()
@@ -216,7 +220,7 @@ class Writer:
         ring, position = live.ring, pages.position
         room, records_room = pages.room()
         if records_room <= 0:
-            self.keeper.roll()
+            self.keeper.roll("page_records")
             return True
         most, inherited = SEGMENT, self.repairs.inherited_until - position
         if 0 < inherited < most:
@@ -231,7 +235,7 @@ class Writer:
                 most = NO_LIMIT if alone else records_room
                 end, length, records, last_time, stop, _ = ring.drain(position, following, most)
             if end == position:
-                self.keeper.roll()
+                self.keeper.roll("page_bytes")
                 return True
         index = position & live.mask
         pages.append(live.data[index : index + length], end, records, last_time)
@@ -268,6 +272,7 @@ class Writer:
             return False
         if self.live.abandon(self.pages.position):
             self.repairs.abandoned()
+            self.producers.arrivals.abandoned(owner)
         return True
 
     def _ease(self) -> None:
@@ -275,19 +280,12 @@ class Writer:
         self.back_off.over()
         self.keeper.follow_directory(time.monotonic())
 
-    def _keep_house(self, now: float) -> None:
-        try:
-            self.housekeeping.run(now)
-        except OSError as error:
-            self.troubles.meet("chores", error, f"cannot do all of its work: {error}; trying again")
-        else:
-            self.troubles.over("chores", "doing all of its work again")
-
     def close(self) -> None:
         """Let go of ring, pages and locks as they are."""
         self.syncer.close()
         self.desk.requests.close()
         self.live.leave()
+        self.events.close()
         self.pages.close()
         self._closer.close()
         self._deaths.close()
@@ -316,6 +314,15 @@ def _serve_first(live: LiveRing, file: RingFile, position: int) -> None:
         raise
 
 
+def _keep_house(writer: Writer, now: float) -> None:
+    try:
+        writer.housekeeping.run(now)
+    except OSError as error:
+        writer.troubles.meet("chores", error, f"cannot do all of its work: {error}; trying again")
+    else:
+        writer.troubles.over("chores", "doing all of its work again")
+
+
 def _housekeeping_of(writer: Writer) -> Housekeeping:
     """What a writer does now and then; the order matters only where a comment says so."""
     attendance, keeper, succession = writer.attendance, writer.keeper, writer.succession
@@ -339,4 +346,6 @@ def _housekeeping_of(writer: Writer) -> Housekeeping:
         Task(each_round, keeper.roll_when_due),
         Task(each_round, writer.live.show_that_it_works),
         Task(each_round, lambda now: writer.strays.log_again(writer.live)),
+        Task(attendance.inspection_interval, ClockWatch(writer.troubles.tell).inspect),
+        Task(each_round, writer.events.write),  # last: what the others noticed
     )

@@ -23,6 +23,7 @@ COMMANDS = {
     "append": "records.append",
     "cat": "records.cat",
     "tail": "records.tail",
+    "events": "records.events",
     "stat": "state.stat",
     "ls": "state.ls",
     "verify": "state.verify",

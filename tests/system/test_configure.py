@@ -52,6 +52,7 @@ class TestJoining:
             ("sync", "page"),
             ("linger", 3.0),
             ("kill_stalled", 30.0),
+            ("event_bytes", 1 << 18),
             ("ring_bytes", 1 << 17),
         ],
     )

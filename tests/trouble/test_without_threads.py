@@ -91,7 +91,7 @@ def test_a_writer_without_threads_does_all_that_it_does(name: str, path: Path) -
         killed = in_child(produce)
         assert os.WTERMSIG(os.waitpid(killed, 0)[1]) == signal.SIGKILL
         assert os.waitpid(in_child(configure), 0)[1] == 0
-        assert sum(1 for entry in os.listdir(path) if entry.endswith(".dlog")) == 2
+        assert sum(1 for entry in os.listdir(path) if entry.startswith("page-")) == 2
     finally:
         os.kill(server, signal.SIGTERM)
         status = os.waitpid(server, 0)[1]

@@ -32,6 +32,7 @@ WRITER_OPTIONS = (
     click.option(
         "--kill-stalled", metavar="TIME", help="Kill a process that blocks the log this long.  [never]"
     ),
+    click.option("--event-bytes", metavar="SIZE", help="Space for the log's own events; 0: none.  [4M]"),
 )
 
 

@@ -24,9 +24,12 @@ import ensurepip, platform, sys, sysconfig
 print(platform.python_implementation(), platform.python_version(), sys.version_info[1],
       int(sysconfig.get_config_var('Py_GIL_DISABLED') or 0))
 """
-# The comparison with Python's headers, and all that differs from one Python to the next when nothing goes
-# wrong: processes, threads, signals, logging, asyncio.
-CHOSEN = ["-n", "2", "--dist", "loadfile", "tests/rules/test_stable_abi.py", "tests/unit", "tests/system"]
+# All unit tests, the comparison with Python's headers, and of the system tests those that use most of what
+# differs from one Python to the next: processes, threads, signals, logging, asyncio.
+CHOSEN = [
+    *("-n", "3", "--dist", "loadfile", "tests/unit", "tests/rules/test_stable_abi.py"),
+    *(f"tests/system/test_{part}.py" for part in ("open", "session", "logging", "aio", "reader", "spawn")),
+]
 NEEDS_THE_GIL = "disklog-mp needs a Python with the GIL"
 RECORD = """
 import disklog_mp, sys

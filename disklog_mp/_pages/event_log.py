@@ -10,7 +10,6 @@ see `append`.
 
 import contextlib
 import os
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -69,7 +68,7 @@ class EventLog:
         self._pages = _Pages(self._view, name, _of_events(options), gid)
         self._pages.log_id = log_id
         self._is_synced = True
-        self._pages.recover(RingHints(log_id, secrets.randbits(64)))
+        self._pages.recover(RingHints(log_id, int.from_bytes(os.urandom(8), "little")))
         page = self._pages.page
         if page is not None:
             with contextlib.suppress(OSError):  # on a full disk: what the page has will do

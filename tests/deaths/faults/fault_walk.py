@@ -133,7 +133,7 @@ class Walk:
 
     def traced(self, core: Path, every: bool, share: Share) -> None:
         """All system calls from attaching to the end; all instructions of taking a slot and leaving it."""
-        self._until_its_end("system call", fault_stories.at_system_call, 1, share)
+        self._until_its_end("system call", fault_stories.at_system_call, 1 if every else 3, share)
         symbols = subprocess.run(["nm", "-S", core], capture_output=True, text=True, check=True).stdout
         for function, label in (("dl_ring_attach", "lock"), ("dl_ring_detach", "commit:B")):
             span = fault_stories.span_of(function, symbols)

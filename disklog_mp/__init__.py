@@ -181,7 +181,7 @@ def __getattr__(name: str) -> Any:
         value.__module__ = __name__
     elif name in _MODULES:
         try:
-            return import_module(f"{__name__}.{name}")  # which makes it an attribute
+            return import_module(f"{__name__}.{name}")  # and makes it an attribute
         except ModuleNotFoundError as missing:
             raise AttributeError(f"{__name__}.{name} cannot be imported: {missing}") from missing
     elif name == "__version__":

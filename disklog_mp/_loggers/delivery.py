@@ -42,7 +42,7 @@ LONGEST_FLUSH = 1.0  # seconds
 RETRY = 1.0  # seconds between two attempts to find a log that was not there
 SHARE = 10  # and at least so many times as long as the next attempt may take
 TAG_LIMIT = 0xFFFF
-# What may stand in the environment without a path, and what an option is if it was left out.
+# Options that may stand in the environment without a path, and their values if they are left out.
 USUAL = {"on_full": "block", "timeout": 1.0, "missing": "stderr", "ring_dir": None}
 
 OF_OTHERS = ("ring_dir", "label", "strict", "sources")  # options that are none of the writer's

@@ -36,7 +36,7 @@ def adds_no_fields(formatter: logging.Formatter) -> bool:
     trial = logging.makeLogRecord({"message": "", "asctime": "", "taskName": ""})
     try:
         style: Any = formatter.__dict__["_style"]
-        if style.__dict__.get("_defaults"):  # which stand for missing fields
+        if style.__dict__.get("_defaults"):  # these stand for missing fields
             return False
         style.format(trial)
     except Exception:  # it names what this record does not have

@@ -38,7 +38,7 @@ def _is_foreign(name: str) -> bool:
 class Directory:
     """A log's directory, for its writer and its readers."""
 
-    stem = "page"  # what the names of its pages begin with
+    stem = "page"  # the names of its pages begin with it
 
     def __init__(self, path: str | os.PathLike[str], files: Files = REAL) -> None:
         self.path = os.path.abspath(os.fspath(path))

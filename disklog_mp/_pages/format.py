@@ -45,7 +45,7 @@ _FIXED = struct.Struct("<8sII16sQQQQQQQQII128s20x")
 _CRC = struct.Struct("<I")
 _LINE = struct.Struct("<QQQIIII")
 _FRAME = struct.Struct("<IIQIHH")
-_COVERED = struct.Struct("<5Q")  # what the checksum of a frame covers before the record's bytes
+_COVERED = struct.Struct("<5Q")  # covered by a frame's checksum, before the record's bytes
 assert _FIXED.size == HEADER_CRC
 assert _LINE.size == LINE_LENGTH
 assert _FRAME.size == FRAME_HEADER

@@ -10,7 +10,7 @@ from disklog_mp._pages.format import HEADER_LENGTH
 from disklog_mp._pages.identity import read_identity
 from disklog_mp.errors import FormatVersionError
 
-# What may be over when a page is needed: the disk has room again, a descriptor is free.
+# These may be over when a page is needed: the disk has room again, a descriptor is free.
 PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 NAMED = 10**18  # number of a page that no log reaches
 

@@ -101,7 +101,7 @@ class Page(MappedPage):
             self.report_once(damage)
         if frames.offset != frames.end or frames.inside:
             return
-        # What the seal counts and no frame holds: the file was cut, or recovery set bytes aside.
+        # The seal counts records that no frame holds: the file was cut, or recovery set bytes aside.
         is_all = self.sealed and frames.end == self.end()
         lost = max(0, self.end_number() - frames.number) if is_all else 0
         if missing or lost:

@@ -21,8 +21,8 @@ IN_PLACE = {
     "ext3",
     "ext4",
     "xfs",
-}  # what is allocated stays there
-COPIES = {"btrfs", "bcachefs", "zfs", "f2fs"}  # what is written anew may go to another place, if there is one
+}  # an allocated block stays there
+COPIES = {"btrfs", "bcachefs", "zfs", "f2fs"}  # a block written anew may go to another place, if there is one
 PIECE = bytes(1 << 20)
 WAY_OUT = "give ring_dir= a directory in memory (tmpfs) or on a disk"
 

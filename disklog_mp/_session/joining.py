@@ -101,7 +101,7 @@ def warn(text: str) -> None:
     warnings.warn(text, stacklevel=level)
 
 
-_told: set[str] = set()  # what once() let through
+_told: set[str] = set()  # texts that once() let through
 
 
 def once(tell: Callable[[str], object]) -> Callable[[str], None]:

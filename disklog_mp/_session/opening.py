@@ -30,7 +30,7 @@ from disklog_mp.errors import (
 
 PATIENCE = 20.0  # seconds for a writer to become ready, started here or by another process
 RACE_PAUSE = 0.005  # seconds before another look, when another process started a writer, or it left
-# What may stand in the environment, and what an option is if it was left out.
+# Options that may stand in the environment, and their values if they are left out.
 OF_SESSIONS = {"on_full": "block", "timeout": 5.0, "ring_dir": None}
 OF_WRITERS = dict.fromkeys(_options.CHECKS)
 
@@ -314,7 +314,7 @@ class _Opening(NamedTuple):
     def _is_running_at(self, ring_dir: str) -> bool:
         try:
             return self.is_running(Place(self.place.name, self.path, ring_dir))
-        except (OSError, FormatVersionError):  # what is wrong with it is found out by attaching
+        except (OSError, FormatVersionError):  # attaching finds out why
             return False
 
     def ensure_writer(self, deadline: float) -> bool:

@@ -255,7 +255,7 @@ class _Patience:
     ) -> float:
         """Look whether the log moves on; `is_kept`: it has a writer.  Returns the seconds waited so far."""
         now = time.monotonic()
-        seen = ring.released, ring.written, ring.durable  # what grows while the writer gets on
+        seen = ring.released, ring.written, ring.durable  # these grow while the writer gets on
         if not self._is_limited:
             if seen != self._seen:
                 self._seen, self._moved, self._deadline = seen, now, now + self._seconds

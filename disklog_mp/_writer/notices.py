@@ -16,7 +16,7 @@ BURST = 32  # events of one kind that are told one by one
 REFILL = 30.0  # seconds after which one more of that kind is
 VALUES = ("from", "to")  # of an option, which may be None
 LONGEST_TEXT = 300  # characters of one field
-# What sums of events add up, by name; the names are those of which there can be many.
+# The fields that sums of events add up, by name; there can be many events of these names.
 SUMS = {
     "rolled": ("records", "bytes"),
     "retired": ("records", "bytes"),

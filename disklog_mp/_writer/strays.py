@@ -37,7 +37,7 @@ class Strays:
                     return
             except TooManyProducersError:
                 return
-            _live.clear_error(file.ring)  # what was wrong with the place that it had
+            _live.clear_error(file.ring)  # the error was of the place that it had
             _live.send_over(file.ring)
             if _ring.is_current(file):
                 _ring.unlink(file.path)

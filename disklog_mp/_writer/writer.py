@@ -196,7 +196,7 @@ class Writer:
             if now >= self.housekeeping.next_round:
                 _keep_house(self, now)
                 alive()
-                if self.keeper.gives_way:  # what is in the ring is logged again there
+                if self.keeper.gives_way:  # the ring's records are logged again there
                     return self.close()
             if moved:
                 continue

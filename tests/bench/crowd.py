@@ -188,7 +188,7 @@ def _overloaded(on_full: str) -> Callable[[Setting], Value]:
                 times.frombytes(file.read_bytes())
             gaps, records = _gaps(path)
         offered, accepted, refused = (sum(told[kind::4]) for kind in range(3))
-        dropped = offered - accepted  # what is refused is counted with them
+        dropped = offered - accepted  # refused records are counted with them
         books = {
             "dropped, the log's count": stats.dropped == dropped,
             "dropped, the gap records": gaps == dropped - refused,

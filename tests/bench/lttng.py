@@ -154,7 +154,7 @@ def _daemon() -> Iterator[None]:
         finally:
             daemon.terminate()
             daemon.wait()
-            for name in set(WAIT_FILES) - there:  # which LTTng leaves for the next
+            for name in set(WAIT_FILES) - there:  # LTTng leaves them for the next
                 Path(f"/dev/shm/{name}").unlink(missing_ok=True)
 
 

@@ -715,7 +715,7 @@ class TestOtherThreads:
             loop.set_default_executor(ThreadPoolExecutor(1))
             busy = loop.run_in_executor(None, free.wait)
             try:
-                log = pickle.loads(pickled)  # which attaches at first use
+                log = pickle.loads(pickled)  # it attaches at first use
                 await log.flush(TIMEOUT)
             finally:
                 free.set()

@@ -148,7 +148,7 @@ def header_only(**fields: int) -> Callable[[int], bytes]:
     return lambda position: struct.pack("<IIQIHH", length, dice.getrandbits(32), 1, 1, kind, 0) + bytes(8)
 
 
-# What may be in the content of somebody who does not know the log's salt, or not where it will stand.
+# Contents made without knowing the log's salt, or the position at which they will stand.
 STRANGERS: dict[str, Callable[[int], bytes]] = {
     "salt 0": of_salt(0),
     "all ones": of_salt(2**64 - 1),

@@ -55,5 +55,5 @@ def task(seconds: float, log: Callable[[str], object] | None = None) -> int:
         work(log)
         done += 1
         if done % 8 == 0:
-            time.sleep(0.001)  # what is logged is read again and again: no more than it takes
+            time.sleep(0.001)  # the records are read again and again: no more than it takes
     return done

@@ -13,9 +13,9 @@ import disklog_mp
 PACKAGE = Path(disklog_mp.__file__).parent
 DOORS = {"logging", "gunicorn", "celery", "structlog", "loguru", "otel", "pools"}
 FREE = {"errors", "_core", "_options", "_environment"}  # any module may import these
-FACE = {"_reader", "_session", "_loggers", "errors"}  # what `import disklog_mp` offers comes from here
+FACE = {"_reader", "_session", "_loggers", "errors"}  # all that `import disklog_mp` offers comes from here
 MAY = {  # room: the rooms, or single modules, that it may import besides FREE and itself
-    "csrc": set(),  # how pip builds it: no part of the package
+    "csrc": set(),  # pip builds with it: no part of the package
     "errors": set(),
     "_core": set(),
     "_options": set(),

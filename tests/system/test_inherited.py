@@ -11,7 +11,7 @@ import pytest
 from support.machine import stop_writer
 
 import disklog_mp
-import disklog_mp._ring.stats  # which a child can not import any more
+import disklog_mp._ring.stats  # a child can not import it any more
 from disklog_mp._loggers import outlets as _outlets
 from disklog_mp.logging import DiskLogHandler
 

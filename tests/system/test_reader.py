@@ -624,7 +624,7 @@ class TestFollow:
         live.log(2)
 
         assert [b"2", b"3"] == data_of(stream)
-        # What it cost is known when the page is sealed: it counts one record more than came.
+        # The loss is known when the page is sealed: it counts one record more than came.
         assert [(1, 4096 + 32, 32, 0), (1, 4096 + 96, 0, 1)] == [each[:4] for each in damage]
 
     def test_a_page_that_appears_under_our_eyes_is_not_jumped_over(

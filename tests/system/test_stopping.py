@@ -92,7 +92,7 @@ class TestStop:
             stat = run("stat", name)
             assert "stopped    by process" in stat.stdout
             assert "no writer is alive" not in stat.stdout
-            with disklog_mp.open(name, path, **SMALL) as again:  # what was logged meanwhile is there
+            with disklog_mp.open(name, path, **SMALL) as again:  # the records logged meanwhile are there
                 again.flush()
                 wait_until(lambda: len(data_of(path)) > 30)
                 assert identity_of(path).stopped is None

@@ -77,7 +77,7 @@ class TestFullDisk:
         if moment == "a roll that is asked":
             log.roll()
             wait_until(lambda: os.path.getsize(log.get_page(1).path) <= 8192)
-            fill(ballast.with_suffix(".more"))  # what the page had reserved
+            fill(ballast.with_suffix(".more"))  # the room that the page had reserved
         for i in range(before, before + 3):
             log.log(b"%d" % i)
         wait_until(lambda: "No space" in (log.stats().error or ""))

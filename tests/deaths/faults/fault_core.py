@@ -30,7 +30,7 @@ RECORD_BYTES = 1 << 20
 # their manual pages, EBADF, EINVAL and the like left out, which would be our own mistakes.  Python repeats
 # its own calls after a signal (PEP 475), so EINTR comes up from a handler that raises at the most.
 FAILURES = {
-    "close": ("EIO", "ENOSPC"),  # what a network file system says late; the descriptor is gone all the same
+    "close": ("EIO", "ENOSPC"),  # a network file system says it late; the descriptor is gone all the same
     "FileIO": ("EMFILE", "ENFILE", "ENOMEM", "EACCES"),  # of /proc/<pid>/stat
     "fchmod": ("EIO", "EPERM", "EROFS"),
     "fdatasync": ("EIO", "ENOSPC", "EDQUOT", "EINTR"),

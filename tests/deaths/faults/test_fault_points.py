@@ -44,7 +44,7 @@ class Mistake(NamedTuple):
 
 LOST = r"producer \d+: |record \d+ after|damage|not what was logged"
 WITHOUT = {  # steps of fault_steps.py
-    # What was overwritten may also lead nowhere.
+    # An overwritten word may also lead nowhere.
     "write_before_release": Mistake("writer", ("pwrite",), LOST + "|is not written"),
     "resume_retiring": Mistake("writer", ("retire:C",), "were logged by processes that died"),
     "wait_for_claims": Mistake("reuse", ("retire:A",), "taken for the late one's"),

@@ -84,7 +84,7 @@ def at_number(index: int, more: int) -> Callable[[Records], Records]:
     return alter
 
 
-# What is done to the log, and what the books must say of it.  Worker 1 is at 0, 4, 8, 12, worker 2 between.
+# Changes to the log, and what the books must say of them.  Worker 1 is at 0, 4, 8, 12, worker 2 between.
 DAMAGES: list[tuple[str, Callable[[Records], Records], dict[str, int]]] = [
     ("nothing", lambda found: found, {}),
     ("a record in the middle is gone", without(4), {"lost": 1}),

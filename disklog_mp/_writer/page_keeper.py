@@ -29,7 +29,8 @@ class PageKeeper:
         self._attendance = attendance
         self._syncer = syncer
         syncer.rolled = self.rolled
-        self.gives_way = False  # to a writer of the log that stands where this one's directory was
+        # Another log stands in the place of this directory; its writer takes the records of the ring.
+        self.gives_way = False
         pages.retention.on_sealed, pages.retention.on_retired = self._tell_rolled, self._tell_retired
         self._rolls = live.ring.roll_wanted  # requests to roll that were seen
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.children import fork, succeeds
+from support.children import fork, succeeds, tell
 from support.machine import wait_until
 from support.rings import has_ring
 from support.sessions import connection_of, ring_file_of, ring_of
@@ -384,7 +384,7 @@ def test_a_session_that_can_start_none_leaves_the_turns_to_others(
             try:
                 other.flush()
             except disklog_mp.WriterDiedError as error:
-                tried.write_text(str(error))
+                tell(tried, str(error))
             wait_until(lambda: other.stats().writer_pid, 30)
 
     worker = fork(try_in_vain)

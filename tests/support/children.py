@@ -75,6 +75,13 @@ def succeeds(pid: int) -> None:
     assert os.waitpid(pid, 0)[1] == 0
 
 
+def tell(file: Path, text: str = "") -> None:
+    """Tell another process that waits until the file is there: it is whole from its first moment on."""
+    half = file.with_name(f".{file.name}.half")
+    half.write_text(text)
+    half.rename(file)
+
+
 def stepping_clock(directory: Path) -> tuple[dict[str, str], Path]:
     """Return the environment for programs whose wall clock steps, and the file of 8 bytes that steps it."""
     source, library, ahead = directory / "clock.c", directory / "clock.so", directory / "ahead"

@@ -112,10 +112,10 @@ class TestTail:
             assert process.stdout is not None
             shown = [process.stdout.readline() for _ in range(10)]
             wait_until(cursor.exists)
+            wait_until(lambda: disklog_mp.Cursor.parse(cursor.read_text().strip()).number == 10)
             process.kill()
 
         assert shown[-1] == b"record 9\n"
-        assert disklog_mp.Cursor.parse(cursor.read_text().strip()).number == 10
 
     def test_what_is_no_cursor(self, ten: list[disklog_mp.Record], path: Path, tmp_path: Path) -> None:
         """A file with something else in it is refused and left alone."""

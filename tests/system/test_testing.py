@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from support.machine import shared_memory_of
+from support.children import fork, succeeds
+from support.machine import shared_memory_of, stopped_writer
 
 import disklog_mp
 from disklog_mp.testing import Log, capture, temporary_log, to_logging
@@ -18,16 +19,24 @@ def test_the_fixture_shows_what_was_logged(disklog: Log) -> None:
     """By logging and get_logger(), in this process and in others."""
     logging.getLogger("app").info("hello %s", "world", extra={"user": 42})
     disklog_mp.get_logger("web").debug("an event", status=200)
-    if os.fork() == 0:
-        logging.getLogger("app").warning("from a child")
-        os._exit(0)
-    os.wait()
+    succeeds(fork(lambda: logging.getLogger("app").warning("from a child")))
 
     assert disklog.messages == ["hello world", "an event", "from a child"]
     assert [event.fields for event in disklog.events] == [{"user": 42}, {"status": 200}, {}]
     assert [event.logger for event in disklog.events] == ["app", "web", "app"]
     assert [record.tag for record in disklog.records] == [20, 10, 30]
     assert disklog.records[0].event == disklog.events[0]
+
+
+def test_a_list_is_never_silently_short(disklog: Log) -> None:
+    """Where the writer does not get on, a look fails: it shows no part of what was logged."""
+    disklog_mp.get_logger("web").info("an event")
+    disklog.session.timeout = 0.2
+    with stopped_writer(disklog.name), pytest.raises(disklog_mp.WaitTimeoutError):
+        disklog_mp.get_logger("web").info("another")
+        _ = disklog.messages
+
+    assert disklog.messages == ["an event", "another"]
 
 
 def test_nothing_is_left_behind() -> None:

@@ -123,7 +123,7 @@ class TestRemoved:
         empty(path)
         log_numbers(log, 3, 5)
         log.flush(30)
-        wait_until((path / "disklog.lock").exists)
+        wait_until(lambda: disklog_mp._pages.directory.Directory(path).is_locked())
 
         assert [3, 4] == numbers(path)
         assert_healed(log)

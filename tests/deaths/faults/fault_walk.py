@@ -234,19 +234,19 @@ def side_by_side(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     readers, parent = [], os.getpid()
     for number in range(given.jobs):
         read, write = os.pipe()
-        if os.fork() == 0:
+        if (pid := os.fork()) == 0:
             fault_core.die_with(parent)
             os.close(read)
             with open(write, "w") as file:
                 json.dump(walk(given, number), file)
             os._exit(0)
         os.close(write)
-        readers.append(read)
-    for read in readers:
+        readers.append((pid, read))
+    for pid, read in readers:
         with open(read) as file:
             text = file.read()
         yield json.loads(text) if text else {"wrong": ["a walker ended without a word"]}
-        os.wait()
+        os.waitpid(pid, 0)
 
 
 def main() -> None:

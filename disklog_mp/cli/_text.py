@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import click
@@ -59,9 +59,18 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}{ending}"
 
 
-def moment(nanoseconds: int) -> str:
-    """Return a time of ns since the epoch as local time to the second."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(nanoseconds // 10**9))
+def moment(nanoseconds: int, zone: tzinfo | None = None) -> str:
+    """Return a time of ns since the epoch to the second: local, or in a zone, which is shown."""
+    second = nanoseconds // 10**9
+    if zone is None:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+    when = datetime.fromtimestamp(second, zone)
+    return f"{when:%Y-%m-%d %H:%M:%S}{offset(when)}"
+
+
+def offset(when: datetime) -> str:
+    """Return what shows the zone of a time: `Z`, or `+01:00`."""
+    return "Z" if when.tzinfo is UTC else when.isoformat()[19:]
 
 
 def iso(nanoseconds: int) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import base64
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from datetime import tzinfo
+from typing import Any, NamedTuple
 
 from disklog_mp._core import Record
 from disklog_mp._loggers import structured as _structured
@@ -29,7 +29,14 @@ _LEVEL_NAMES = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITIC
 NOT_IN_KEY = re.compile(r'[\s="]')
 
 
-def choose(name: str, *, null: bool, utc: bool, encoding: str) -> Format:
+class Style(NamedTuple):
+    """What the options say about all text formats."""
+
+    zone: tzinfo | None = None  # None: local times
+    log: str | None = None  # the log's name, where several are shown
+
+
+def choose(name: str, *, null: bool, style: Style, encoding: str) -> Format:
     """Return the function that formats a record: one of NAMES, or a template for %.
 
     Raises ValueError for any other name.
@@ -38,15 +45,16 @@ def choose(name: str, *, null: bool, utc: bool, encoding: str) -> Format:
         end = b"\0" if null else b"\n"
         return lambda record: record.data + end
     if name == "json":
-        return lambda record: _text.to_json(fields(record)).encode("utf-8") + b"\n"
+        first = {} if style.log is None else {"log": style.log}
+        return lambda record: _text.to_json(first | fields(record)).encode("utf-8") + b"\n"
     if name == "text":
-        line: Callable[[Record], str] = _TextFormat(utc)
+        line: Callable[[Record], str] = _TextFormat(style)
     elif name == "message":
         line = message
     elif name == "logfmt":
-        line = _logfmt
+        line = _Logfmt(style.log)
     elif "%" in name:
-        line = _Template(name, utc)
+        line = _Template(name, style)
     else:
         raise ValueError(
             f"invalid --format {name!r}: write {', '.join(NAMES)}, or a template such as '%(message)s'"
@@ -110,18 +118,18 @@ def _decoded(record: Record) -> str:
 class _Clock:
     """Shows times to the microsecond; it formats each second once."""
 
-    def __init__(self, utc: bool) -> None:
-        self._convert = time.gmtime if utc else time.localtime
-        self._zone = "Z" if utc else ""
+    def __init__(self, zone: tzinfo | None) -> None:
+        self._zone = zone
         self._second = -1
-        self._shown = ""
+        self._shown = self._offset = ""
 
     def __call__(self, nanoseconds: int) -> str:
         second, fraction = divmod(nanoseconds, 10**9)
         if second != self._second:
             self._second = second
-            self._shown = time.strftime("%Y-%m-%d %H:%M:%S", self._convert(second))
-        return f"{self._shown}.{fraction // 1000:06d}{self._zone}"
+            shown = _text.moment(second * 10**9, self._zone)
+            self._shown, self._offset = shown[:19], shown[19:]
+        return f"{self._shown}.{fraction // 1000:06d}{self._offset}"
 
 
 class _TextFormat:
@@ -132,11 +140,12 @@ class _TextFormat:
     are --raw and --json.
     """
 
-    def __init__(self, utc: bool) -> None:
-        self._clock = _Clock(utc)
+    def __init__(self, style: Style) -> None:
+        self._clock = _Clock(style.zone)
+        self._log = "" if style.log is None else f"{_text.printable(style.log)} "
 
     def __call__(self, record: Record) -> str:
-        begin = f"{self._clock(record.timestamp)} {producer(record)}"
+        begin = f"{self._clock(record.timestamp)} {self._log}{producer(record)}"
         event = event_of(record)
         if event is None:
             level = _level_name(record.tag) or (f"#{record.tag}" if record.tag else "")
@@ -170,29 +179,36 @@ def _word(value: Any) -> str:
     return text if plain else _text.to_json(text)
 
 
-def _logfmt(record: Record) -> str:
-    event = event_of(record)
-    known: dict[str, Any] = {"time": _text.iso(record.timestamp), "pid": record.pid}
-    if record.label is not None:
-        known["label"] = record.label
-    if event is None:
-        if record.tag:
-            level = _level_name(record.tag)
-            known["level" if level else "tag"] = level or record.tag
-        known["message"] = _decoded(record)
-        return " ".join(_words(known))
-    parts = event._asdict()
-    del parts["time"], parts["fields"]
-    known |= {key: value for key, value in parts.items() if value is not None}
-    return " ".join([*_words(known), *_words(event.fields)])
+class _Logfmt:
+    """Shows all parts and fields as key=value, in one line."""
+
+    def __init__(self, log: str | None) -> None:
+        self._first = {} if log is None else {"log": log}
+
+    def __call__(self, record: Record) -> str:
+        event = event_of(record)
+        known: dict[str, Any] = {"time": _text.iso(record.timestamp), **self._first, "pid": record.pid}
+        if record.label is not None:
+            known["label"] = record.label
+        if event is None:
+            if record.tag:
+                level = _level_name(record.tag)
+                known["level" if level else "tag"] = level or record.tag
+            known["message"] = _decoded(record)
+            return " ".join(_words(known))
+        parts = event._asdict()
+        del parts["time"], parts["fields"]
+        known |= {key: value for key, value in parts.items() if value is not None}
+        return " ".join([*_words(known), *_words(event.fields)])
 
 
 class _Template:
     """A template for Python's % operator, with parts and fields by name; a missing one is empty."""
 
-    def __init__(self, template: str, utc: bool) -> None:
+    def __init__(self, template: str, style: Style) -> None:
         self._template = template
-        self._clock = _Clock(utc)
+        self._clock = _Clock(style.zone)
+        self._log = _text.printable(style.log or "")
         try:
             self(Record(b""))
         except (ValueError, TypeError):
@@ -207,7 +223,7 @@ class _Template:
         elif level := _level_name(record.tag):
             values["level"] = level
         values |= {"number": record.number, "pid": record.pid, "tag": record.tag}
-        values["label"] = _text.printable(record.label or "")
+        values |= {"label": _text.printable(record.label or ""), "log": self._log}
         values |= {"time": self._clock(record.timestamp), "message": message(record)}
         return self._template % values
 

@@ -14,6 +14,7 @@ from typing import Any
 from disklog_mp._core import Record
 from disklog_mp._reader.damage import Damage, Missing, describe
 from disklog_mp.cli import _text
+from disklog_mp.cli._times import zone_of
 from disklog_mp.cli.records import _formats
 
 FULL = "the ring was full"
@@ -22,9 +23,11 @@ FULL = "the ring was full"
 class Notes:
     """Shows notes where the options say, and remembers whether anything was damaged or missing."""
 
-    def __init__(self, how: dict[str, Any], layout: str) -> None:
+    def __init__(self, how: dict[str, Any], layout: str, log: str | None = None) -> None:
         wanted: bool | None = how["notes"]
-        self._hidden = wanted is False
+        self._hidden = wanted is False or how["quiet"]
+        self._log = log
+        self._zone = zone_of(how)
         self._json = layout == "json"
         within = sys.stdout.isatty() and not self._json if wanted is None else wanted
         self._within = within and layout != "raw"
@@ -53,7 +56,7 @@ class Notes:
             gap = json.loads(record.data)
             dropped, since = int(gap["dropped"]), int(gap["since"])
             until = int(gap.get("until", record.timestamp))
-            times = f"from {_text.moment(since)} to {_text.moment(until)}"
+            times = f"from {_text.moment(since, self._zone)} to {_text.moment(until, self._zone)}"
             told |= {"dropped": dropped, "from": _iso(since), "to": _iso(until), "why": FULL}
             text = f"{process} dropped {_text.plural(dropped, 'record')} {times}: {FULL}"
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, RecursionError):
@@ -65,6 +68,8 @@ class Notes:
         """Show a note: as one line of text, or as an object in JSON."""
         if self._hidden:
             return
+        if self._log is not None:
+            told, text = {"log": self._log, **told}, f"{self._log}: {text}"
         if not self._within:
             sys.stdout.flush()  # so that it stands behind the records before it, where both go to one place
             _text.say(text)

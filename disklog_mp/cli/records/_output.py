@@ -1,96 +1,28 @@
-"""What cat and tail share: the options about which records to show and how."""
+"""What the options of cat and tail come to: the formats, the conditions, the exit code."""
 
 from __future__ import annotations
 
-import functools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import click
 
 from disklog_mp._core import Record
-from disklog_mp.cli import _find as _logs
-from disklog_mp.cli._times import to_moment
+from disklog_mp.cli._times import zone_of
 from disklog_mp.cli.records import _formats
+from disklog_mp.cli.records._context import Context
 from disklog_mp.cli.records._formats import Format
 from disklog_mp.cli.records._notes import Notes
-from disklog_mp.cli.records._selection import Selection, to_fields, to_level
+from disklog_mp.cli.records._patterns import patterns_of
+from disklog_mp.cli.records._selection import Selection
 
-OUTPUT_OPTIONS = (
-    click.option("--raw", is_flag=True, help="Print the bytes of each record and a newline."),
-    click.option("-0", "--null", is_flag=True, help="With --raw: a NUL byte instead of the newline."),
-    click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line."),
-    click.option(
-        "--format",
-        "layout",
-        metavar="FORMAT",
-        help="text, json, logfmt, message, raw, or a template: '%(time)s %(level)s %(message)s %(user)s'.",
-    ),
-    click.option(
-        "--notes/--no-notes",
-        default=None,
-        help="Show drops, damage and missing records in the output, or not at all.  [on stderr; within the "
-        "output of a terminal]",
-    ),
-    click.option("--utc", is_flag=True, help="Show times in UTC, not in local time."),
-    click.option(
-        "--since",
-        metavar="TIME",
-        callback=to_moment,
-        help="Only records from that time on: 2026-01-31T12:00, 12:00, '5 min ago', @0.",
-    ),
-    click.option("--until", metavar="TIME", callback=to_moment, help="Only records before that time."),
-    click.option(
-        "--tag",
-        "tags",
-        type=int,
-        multiple=True,
-        metavar="N",
-        help="Only tag N; repeat for several.",
-    ),
-    click.option(
-        "--pid", "pids", type=int, multiple=True, metavar="N", help="Only process N; repeat for several."
-    ),
-    click.option(
-        "--label",
-        "labels",
-        multiple=True,
-        metavar="LABEL",
-        help="Only producers of that label; repeat for several.",
-    ),
-    click.option(
-        "--level",
-        callback=to_level,
-        metavar="LEVEL",
-        help="Only this level and above: WARNING, or a number.",
-    ),
-    click.option(
-        "--logger",
-        "loggers",
-        multiple=True,
-        metavar="A.B",
-        help="Only this logger and those below it; repeat for several.",
-    ),
-    click.option(
-        "--field",
-        "fields",
-        multiple=True,
-        callback=to_fields,
-        metavar="KEY=VALUE",
-        help="Only records where KEY equals VALUE; repeat to require all.  Also process, thread, task.",
-    ),
-    _logs.ring_dir_option,
-)
+SEPARATOR = b"--\n"
+CONTEXT = ("context", "before_context", "after_context")
 
 
-def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options about which records to show and how to a command."""
-    return functools.reduce(lambda so_far, option: option(so_far), reversed(OUTPUT_OPTIONS), command)
-
-
-def format_of(how: dict[str, Any]) -> tuple[Format, Notes]:
-    """Return the format that the options ask for, and where notes go.
+def format_of(how: dict[str, Any], log: str | None = None) -> tuple[Format, Notes]:
+    """Return the format that the options ask for, and where notes go; `log`: the name to show in a column.
 
     Raises UsageError if the options exclude each other.
     """
@@ -110,14 +42,16 @@ def format_of(how: dict[str, Any]) -> tuple[Format, Notes]:
         raise click.UsageError("-0 needs --raw")
     try:
         encoding = sys.stdout.encoding or "utf-8"
-        show = _formats.choose(layout, null=how["null"], utc=how["utc"], encoding=encoding)
-        return show, Notes(how, layout)
+        style = _formats.Style(zone_of(how), log)
+        show = _formats.choose(layout, null=how["null"], style=style, encoding=encoding)
+        return show, Notes(how, layout, log)
     except ValueError as problem:
         raise click.UsageError(str(problem)) from None
 
 
 def selection_of(how: dict[str, Any]) -> Selection:
     """Return the conditions that the options set."""
+    patterns = patterns_of(how["patterns"], ignore_case=how["ignore_case"], inverted=how["invert_match"])
     return Selection(
         how.get("start"),
         how.get("stop"),
@@ -125,19 +59,53 @@ def selection_of(how: dict[str, Any]) -> Selection:
         how["until"],
         how["tags"],
         how["pids"],
-        how["level"],
+        how["levels"],
         how["loggers"],
         how["fields"],
         how["labels"],
+        patterns,
     )
 
 
-def write(records: Iterable[Record], show: Format, notes: Notes) -> None:
-    """Print records on stdout, and what they say about drops where notes go."""
+def context_of(how: dict[str, Any], wanted: Selection) -> Context | None:
+    """Return what shows the records around those that are wanted; None if the options do not ask for it."""
+    around = how["context"] or 0
+    before, after = (
+        how[name] if how[name] is not None else around for name in ("before_context", "after_context")
+    )
+    return Context(wanted.by_marks, before, after) if before or after else None
+
+
+def write(records: Iterable[Record | None], show: Format, notes: Notes, *, flush: bool = True) -> int:
+    """Print records on stdout, and what they say about drops where notes go; return how many were printed.
+
+    None is a line that separates what is not adjacent.
+    """
     out = sys.stdout.buffer
+    printed = 0
     for record in records:
-        if record.gap:
+        if record is None:
+            out.write(SEPARATOR)
+        elif record.gap:
             notes.gap(record)
         else:
             out.write(show(record))
-    out.flush()
+            printed += 1
+    if flush:
+        out.flush()
+    return printed
+
+
+def check(how: dict[str, Any]) -> None:
+    """Raise UsageError for options that exclude each other or say nothing, before a log is looked for."""
+    format_of(how)
+    selection_of(how)
+    if how["reverse"] and any(how[name] for name in CONTEXT):
+        raise click.UsageError("--reverse excludes -A, -B and -C")
+
+
+def exit_code(printed: int, wanted: Selection, trouble: int) -> int:
+    """Return that of grep if there was a filter: 0 found, 1 nothing found, 2 trouble."""
+    if not wanted.is_filter:
+        return trouble
+    return 2 if trouble else 0 if printed else 1

@@ -1,4 +1,4 @@
-"""Selecting records: by number, time, tag, producer, label, level, logger, field, or the last N."""
+"""Selecting records: by number, time, tag, producer, label, level, logger, field, pattern, or the last N."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from disklog_mp._core import Record
 from disklog_mp._loggers import structured as _structured
 from disklog_mp._loggers.structured import Event
 from disklog_mp._reader.reader import Reader
-
-LEVEL_WITHIN = 128  # bytes from the beginning of a structured record
+from disklog_mp.cli.records._levels import ANY, Levels
+from disklog_mp.cli.records._patterns import Patterns
 
 
 @dataclass(frozen=True)
@@ -30,36 +30,33 @@ class Selection:
     until: int | None = None
     tags: tuple[int, ...] = ()
     pids: tuple[int, ...] = ()
-    level: int | str = 0  # the least level; it is the record's tag.  A name: see for_log()
+    levels: Levels = ANY
     loggers: tuple[str, ...] = ()  # one of them, or a logger below it
     fields: tuple[tuple[str, str], ...] = ()  # all of them
     labels: tuple[str, ...] = ()  # of producers
+    patterns: Patterns | None = None
+
+    @property
+    def is_filter(self) -> bool:
+        """True if there is a condition beside numbers and times."""
+        marks = (self.tags, self.pids, self.loggers, self.fields, self.labels, self.patterns)
+        return any(marks) or self.levels != ANY
 
     def for_log(self, reader: Reader, must_exist: bool = True) -> Selection:
-        """Return these conditions with the level as a number, which is looked for in the log by its name.
+        """Return these conditions with the levels as numbers; raises what Levels.for_log() raises."""
+        if self.levels.are_numbers:
+            return self
+        return replace(self, levels=self.levels.for_log(reader, must_exist))
 
-        Raises UsageError if no record there has a level of that name, but for `must_exist`: then it remains a
-        name, and records of that level alone are shown.
-        """
-        if isinstance(self.level, int):
-            return self
-        begin = f'"level":{_structured.encode_value(self.level)},'.encode().upper()
-        for record in reader.records():
-            if begin in record.data[:LEVEL_WITHIN].upper() and record.event is not None:
-                return replace(self, level=record.tag)
-        if not must_exist:
-            return self
-        known = ", ".join(_structured.LEVELS)
-        raise click.UsageError(
-            f"--level {self.level!r} is neither a number nor one of {known}, and no record has it"
-        )
+    def limits(self) -> Selection:
+        """Return the conditions on numbers and times alone."""
+        return Selection(self.start, self.stop, self.since, self.until)
 
     def records(self, reader: Reader, stop: int | None = None) -> Iterator[Record]:
         """Iterate the records that meet the conditions and are before number `stop`."""
         ends = [number for number in (self.stop, stop) if number is not None]
         found = reader.records(self.start, min(ends, default=None), self.since, self.until)
-        conditions = (self.tags, self.pids, self.level, self.loggers, self.fields, self.labels)
-        return filter(self.by_marks, found) if any(conditions) else found
+        return filter(self.by_marks, found) if self.is_filter else found
 
     def by_marks(self, record: Record) -> bool:
         """True if tag, pid, label, level, logger and fields meet the conditions."""
@@ -69,12 +66,13 @@ class Selection:
             and (not self.labels or record.label in self.labels)
             and self._by_level(record)
             and (not (self.loggers or self.fields) or self._by_content(record))
+            and (self.patterns is None or self.patterns.match(record))
         )
 
     def _by_level(self, record: Record) -> bool:
-        if isinstance(self.level, int):
-            return record.tag >= self.level
-        return record.event is not None and record.event.level.upper() == self.level.upper()
+        if self.levels.are_numbers:
+            return self.levels.has(record.tag)
+        return record.event is not None and self.levels.has_name(record.event.level)
 
     def _by_content(self, record: Record) -> bool:
         event = record.event
@@ -98,11 +96,24 @@ class Selection:
     def last(self, reader: Reader, count: int, stop: int | None = None) -> list[Record]:
         """Return the last `count` records that meet the conditions, walking back page by page."""
         found: list[Record] = []
+        counted = 0
+        for part in self._parts(reader, stop):
+            if counted >= count:
+                break
+            found[:0] = _last(part, count - counted)
+            counted = sum(not each.gap for each in found)
+        return found
+
+    def newest_first(self, reader: Reader, stop: int | None = None) -> Iterator[Record]:
+        """Iterate the records that meet the conditions, the newest first; it holds those of one page."""
+        for part in self._parts(reader, stop):
+            yield from reversed([*part])
+
+    def _parts(self, reader: Reader, stop: int | None) -> Iterator[Iterator[Record]]:
+        """Iterate the records of each page, the last page first."""
         above = stop
         for number in reversed(reader.page_numbers()):
-            if sum(not each.gap for each in found) >= count or (
-                self.start is not None and above is not None and above <= self.start
-            ):
+            if self.start is not None and above is not None and above <= self.start:
                 break
             page = reader.find_page(number)
             if page is None:
@@ -110,9 +121,8 @@ class Selection:
             with page:
                 first = page.first_number
             part = replace(self, start=max(first, self.start or 0))
-            found[:0] = _last(part.records(reader, above), count - sum(not each.gap for each in found))
+            yield part.records(reader, above)
             above = first
-        return found
 
 
 def _last(records: Iterator[Record], count: int) -> list[Record]:
@@ -135,13 +145,6 @@ def _texts_of(event: Event, key: str) -> tuple[str, ...]:
         if value is None:
             return ()
     return (value,) if isinstance(value, str) else (_structured.encode_value(value),)
-
-
-def to_level(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str:
-    """Take a level's number or name from the command line, a name of one's own too; a callback for click."""
-    if value is None:
-        return 0
-    return int(value) if value.isdecimal() else _structured.LEVELS.get(value.upper(), value)
 
 
 def to_fields(

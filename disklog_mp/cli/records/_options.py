@@ -1,0 +1,163 @@
+"""The options that cat and tail share, with the letters of journalctl, tail and grep."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from disklog_mp.cli import _find as _logs
+from disklog_mp.cli._times import to_moment, tz_option, utc_option
+from disklog_mp.cli.records._levels import to_levels
+from disklog_mp.cli.records._selection import to_fields
+
+COUNT = re.compile(r"-[1-9]\d*")
+
+
+def to_count(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Take a number of records, or all (-1), from the command line; a callback for click."""
+    if value is None:
+        return None
+    if value == "all":
+        return -1
+    if not value.isdecimal():
+        raise click.BadParameter(f"{value!r} is neither a number nor all")
+    return int(value)
+
+
+def lines_option(default: str | None) -> Callable[..., Any]:
+    """The option that asks for the last records."""
+    shown = f"  [{default}]" if default else ""
+    text = f"Only the last N records, or `all`; -20 is -n 20.{shown}"
+    return click.option("-n", "--lines", metavar="N", default=default, callback=to_count, help=text)
+
+
+OUTPUT_OPTIONS = (
+    click.option("--raw", is_flag=True, help="Print the bytes of each record and a newline."),
+    click.option("-0", "--null", is_flag=True, help="With --raw: a NUL byte instead of the newline."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line."),
+    click.option(
+        "-o",
+        "--format",
+        "layout",
+        metavar="FORMAT",
+        help="text, json, logfmt, message, raw, or a template: '%(time)s %(level)s %(message)s %(user)s'.",
+    ),
+    click.option("-c", "--count", is_flag=True, help="Print only how many records there are, of each log."),
+    click.option("-r", "--reverse", is_flag=True, help="The newest record first."),
+    click.option("-q", "--quiet", is_flag=True, help="No messages: no notes, no waiting for a log."),
+    click.option(
+        "--notes/--no-notes",
+        default=None,
+        help="Show drops, damage and missing records in the output, or not at all.  [on stderr; within the "
+        "output of a terminal]",
+    ),
+    utc_option,
+    tz_option,
+)
+
+SELECTION_OPTIONS = (
+    click.option(
+        "-S",
+        "--since",
+        metavar="TIME",
+        callback=to_moment,
+        help="Only records from that time on: 2026-01-31T12:00, 12:00, yesterday, 5m or -1h (ago), @0.",
+    ),
+    click.option("-U", "--until", metavar="TIME", callback=to_moment, help="Only records before that time."),
+    click.option(
+        "--tag",
+        "tags",
+        type=int,
+        multiple=True,
+        metavar="N",
+        help="Only tag N; repeat for several.",
+    ),
+    click.option(
+        "--pid", "pids", type=int, multiple=True, metavar="N", help="Only process N; repeat for several."
+    ),
+    click.option(
+        "--label",
+        "labels",
+        multiple=True,
+        metavar="LABEL",
+        help="Only producers of that label; repeat for several.",
+    ),
+    click.option(
+        "-p",
+        "--level",
+        "levels",
+        callback=to_levels,
+        metavar="LEVEL",
+        help="Only this level and above: err, WARNING, or a number; warning..critical: only these.",
+    ),
+    click.option(
+        "--logger",
+        "loggers",
+        multiple=True,
+        metavar="A.B",
+        help="Only this logger and those below it; repeat for several.",
+    ),
+    click.option(
+        "--field",
+        "fields",
+        multiple=True,
+        callback=to_fields,
+        metavar="KEY=VALUE",
+        help="Only records where KEY equals VALUE; repeat to require all.  Also process, thread, task.",
+    ),
+    click.option(
+        "-g",
+        "-e",
+        "--grep",
+        "patterns",
+        multiple=True,
+        metavar="REGEX",
+        help="Only records in which REGEX is found; repeat for several, of which one must be.",
+    ),
+    click.option("-i", "--ignore-case", is_flag=True, help="With --grep: small letters as large ones."),
+    click.option("-v", "--invert-match", is_flag=True, help="With --grep: records without REGEX."),
+    click.option(
+        "-A",
+        "--after-context",
+        type=click.IntRange(0),
+        metavar="N",
+        help="N records after each that matches.",
+    ),
+    click.option(
+        "-B", "--before-context", type=click.IntRange(0), metavar="N", help="N records before each as well."
+    ),
+    click.option("-C", "--context", type=click.IntRange(0), metavar="N", help="N before and N after."),
+    _logs.ring_dir_option,
+)
+
+follow_option = click.option(
+    "-f", "-F", "--follow", is_flag=True, help="Wait for new records, across rolls and writer restarts."
+)
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options about which records to show and how to a command."""
+    options = (*OUTPUT_OPTIONS, *SELECTION_OPTIONS)
+    return functools.reduce(lambda so_far, option: option(so_far), reversed(options), command)
+
+
+class CountingCommand(click.Command):
+    """A command that takes -20 for -n 20, as tail and journalctl do."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; where an option's value is expected, -20 is that."""
+        valued = {
+            name for option in self.params if not getattr(option, "is_flag", True) for name in option.opts
+        }
+        counted: list[str] = []
+        for place, argument in enumerate(args):
+            if argument == "--":
+                counted += args[place:]
+                break
+            is_value = place > 0 and args[place - 1] in valued
+            counted += ["-n", argument[1:]] if COUNT.fullmatch(argument) and not is_value else [argument]
+        return super().parse_args(ctx, counted)

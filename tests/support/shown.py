@@ -25,10 +25,10 @@ class Said(NamedTuple):
 
 
 def event(
-    message: str, level: str = "INFO", tag: int = 20, time: int = NOON, logger: str = "app", **fields: object
+    message: str, level: str = "INFO", tag: int = 20, at: int = NOON, logger: str = "app", **fields: object
 ) -> Said:
     """A structured record."""
-    return Said(_structured.encode(time, level, logger, message, fields=fields), time, tag)
+    return Said(_structured.encode(at, level, logger, message, fields=fields), at, tag)
 
 
 def write_said(path: Path, records: Iterable[Said], number: int = 1, first: int = 0) -> None:

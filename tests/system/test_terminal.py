@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.command import call, run
+from support.command import COMMAND, call, run
 from support.layout import ERROR_TEXT, OPTIONS
 from support.pages import LOG_ID, SALT, frame, page_path, write_page
 from support.rings import attach_ring, ring_path
@@ -143,3 +144,29 @@ class TestTerminal:
                 assert done.returncode == 0
                 assert_safe(done.stdout + done.stderr)
             producer.communicate(b"\n")
+
+
+def test_a_pager_on_a_terminal(path: Path) -> None:
+    """On a terminal, and only there, cat shows records through the pager, with levels in colour."""
+    write_page(path, [frame(0, b"first", tag=40), frame(32, b"second")])
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "PAGER": "sed s/^/paged:/", "TERM": "xterm"}
+    environment.pop("NO_COLOR", None)
+    try:
+        for options in ([], ["--no-pager"]):
+            command = [*COMMAND, "cat", str(path), *options]
+            subprocess.run(command, stdin=theirs, stdout=theirs, check=True, env=environment)
+            shown = os.read(ours, 65536).decode().splitlines()
+            assert 2 == len(shown)
+            assert all(line.startswith("paged:") is not bool(options) for line in shown)
+            assert shown[0].endswith(" \x1b[1;31mERROR\x1b[m first")
+        assert not run("cat", path, env=environment).stdout.startswith(b"paged:")
+        leave = {**environment, "PAGER": "true"}
+        write_page(path, [frame(i * 32, b"line") for i in range(9000)])
+        done = subprocess.run(
+            [*COMMAND, "cat", str(path)], stdin=theirs, stdout=theirs, check=False, env=leave
+        )
+        assert 0 == done.returncode
+    finally:
+        os.close(ours)
+        os.close(theirs)

@@ -1,4 +1,4 @@
-"""Records as bytes for stdout: text, JSON lines, logfmt, a template, raw.
+"""Records as bytes for stdout: text, JSON lines (nested or flat), logfmt, a template, raw.
 
 A structured record shows its parts, any other its bytes as text.  Unprintable characters are escaped in every
 format but raw, and in text further lines are indented: no record can control the terminal, or look like two
@@ -8,6 +8,7 @@ records.
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import tzinfo
@@ -17,15 +18,18 @@ from disklog_mp._core import Record
 from disklog_mp._loggers import structured as _structured
 from disklog_mp._loggers.structured import Event
 from disklog_mp.cli import _text
+from disklog_mp.cli.records import _tokens
 
 Format = Callable[[Record], bytes]
 
-NAMES = ("text", "json", "logfmt", "message", "raw")
+NAMES = ("text", "json", "flat", "logfmt", "message", "raw")
 INDENT = "    "
 BARE = re.compile(r"""[^\s="'\\]+""")
 PART = re.compile(r"%\((?P<name>[^()%]*)\)?[-#0 +]*[0-9]*(?:\.[0-9]+)?[a-zA-Z]?")
 _NUMBERS = {"number": 0, "pid": 0, "tag": 0}  # the parts that are numbers
 _LEVEL_NAMES = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
+RESET = "\033[m"
+COLOURS = ((40, "\033[1;31m"), (30, "\033[33m"), (20, "\033[32m"), (1, "\033[2m"))  # by the least level
 NOT_IN_KEY = re.compile(r'[\s="]')
 
 
@@ -34,6 +38,7 @@ class Style(NamedTuple):
 
     zone: tzinfo | None = None  # None: local times
     log: str | None = None  # the log's name, where several are shown
+    colour: bool = False  # levels in colour
 
 
 def choose(name: str, *, null: bool, style: Style, encoding: str) -> Format:
@@ -47,17 +52,22 @@ def choose(name: str, *, null: bool, style: Style, encoding: str) -> Format:
     if name == "json":
         first = {} if style.log is None else {"log": style.log}
         return lambda record: _text.to_json(first | fields(record)).encode("utf-8") + b"\n"
+    if name == "flat":
+        return lambda record: _text.to_json(flat_fields(record, style.log)).encode("utf-8") + b"\n"
     if name == "text":
         line: Callable[[Record], str] = _TextFormat(style)
     elif name == "message":
         line = message
     elif name == "logfmt":
         line = _Logfmt(style.log)
-    elif "%" in name:
+    elif "%(" in name:
         line = _Template(name, style)
+    elif "%" in name:
+        tokens = _tokens.Tokens(name, _tokens.known(_Clock(style.zone), _level_name), style.log)
+        return lambda record: f"{tokens(record)}{tokens.end}".encode(encoding, "backslashreplace")
     else:
         raise ValueError(
-            f"invalid --format {name!r}: write {', '.join(NAMES)}, or a template such as '%(message)s'"
+            f"invalid --format {name!r}: write {', '.join(NAMES)}, or a template such as '%T %l %m'"
         )
     return lambda record: f"{line(record)}\n".encode(encoding, "backslashreplace")
 
@@ -83,6 +93,43 @@ def fields(record: Record) -> dict[str, Any]:
     except UnicodeDecodeError:
         values["data_base64"] = base64.b64encode(data).decode()
     return values
+
+
+def flat_fields(record: Record, log: str | None) -> dict[str, Any]:
+    """Return a record as values for flat JSON: time, level, message, and the fields beside them.
+
+    A field of the name of one of these stands there as `fields.NAME`.  A text that is a JSON object gives its
+    own keys.
+    """
+    values: dict[str, Any] = {"time": _text.iso(record.timestamp)}
+    if log is not None:
+        values["log"] = log
+    event = event_of(record)
+    if event is not None:
+        parts = {key: value for key, value in event._asdict().items() if value is not None}
+        del parts["time"], parts["fields"]
+        more: Mapping[str, Any] = event.fields
+    else:
+        level = _level_name(record.tag)
+        parts = {"level" if level else "tag": level or record.tag} if record.tag else {}
+        more = _object_in(record) or {"message": _decoded(record)}
+        parts = {key: value for key, value in parts.items() if key not in more}
+    values |= {**parts, "pid": record.pid}
+    if record.label is not None:
+        values["label"] = record.label
+    return values | {f"fields.{key}" if key in values else key: value for key, value in more.items()}
+
+
+def _object_in(record: Record) -> dict[str, Any] | None:
+    """The object that a record's text is in JSON; None for any other text."""
+    data = record.data
+    if not data.startswith(b"{"):
+        return None
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def identity(record: Record) -> dict[str, Any]:
@@ -143,6 +190,7 @@ class _TextFormat:
     def __init__(self, style: Style) -> None:
         self._clock = _Clock(style.zone)
         self._log = "" if style.log is None else f"{_text.printable(style.log)} "
+        self._colour = style.colour
 
     def __call__(self, record: Record) -> str:
         begin = f"{self._clock(record.timestamp)} {self._log}{producer(record)}"
@@ -150,11 +198,18 @@ class _TextFormat:
         if event is None:
             level = _level_name(record.tag) or (f"#{record.tag}" if record.tag else "")
             first, _, rest = _decoded(record).rstrip("\n").partition("\n")
+            level = self._painted(level, record.tag)
             return f"{begin}{level and ' '}{level} {_text.printable(first)}{_indented(rest)}"
         first, _, rest = event.message.rstrip("\n").partition("\n")
-        said = _text.printable(f"{event.level} {event.logger}: {first}")
+        level = self._painted(_text.printable(event.level), record.tag)
+        said = _text.printable(f"{event.logger}: {first}")
         words = "".join([f" {word}" for word in _words(event.fields)])
-        return f"{begin} {said}{words}{_indented(rest)}{_indented(event.exception)}{_indented(event.stack)}"
+        below = f"{_indented(rest)}{_indented(event.exception)}{_indented(event.stack)}"
+        return f"{begin} {level} {said}{words}{below}"
+
+    def _painted(self, level: str, tag: int) -> str:
+        colour = next((colour for least, colour in COLOURS if tag >= least), "") if self._colour else ""
+        return f"{colour}{level}{RESET}" if colour and level else level
 
 
 def producer(record: Record) -> str:

@@ -39,16 +39,28 @@ OUTPUT_OPTIONS = (
     click.option("--raw", is_flag=True, help="Print the bytes of each record and a newline."),
     click.option("-0", "--null", is_flag=True, help="With --raw: a NUL byte instead of the newline."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line."),
+    click.option("--flat", is_flag=True, help='Print JSON like {"time": ..., "level": ..., "user": 42}.'),
     click.option(
         "-o",
         "--format",
         "layout",
         metavar="FORMAT",
-        help="text, json, logfmt, message, raw, or a template: '%(time)s %(level)s %(message)s %(user)s'.",
+        help="text, json, flat, logfmt, message, raw, or a template: '%T %l %m %{user}'.  %T time, %l level, "
+        "%n logger, %m message, %p pid, %L label, %t tag, %N number, %o position, \\n \\t \\0.  Or "
+        "'%(time)s %(level)s %(message)s %(user)s'.",
     ),
+    click.option(
+        "--color",
+        type=click.Choice(("auto", "always", "never")),
+        default="auto",
+        help="Levels in colour.  [auto: on a terminal, unless NO_COLOR is set]",
+    ),
+    click.option("--no-pager", is_flag=True, help="No pager, also on a terminal."),
     click.option("-c", "--count", is_flag=True, help="Print only how many records there are, of each log."),
     click.option("-r", "--reverse", is_flag=True, help="The newest record first."),
-    click.option("-q", "--quiet", is_flag=True, help="No messages: no notes, no waiting for a log."),
+    click.option(
+        "-q", "--quiet", is_flag=True, help="No messages: neither notes, nor that a log is waited for."
+    ),
     click.option(
         "--notes/--no-notes",
         default=None,

@@ -10,7 +10,7 @@ import click
 
 from disklog_mp._core import Record
 from disklog_mp.cli._times import zone_of
-from disklog_mp.cli.records import _formats
+from disklog_mp.cli.records import _formats, _terminal
 from disklog_mp.cli.records._context import Context
 from disklog_mp.cli.records._formats import Format
 from disklog_mp.cli.records._notes import Notes
@@ -31,6 +31,7 @@ def format_of(how: dict[str, Any], log: str | None = None) -> tuple[Format, Note
         for option, layout in (
             ("--raw", how["raw"] and "raw"),
             ("--json", how["as_json"] and "json"),
+            ("--flat", how["flat"] and "flat"),
             ("--format", how["layout"]),
         )
         if layout
@@ -42,7 +43,7 @@ def format_of(how: dict[str, Any], log: str | None = None) -> tuple[Format, Note
         raise click.UsageError("-0 needs --raw")
     try:
         encoding = sys.stdout.encoding or "utf-8"
-        style = _formats.Style(zone_of(how), log)
+        style = _formats.Style(zone_of(how), log, _terminal.has_colours(how["color"]))
         show = _formats.choose(layout, null=how["null"], style=style, encoding=encoding)
         return show, Notes(how, layout, log)
     except ValueError as problem:

@@ -22,6 +22,7 @@ from disklog_mp.cli.records._formats import Format
 from disklog_mp.cli.records._notes import Notes
 from disklog_mp.cli.records._output import check, context_of, exit_code, format_of, selection_of, write
 from disklog_mp.cli.records._selection import Selection
+from disklog_mp.cli.records._terminal import paged
 
 
 @dataclass
@@ -93,15 +94,20 @@ def show_logs(
     limit = None if lines is None or lines < 0 else lines
     if how["count"]:
         printed = _count(shown, limit)
-    elif how["reverse"]:
-        printed = print_merged(
-            shown, [_first(log.newest_first(), limit) for log in shown], limit, reverse=True
-        )
-    elif limit is None:
-        printed = print_merged(shown, [log.records() for log in shown])
     else:
-        printed = print_newest(shown, limit)
+        printed = 1  # unless the pager is left before the end
+        with paged(not how["no_pager"]):
+            printed = _print(shown, limit, reverse=how["reverse"])
     return exit_code(printed, shown[0].wanted, max(log.notes.exit_code for log in shown))
+
+
+def _print(shown: Sequence[Log], limit: int | None, *, reverse: bool) -> int:
+    if reverse:
+        newest = [_first(log.newest_first(), limit) for log in shown]
+        return print_merged(shown, newest, limit, reverse=True)
+    if limit is None:
+        return print_merged(shown, [log.records() for log in shown])
+    return print_newest(shown, limit)
 
 
 def _open(log: str, ring_dir: str | None, how: dict[str, Any], column: str | None, *, ring: bool) -> Log:

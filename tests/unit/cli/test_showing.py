@@ -173,7 +173,7 @@ class TestSeveralLogs:
         """Two hosts' copies of a log, whose records come in turn."""
         paths = [tmp_path / "web1", tmp_path / "web2"]
         for host, path in enumerate(paths):
-            write_said(path, [event(f"{host}-{i}", time=NOON + (2 * i + host) * SECOND) for i in range(3)])
+            write_said(path, [event(f"{host}-{i}", at=NOON + (2 * i + host) * SECOND) for i in range(3)])
         return paths
 
     def test_merged_by_time(self, two: list[Path]) -> None:

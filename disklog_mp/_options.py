@@ -21,6 +21,9 @@ DURATION_UNITS = {  # also in the plural
     **dict.fromkeys(("w", "week"), 604800.0),
 }
 DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+HOURLY = "hourly"
+TIME_OF_DAY = re.compile(r"\s*([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?\s*", re.ASCII)
+MOST_TIMES = 96  # of a day
 NO_LIMIT = ("none", "never", "off", "")  # an option that may be None is set to it in text by one of these
 
 
@@ -123,6 +126,8 @@ class Changes(TypedDict, total=False):
     page_records: int | str | None
     page_bytes: int | str | None
     page_age: float | str | None
+    page_at: str | None
+    page_tz: str | None
     ring_bytes: int | str | None
     keep_pages: int | str | None
     keep_bytes: int | str | None
@@ -150,6 +155,8 @@ class Options(NamedTuple):
     page_records: int | None = None
     page_bytes: int = 64 << 20
     page_age: float | None = None
+    page_at: str | None = None
+    page_tz: str | None = None
     ring_bytes: int = 16 << 20
     keep_pages: int | None = None
     keep_bytes: int | None = None
@@ -189,6 +196,43 @@ def _page_bytes(value: Any, what: str) -> int:
     if size < PAGE_MIN:
         raise ValueError(f"{what}={value!r} must be at least {size_text(PAGE_MIN)}")
     return size
+
+
+def _page_at(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f'{what} is "hourly" or times of the day such as "00:00", not {value!r}')
+    if value.strip().lower() == HOURLY:
+        return HOURLY
+    words = "00:00" if value.strip().lower() == "midnight" else value
+    times = {_time_of_day(word) for word in words.split(",")}
+    if "" in times or len(times) > MOST_TIMES:
+        raise ValueError(
+            f'{what}={value!r} must be "hourly", or up to {MOST_TIMES} times of the day from 00:00 to '
+            '23:59, such as "00:00" or "06:00,18:00"'
+        )
+    return ",".join(sorted(times))
+
+
+def _time_of_day(word: str) -> str:
+    """Return a time of the day as HH:MM or HH:MM:SS, "" if it is none."""
+    match = TIME_OF_DAY.fullmatch(word)
+    if match is None:
+        return ""
+    hours, minutes, seconds = match.groups()
+    return f"{int(hours):02}:{minutes}" + (f":{seconds}" if seconds not in (None, "00") else "")
+
+
+def _page_tz(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f'{what} is the name of a time zone such as "Europe/Berlin", not {value!r}')
+    from zoneinfo import ZoneInfo  # not at the top: few logs need it
+
+    try:
+        return ZoneInfo(value.strip()).key
+    except (KeyError, ValueError, OSError):
+        raise ValueError(
+            f'{what}={value!r} is not a time zone that this machine knows, such as "Europe/Berlin"'
+        ) from None
 
 
 def _event_bytes(value: Any, what: str) -> int:
@@ -235,6 +279,8 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "page_records": _count,
     "page_bytes": _page_bytes,
     "page_age": parse_duration,
+    "page_at": _page_at,
+    "page_tz": _page_tz,
     "ring_bytes": _ring_bytes,
     "keep_pages": _count,
     "keep_bytes": parse_size,
@@ -254,6 +300,9 @@ COMMON_WORDS = {  # for options, in other logs
     "max_age": "keep_age",
     "max_size": "max_bytes",
     "rotation": "page_bytes",
+    "when": "page_at",
+    "at_time": "page_at",
+    "timezone": "page_tz",
     "fsync": "sync",
 }
 
@@ -271,6 +320,8 @@ MAY_BE_NONE = frozenset(
     {
         "page_records",
         "page_age",
+        "page_at",
+        "page_tz",
         "keep_pages",
         "keep_bytes",
         "keep_age",

@@ -51,7 +51,8 @@ class PageFile:
         self.allocated = allocated
         self.floor = 0  # readers may have mapped the file up to here: it is never cut below
         self.data_crc = 0xFFFFFFFF
-        self.opened = boot_time()
+        self.opened = boot_time()  # ages count from here
+        self.opened_at = time.time()  # likewise, by the wall clock, which may be set
         self._longest = longest_file()
         # readers see these, through the mapped line
         self.line = file.map(HEADER_LENGTH, writable=True)
@@ -92,6 +93,8 @@ class PageFile:
         except OSError:
             self._map_again()
             self._show(watermark, records, last_time)
+        if self.is_empty():  # its first record comes; it may have been made long before
+            self.opened, self.opened_at = boot_time(), time.time()
         self.watermark, self.records, self.last_time = watermark, records, last_time
         self._is_wrong = False
 
@@ -134,10 +137,16 @@ class PageFile:
         self.line.store32(HEADER_CRC, _page_format.header_crc(memoryview(self.line), PAGE_LABELLED))
         self.line.store32(VERSION, PAGE_LABELLED)
 
-    def resume(self, watermark: int, records: int, data_crc: int) -> None:
-        """Go on in a page of an earlier writer."""
+    def is_empty(self) -> bool:
+        """True if it has no record."""
+        return self.watermark == self.header.data_offset
+
+    def resume(self, watermark: int, records: int, data_crc: int, first_time: int = 0) -> None:
+        """Go on in a page of an earlier writer; `first_time` is that of its first record, if it is known."""
         self.floor = min(self.line.load64(WATERMARK), self.allocated)
-        self.opened -= max(0.0, (time.time_ns() - self.header.created) / 1e9)
+        now = time.time_ns()
+        self.opened_at = max(self.header.created, min(first_time, now)) / 1e9
+        self.opened -= max(0.0, now / 1e9 - self.opened_at)
         self.watermark, self.records, self.data_crc = watermark, records, data_crc
         self.last_time = self.line.load64(LAST_TIME)
 

@@ -268,7 +268,7 @@ class _Recovery:
             end, number = line.watermark, header.first_number + line.records
         else:
             self._keep_torn_aside(last, survey)
-            page.resume(survey.end, survey.records, survey.crc)
+            page.resume(survey.end, survey.records, survey.crc, last.first_time(survey.end))
             end, number = survey.torn_end, header.first_number + survey.next_number
         position = header.first_position + -(-(end - header.data_offset) // GRANULE) * GRANULE
         if hints.ring_is_there and hints.released is not None and hints.released > position:

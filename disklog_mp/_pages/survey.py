@@ -60,6 +60,16 @@ class FoundPage:
         """Return the whole file, mapped."""
         return self.file.map(self.size, writable=False)
 
+    def first_time(self, end: int) -> int:
+        """Return the time of the first record below `end`, ns since the epoch; 0: there is none."""
+        header = self.header
+        start, number = header.data_offset, header.first_number
+        frames = RecordIterator(
+            self.whole(), start, end, header.first_position, number, header.salt, payloads=True
+        )
+        next(frames, None)
+        return frames.time
+
     def published(self) -> int:
         """Return the watermark, if it is possible; the file may end before it."""
         return self.line.watermark if self.is_plausible else self.header.data_offset

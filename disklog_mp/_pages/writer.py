@@ -20,6 +20,7 @@ from disklog_mp._pages.folder import NO_LIMIT, PageBegin, PageFolder
 from disklog_mp._pages.format import HEADER_LENGTH
 from disklog_mp._pages.recovery import LastPage, Recovered, ResumePoint, RingHints, recover
 from disklog_mp._pages.retention import KeptPage, Retention
+from disklog_mp._pages.roll_times import RollTimes
 from disklog_mp._pages.unsynced import SyncJob, Unsynced
 
 __all__ = ["NO_LIMIT", "PageWriter"]
@@ -52,6 +53,7 @@ class PageWriter:
         self.retire_error: OSError | None = None  # of the last retire(); the next one tries again
         self.folder = PageFolder(directory, name, options, gid)
         self.retention = Retention(options)
+        self.times = RollTimes(options)
         self.unsynced = Unsynced(directory)
         self._close = close
         self._page_before: PageFile | None = None  # readers at its end sleep there
@@ -61,6 +63,7 @@ class PageWriter:
         self.options = options
         self.folder.configure(options, gid)
         self.retention.configure(options)
+        self.times.configure(options)
 
     def recover(self, hints: RingHints) -> Recovered:
         """Recover the directory, as recovery.py describes it, and go on where that says."""
@@ -114,17 +117,13 @@ class PageWriter:
         limit = self.options.page_records or NO_LIMIT
         if self.page is None:
             return min(self.options.page_bytes, longest_file() - HEADER_LENGTH), limit
-        if self.options.page_age and self.age() >= self.options.page_age:
+        if (self.options.page_age or self.options.page_at) and self.times.reason(self.page):
             return 0, 0  # a record of now is not put into a page of yesterday
         return max(0, self.page.end() - self.page.watermark), max(0, limit - self.page.records)
 
     def is_empty(self) -> bool:
         """True if the next record is the first of its page."""
-        return self.page is None or self.page.watermark == self.page.header.data_offset
-
-    def age(self) -> float:
-        """Return seconds since the page being written was begun; 0.0 if it is empty."""
-        return 0.0 if self.page is None or self.is_empty() else boot_time() - self.page.opened
+        return self.page is None or self.page.is_empty()
 
     def append(self, data: memoryview, end: int, records: int, last_time: int) -> None:
         """Write and publish frames from `self.position` to position `end`; `data` may stop at the header of

@@ -44,6 +44,8 @@ def open(
     page_records: int | None = None,
     page_bytes: int | str | None = None,
     page_age: float | str | None = None,
+    page_at: str | None = None,
+    page_tz: str | None = None,
     ring_bytes: int | str | None = None,
     keep_pages: int | None = None,
     keep_bytes: int | str | None = None,
@@ -76,6 +78,7 @@ def open(
     the command that changes them; with `strict`, ConfigMismatchError is raised instead.
 
     page_records, page_bytes, page_age: begin a new page when the page has that many records, bytes, seconds.
+    page_at, page_tz: likewise at "00:00", "06:00,18:00" or "hourly", in the machine's time zone or that one.
     keep_pages, keep_bytes, keep_age: remove the oldest pages beyond that, but never the newest.
     ring_bytes: size of the ring, rounded up to a power of two.
     max_bytes: refuse records when the log has reached this size.
@@ -83,8 +86,7 @@ def open(
     on_full, timeout: "block" up to `timeout` seconds, "raise" or "drop" when the ring is full.
     mode, group: access to the ring and the pages, e.g. 0o660 and "www-data".
     linger: how long the writer stays when its last producer has left.
-    kill_stalled: the writer kills a process that is stopped or frozen inside log() and so has held up all
-    others for this long; left out, the writer waits for it.
+    kill_stalled: the writer kills a process that stands still inside log() and holds up all others.
     event_bytes: space for the log's own events, 4 MiB if left out; 0: none are kept.
     ring_dir: keep the ring as a file in that directory instead of /dev/shm.
     label: a text of up to 64 bytes that each record of this session carries, such as a container's name.
@@ -103,6 +105,8 @@ def open(
         page_records=page_records,
         page_bytes=page_bytes,
         page_age=page_age,
+        page_at=page_at,
+        page_tz=page_tz,
         ring_bytes=ring_bytes,
         keep_pages=keep_pages,
         keep_bytes=keep_bytes,

@@ -74,10 +74,12 @@ class PageKeeper:
             self._syncer.start()
 
     def roll_when_due(self, now: float) -> None:
-        """Seal the page being written if that was asked for, or if it is old enough.  Raises OSError."""
-        wanted, age = self._live.ring.roll_wanted, self._pages.options.page_age
-        if wanted != self._rolls or (age is not None and self._pages.age() >= age):
-            self.roll("asked" if wanted != self._rolls else "page_age")
+        """Seal the page being written if that was asked for, or if it is time to.  Raises OSError."""
+        wanted, reason = self._live.ring.roll_wanted, self._pages.times.reason(self._pages.page)
+        if wanted != self._rolls:
+            reason = "asked"
+        if reason is not None:
+            self.roll(reason)
             self._rolls = wanted
 
     def retire_when_due(self, now: float) -> None:

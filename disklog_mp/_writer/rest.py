@@ -66,8 +66,7 @@ class Rest:
         pages = self._pages
         return schedule.Facts(
             sign_of_life=self.sign_of_life,
-            page_age=pages.options.page_age,
-            age=None if pages.is_empty() else pages.age(),
+            until_roll=pages.times.left(pages.page),
             keep_age=pages.options.keep_age,
             oldest_since=pages.retention.oldest_since(),
             now=boot_time(),

@@ -12,8 +12,7 @@ class Facts(NamedTuple):
     """What limits the writer's sleep."""
 
     sign_of_life: float  # seconds between two signs of life that a supervisor expects; infinite: none
-    page_age: float | None  # the option
-    age: float | None  # seconds since the page being written was begun; None: it is empty
+    until_roll: float  # seconds until the page being written is to be sealed; infinite: never
     keep_age: float | None  # the option
     oldest_since: float  # when the oldest page that may be removed was sealed, see boot_time()
     now: float  # likewise
@@ -27,10 +26,8 @@ def sleep_for(facts: Facts) -> float:
 
 
 def until_roll(facts: Facts) -> float:
-    """Return seconds until the page being written is old enough to be sealed."""
-    if facts.page_age is None or facts.age is None:
-        return math.inf
-    return _or_retry(facts.page_age - facts.age)
+    """Return seconds until the page being written is to be sealed."""
+    return _or_retry(facts.until_roll)
 
 
 def until_retirement(facts: Facts) -> float:

@@ -220,7 +220,7 @@ class Writer:
         ring, position = live.ring, pages.position
         room, records_room = pages.room()
         if records_room <= 0:
-            self.keeper.roll("page_records")
+            self.keeper.roll(pages.times.reason(pages.page) or "page_records")
             return True
         most, inherited = SEGMENT, self.repairs.inherited_until - position
         if 0 < inherited < most:

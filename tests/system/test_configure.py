@@ -48,6 +48,8 @@ class TestJoining:
             ("page_records", 3),
             ("keep_bytes", 1 << 24),
             ("keep_age", 3600.0),
+            ("page_at", "06:00,18:00"),
+            ("page_tz", "Europe/Berlin"),
             ("max_bytes", 1 << 30),
             ("sync", "page"),
             ("linger", 3.0),

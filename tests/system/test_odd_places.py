@@ -740,6 +740,24 @@ class TestClock:
         ]
         assert list(range(40)) == [record.number for record in records]
 
+    @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a C compiler")
+    def test_pages_roll_at_midnight(self, name: str, path: Path, tmp_path: Path) -> None:
+        """Before the first record of the new day goes in; once, though the clock is set back and forth; and
+        after a restart.  The events say why.
+        """
+        environment, ahead = stepping_clock(tmp_path)
+        code = textwrap.dedent(MIDNIGHTS)
+        subprocess.run(
+            [sys.executable, "-c", code, name, str(path), str(ahead)], env=environment, timeout=60, check=True
+        )
+        wait_until(lambda: not has_ring(name))
+
+        reader = disklog_mp.Reader(path)
+        kept = [[record.data for record in page] for page in reader.pages()]
+        assert kept == [[b"one"], [b"two", b"back", b"forth"], [b"three"]]
+        rolled = [event.fields["reason"] for event in reader.events() if event.name == "rolled"]
+        assert rolled == ["page_at", "page_at"]
+
     def test_a_dead_writer_is_replaced_though_its_heartbeat_lies_in_the_future(
         self, open_log: OpenLog
     ) -> None:
@@ -757,6 +775,35 @@ class TestClock:
         wait_until(replaced)
 
 
+MIDNIGHTS = """
+    import mmap, os, signal, sys, time
+    import disklog_mp
+    with open(sys.argv[3], "r+b") as file:
+        ahead = mmap.mmap(file.fileno(), 8)
+    until_midnight = 86400 - int(time.time()) % 86400
+    options = dict(ring_bytes=1 << 16, linger=0, page_at="00:00", page_tz="UTC")
+
+    def set_clock(minutes):  # behind the next midnight
+        ahead[:] = (until_midnight + 60 * minutes).to_bytes(8, "little", signed=True)
+
+    def log_at(minutes, data):
+        set_clock(minutes)
+        log.log(data)
+        log.flush(20)
+
+    set_clock(-70)
+    with disklog_mp.open(sys.argv[1], sys.argv[2], **options) as log:
+        log_at(-60, b"one")
+        log_at(10, b"two")
+        log_at(-30, b"back")
+        log_at(20, b"forth")
+        for _ in range(2000):  # the writer tells beside its work, and is killed when it has
+            if any(event.name == "rolled" for event in log.events()):
+                break
+            time.sleep(0.01)
+        os.kill(log.stats().writer_pid, signal.SIGKILL)
+        log_at(1445, b"three")
+"""
 STEPS = """
     import mmap, os, sys, time
     import disklog_mp

@@ -20,7 +20,7 @@ disklog_mp.configure_loggers("app", "/var/log/app", keep_pages=5)
 disklog_mp.get_logger("a", "app", "/var/log/app", sync="1s")
 disklog_mp.pools.start("app", "/var/log/app", keep_bytes="2G", label="etl", strict=True)
 disklog_mp.attach("app").configure(keep_bytes=None, sync="200ms", mode="0660")
-disklog_mp.serve("app", "/var/log/app", page_age="1d")
+disklog_mp.serve("app", "/var/log/app", page_age="1d", page_at="hourly", page_tz="UTC")
 
 
 async def configure() -> None:

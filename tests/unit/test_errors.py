@@ -59,6 +59,7 @@ def test_an_error_takes_its_values() -> None:
         ("keep_bytes", None, 1000, "running with keep_bytes=None, not 1000 B: "),
         ("keep_age", 86400.0, 0.25, "running with keep_age=86400 s, not 0.25 s: "),
         ("sync", "1s", "always", "running with sync='1s', not 'always': "),
+        ("page_at", None, "00:00", "running with page_at=None, not '00:00': "),
         ("page_records", 10, 20, "running with page_records=10, not 20: "),
         ("path", "/var/log/app", "/tmp/app", "running with path='/var/log/app', not '/tmp/app': "),
     ],

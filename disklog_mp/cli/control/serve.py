@@ -18,6 +18,10 @@ WRITER_OPTIONS = (
     click.option("--page-records", type=int, metavar="N", help="Roll when a page has N records."),
     click.option("--page-bytes", metavar="SIZE", help="Roll when a page has SIZE bytes.  [64M]"),
     click.option("--page-age", metavar="TIME", help="Roll when a page is older, such as 10min or 1d."),
+    click.option("--page-at", metavar="TIMES", help="Roll at times of the day: 00:00, 06:00,18:00, hourly."),
+    click.option(
+        "--page-tz", metavar="ZONE", help="Time zone of these, such as Europe/Berlin.  [the machine's]"
+    ),
     click.option("--ring-bytes", metavar="SIZE", help="Size of the ring.  [16M]"),
     click.option("--keep-pages", type=int, metavar="N", help="Keep the newest N pages."),
     click.option("--keep-bytes", metavar="SIZE", help="Remove the oldest pages beyond SIZE bytes."),

@@ -27,8 +27,8 @@ from support.pages import (
 from disklog_mp._os import clocks as _clocks
 from disklog_mp._pages import format as _page_format
 from disklog_mp._pages import retention as _retention
+from disklog_mp._pages import roll_times as _roll_times
 from disklog_mp._pages import unsynced as _unsynced
-from disklog_mp._pages import writer as _writer
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.format import PAGE_OPEN, PAGE_SEALED, PageHeader, PageLine
 from disklog_mp._pages.recovery import RingHints
@@ -69,7 +69,7 @@ class TestCreation:
 
         assert not list(path.iterdir())
         assert pages.is_empty()
-        assert (pages.retention.first_page(), pages.retention.total_bytes(), pages.age()) == (0, 0, 0.0)
+        assert (pages.retention.first_page(), pages.retention.total_bytes()) == (0, 0)
 
     def test_a_page_has_its_name_when_it_has_its_header(self, path: Path) -> None:
         """It is made under another name, synced, and renamed: killed on the way it never was a page."""
@@ -408,16 +408,20 @@ class TestRoll:
         assert not pages.seal()
         pages.close()
 
-    def test_a_page_grows_older_from_the_day_it_was_begun(self, path: Path) -> None:
-        """Not from the day its present writer came to it."""
+    def test_a_page_grows_older_from_the_day_its_first_record_came(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not from the day its present writer came to it, nor from that on which it was made, empty."""
         write_log(path, [b"x"])
         data = bytearray(page_path(path).read_bytes())
         data[64:72] = (time.time_ns() - 3_600_000_000_000).to_bytes(8, "little")
         data[252:256] = crc32c(bytes(data[:252])).to_bytes(4, "little")
         page_path(path).write_bytes(data)
-        pages = page_writer(path)
+        now = time.time_ns()
+        monkeypatch.setattr(time, "time_ns", lambda: now + 60 * 10**9)
+        pages = page_writer(path, page_age=100.0)
 
-        assert 3599 < pages.age() < 3700
+        assert 30 < pages.times.left(pages.page) < 40.1
         pages.close()
 
 
@@ -584,7 +588,7 @@ class TestRetention:
         source.move(pages)
         assert min(pages.room()) > 0
         boot_time = _clocks.boot_time()
-        monkeypatch.setattr(_writer, "boot_time", lambda: boot_time + 3601)
+        monkeypatch.setattr(_roll_times, "boot_time", lambda: boot_time + 3601)
 
         assert pages.room() == (0, 0)
         assert pages.seal()

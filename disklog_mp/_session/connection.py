@@ -274,6 +274,10 @@ class Connection(_core.Producer):
             self.rescue()
             self.report_drops()
         self.orphans.leave()
+        self.leave_to_writer()
+
+    def leave_to_writer(self) -> None:
+        """See to it that the ring has a writer when this process leaves it; waits a second at most."""
         attachment = self.whole_attachment()
         if attachment is not None:
             self.keeper.leave(attachment.file, max(self.timeout, SHORTEST_CLOSE))

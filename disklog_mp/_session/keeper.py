@@ -26,8 +26,8 @@ from disklog_mp._pages.directory import LOCK, Directory
 from disklog_mp._pages.identity import LogIdentity, read_identity
 from disklog_mp._ring import control as _control
 from disklog_mp._ring import starts as _starts
-from disklog_mp._ring.file import RingFile
-from disklog_mp._ring.liveness import writer_alive
+from disklog_mp._ring.file import RingFile, is_current, unlink
+from disklog_mp._ring.liveness import lock_as_writer, locked_slots, unlock_as_writer, writer_alive
 from disklog_mp._session import start_writer
 from disklog_mp._session.place import Place, is_ring_of
 from disklog_mp._session.start_writer import Starting, User
@@ -84,20 +84,33 @@ class Keeper:
             self._lock.release()
 
     def leave(self, file: RingFile, patience: float) -> None:
-        """Leave no records in a ring without a writer, if this session may start one.
+        """Leave no ring without a writer, if this session may start one.
 
-        Waits only while it is another session's turn: that one may have been killed before it started any.
+        That writer takes what is in the ring, syncs what its predecessor had written, and removes the ring
+        when the last process has left.  The empty ring of a log that is gone is removed here.
+
+        Waits only for records, and while it is another session's turn: that one may have been killed before
+        it started any.
         """
-        ring, deadline = file.ring, time.monotonic() + min(patience, LONGEST_LEAVE)
+        deadline = time.monotonic() + min(patience, LONGEST_LEAVE)
         try:
-            while ring.frontier(ring.released) != ring.released and not writer_alive(file):
+            while not writer_alive(file):
+                is_empty = _is_empty(file)
+                if is_empty and not self._is_log_there(file):
+                    _remove_unused(file)
+                    return
                 self.keep(file)
                 is_started = self._starting is not None
-                if is_started or self.why_not(file) is not None or time.monotonic() >= deadline:
+                if is_started or is_empty or self.why_not(file) is not None or time.monotonic() >= deadline:
                     return
                 time.sleep(PAUSE)
-        except OSError:  # the kernel cannot tell
+        except (DiskLogError, OSError):  # the kernel cannot tell
             return
+
+    def _is_log_there(self, file: RingFile) -> bool:
+        """True if ring and directory are the log's: a writer for an empty ring makes neither anew."""
+        identity = read_identity(self._directory_of(file))
+        return identity is not None and identity.log_id == file.ring.log_id and is_current(file)
 
     def let_go(self) -> None:
         """Leave the writer that was started to itself: it is ready, or this session is closed."""
@@ -224,6 +237,28 @@ class Keeper:
         if told != (self._place.name, rings) or (identity is not None and identity.log_id != ring.log_id):
             raise RefusedError(f"{path} is the directory of another log")
         return Log(path, given)
+
+
+def _is_empty(file: RingFile) -> bool:
+    return file.ring.frontier(file.ring.released) == file.ring.released
+
+
+def _remove_unused(file: RingFile) -> None:
+    """Remove a ring that is empty, has no writer, and that only this process is attached to.
+
+    Its log is gone, so no writer will do it.  With the writer's lock held none begins meanwhile.  The ring is
+    closed first: a process that attaches then looks for another ring.  One that attached before has its name
+    left.
+    """
+    ring = file.ring
+    if not lock_as_writer(file):
+        return
+    try:
+        if is_current(file) and not locked_slots(file) and ring.close(ring.released):
+            if not locked_slots(file):
+                unlink(file.path)
+    finally:
+        unlock_as_writer(file)
 
 
 def _told(failure: Exception) -> str:

@@ -94,5 +94,6 @@ def _at_exit() -> None:
         for connection in connections():
             if not connection.is_closed and connection.is_bound:
                 _wait(connection)
+                connection.leave_to_writer()
         for ring, end in list(left_behind.items()):
             _wait_for_ring(ring, end)

@@ -151,6 +151,60 @@ def test_the_last_to_leave_leaves_nothing_in_a_ring_without_a_writer(
     wait_until(lambda: records(path) == [b"left behind"], NOTICE)
 
 
+KILL_AND_LEAVE = """
+import os, sys, time
+import disklog_mp
+name, path, way = sys.argv[1:]
+log = disklog_mp.open(name, path, linger=0.1, sync="never")
+log.log(b"written")
+log.flush()
+os.kill(log.stats().writer_pid, 9)
+while log.stats().writer_pid:
+    time.sleep(0.01)
+if way == "close":
+    log.close()
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("way", ["close", "exit"])
+def test_the_last_to_leave_leaves_no_empty_ring_behind(name: str, path: Path, way: str) -> None:
+    """The writer died when all was written: the next one has the log synced, and removes the ring."""
+    subprocess.run([sys.executable, "-c", KILL_AND_LEAVE, name, path, way], check=True)
+
+    wait_until(lambda: not has_ring(name), 30)
+    assert records(path) == [b"written"]
+
+
+def test_the_last_to_leave_removes_the_empty_ring_of_a_log_that_was_removed(
+    open_log: OpenLog, name: str, path: Path
+) -> None:
+    """No writer is started: it would make the directory again.  The ring stays for those attached to it."""
+    log = open_log()
+    logged, leave = os.pipe(), os.pipe()
+
+    def be_the_last() -> None:
+        log.log(b"x")
+        log.flush()
+        os.write(logged[1], b".")
+        os.read(leave[0], 1)
+        log.close()
+
+    child = fork(be_the_last)
+    os.read(logged[0], 1)
+    kill_writer(log)
+    shutil.rmtree(path)
+    log.close()
+    assert has_ring(name)
+    os.write(leave[1], b".")
+    succeeds(child)
+
+    assert not has_ring(name)
+    assert not path.exists()
+    for end in (*logged, *leave):
+        os.close(end)
+
+
 # -- sessions that may not ----------------------------------------------------------------------------------
 
 
@@ -388,7 +442,7 @@ def test_a_session_that_can_start_none_leaves_the_turns_to_others(
             wait_until(lambda: other.stats().writer_pid, 30)
 
     worker = fork(try_in_vain)
-    wait_until(tried.exists, 30)
+    wait_until(lambda: tried.exists() and tried.read_text(), 30)
     assert "names no program that can be executed" in tried.read_text()
     assert _starts.attempts(ring_of(log)) == 0  # of all that it made, none lengthens the pause of the others
     began = time.monotonic()

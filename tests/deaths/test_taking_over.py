@@ -36,6 +36,11 @@ OPTIONS = Options(ring_bytes=1 << 16, page_records=5, linger=None)
 SERVED = Terms(OPTIONS._asdict(), "serve", is_served=True)  # no session starts its writer again
 
 
+def served_writer(name: str, path: Path) -> Writer:
+    """Return a writer in this process, as a supervisor runs it."""
+    return Writer(name, path, OPTIONS, terms=SERVED)
+
+
 @pytest.fixture
 def start_writer(name: str, path: Path) -> Iterator[Start]:
     """Start a writer that nothing starts again when it is killed; the last one is stopped at the end."""
@@ -128,7 +133,7 @@ def test_a_word_of_noise_is_not_believed(start_writer: Start, orphan: disklog_mp
     for word in ("released", "written", "durable", "records", "page"):
         for value in NOISE:
             setattr(ring, word, value)
-            work = Writer(orphan.name, path, OPTIONS)
+            work = served_writer(orphan.name, path)
             work.close()
 
             assert (work.recovered.position, work.recovered.number) == (LOGGED * SPAN, LOGGED), word
@@ -163,13 +168,13 @@ def test_what_is_durable_is_not_synced_again(orphan: disklog_mp.Session, path: P
         if value is not None:
             assert ring_of(orphan) is not None
             ring_of(orphan).durable = value
-        work = Writer(orphan.name, path, OPTIONS)
+        work = served_writer(orphan.name, path)
         try:
             assert len(work.pages.sync_job().files) == files
         finally:
             work.close()
     os.unlink(ring_path(orphan.name))
-    work = Writer(orphan.name, path, OPTIONS)
+    work = served_writer(orphan.name, path)
     try:
         assert work.ring.durable == 0
         assert len(work.pages.sync_job().files) == 3
@@ -188,7 +193,7 @@ def damage(path: Path, offset: int, data: bytes) -> None:
 
 def take_over(name: str, path: Path, capfd: pytest.CaptureFixture[str]) -> tuple[list[str], dict[str, Any]]:
     """Let a writer of this process drain the ring and leave; what it said, and what `stat` tells then."""
-    work = Writer(name, path, OPTIONS)
+    work = served_writer(name, path)
     with disklog_mp.attach(name):
         work.run(lambda: True)
         (told,) = objects("stat", name, code=1)  # no writer is alive
@@ -258,7 +263,7 @@ def test_what_was_taken_from_the_ring_is_told(
     victim.join()
     victim.close()
     orphan.log(b"behind it")
-    work = Writer(name, path, OPTIONS)
+    work = served_writer(name, path)
     orphan.log(b"later")
     work.run(lambda: True)
     (told,) = objects("stat", name, code=1)  # no writer is alive
@@ -275,10 +280,10 @@ def test_a_writer_that_left_in_good_order_left_nothing_to_repair(
     orphan: disklog_mp.Session, name: str, path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Its ring stays for those who are attached, and what they logged meanwhile is no repair."""
-    Writer(name, path, OPTIONS).run(lambda: True)
+    served_writer(name, path).run(lambda: True)
     orphan.log(b"meanwhile")
     capfd.readouterr()
-    Writer(name, path, OPTIONS).run(lambda: True)
+    served_writer(name, path).run(lambda: True)
 
     assert orphan.stats().repair is None
     assert capfd.readouterr().err == ""
@@ -306,7 +311,7 @@ def test_a_writer_that_open_started_tells_too(name: str, path: Path, tmp_path: P
 
 def test_a_writer_that_is_stopped_before_it_replaced_the_ring_leaves_none(name: str, path: Path) -> None:
     """It has closed the ring of its predecessor, for one of another size, and is told to go."""
-    Writer(name, path, OPTIONS).close()
+    served_writer(name, path).close()
     assert has_ring(name)
     Writer(name, path, OPTIONS._replace(ring_bytes=1 << 17)).run(lambda: True)
 

@@ -115,7 +115,9 @@ def write_log_asleep(name: str, path: str, options: Options, look: float = 0.05)
 
 
 def write_log(name: str, path: str, options: Options, terms: Terms | None = None) -> None:
-    """Be the writer of a log until SIGTERM."""
+    """Be the writer of a log until SIGTERM.  One that never leaves is served: no session starts it again."""
+    if terms is None and options.linger is None:
+        terms = Terms(options._asdict(), "serve", is_served=True)
     with stop_on_signals() as stopping:
         Writer(name, path, options, terms=terms).run(stopping)
 

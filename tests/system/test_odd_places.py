@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.chance import TIMES
 from support.children import child, end, fork, stepping_clock, succeeds
 from support.machine import stop_writer, wait_until
 from support.rings import has_ring, ring_path
@@ -78,7 +79,7 @@ class TestForks:
         thread = threading.Thread(target=come_and_go)
         thread.start()
         try:
-            for _ in range(100):
+            for _ in range(30 * TIMES):
                 succeeds(fork(look))
         finally:
             stop.set()

@@ -1,5 +1,6 @@
 """Each door says what is wrong with directory, ring or options when it is set up, and starts no writer."""
 
+import importlib.util
 import logging
 import os
 import tempfile
@@ -29,27 +30,24 @@ def set_up_logger(name: str, path: Path, **options: Any) -> object:
 
 
 def set_up_structlog(name: str, path: Path, **options: Any) -> object:
-    pytest.importorskip("structlog")
     return disklog_mp.structlog.LoggerFactory(name, path, **options)
 
 
 def set_up_loguru(name: str, path: Path, **options: Any) -> object:
-    pytest.importorskip("loguru")
     return disklog_mp.loguru.Sink(name, path, **options)
 
 
 def set_up_otel(name: str, path: Path, **options: Any) -> object:
-    pytest.importorskip("opentelemetry.sdk")
     return disklog_mp.otel.LogRecordExporter(name, path, **options)
 
 
 def set_up_celery(name: str, path: Path, **options: Any) -> None:
-    celery = pytest.importorskip("celery")
+    celery = importlib.import_module("celery")
     disklog_mp.celery.install(celery.Celery(name), name, path, **options)
 
 
 def set_up_gunicorn(name: str, path: Path, **options: Any) -> None:
-    config = pytest.importorskip("gunicorn.config")
+    config = importlib.import_module("gunicorn.config")
     told = config.Config()
     told.set("errorlog", str(path.with_name(name)))
     kind = type("Logger", (disklog_mp.gunicorn.Logger,), {"options": options})
@@ -58,16 +56,25 @@ def set_up_gunicorn(name: str, path: Path, **options: Any) -> None:
     kind(told)
 
 
-DOORS: list[Door] = [
+def of(package: str, door: Door) -> Any:
+    """A door into a package that may not be installed."""
+    try:
+        is_there = importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # not even what it is a part of
+        is_there = False
+    return pytest.param(door, marks=pytest.mark.skipif(not is_there, reason=f"needs {package}"))
+
+
+DOORS = [
     DiskLogHandler,
     set_up_loggers,
     set_up_logger,
     pools.start,
-    set_up_structlog,
-    set_up_loguru,
-    set_up_otel,
-    set_up_celery,
-    set_up_gunicorn,
+    of("structlog", set_up_structlog),
+    of("loguru", set_up_loguru),
+    of("opentelemetry.sdk", set_up_otel),
+    of("celery", set_up_celery),
+    of("gunicorn", set_up_gunicorn),
 ]
 
 

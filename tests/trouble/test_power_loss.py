@@ -18,6 +18,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 import pytest
+from support.chance import TIMES
 from support.faulty_files import Disk, FaultyFiles, put
 from support.machine import stop_writer, wait_until
 from support.pages import page_path
@@ -208,7 +209,7 @@ def test_power_lost_again_while_a_writer_takes_over(
     life = Life(name, path, "never", Clock())
     next_boot()
     kept = [moment for moment in life.moments if moment.ring]
-    for disk, promised, ring in kept[:: max(1, len(kept) // 4)]:
+    for disk, promised, ring in kept[:: max(1, len(kept) // (2 if TIMES == 1 else 4))]:
         for file in (ring, b""):
             life.leave(disk.survivors(disk.names, disk.unsynced()), file)
             for step in life.take_over():

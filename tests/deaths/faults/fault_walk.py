@@ -19,7 +19,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ class Walk:
         self.lives = 0
         self.met: Counter[str] = Counter()  # points at which something happened
         self.failed: Counter[str] = Counter()  # calls that did, by errno
+        self.tried: set[str] = set()  # labels of the stories before
         self.missed: set[str] = set()
         self.pairs_met = 0
         self.wrong: list[str] = []
@@ -109,21 +110,25 @@ class Walk:
             parts[""] |= Counter(self.faults.recorded())
         return {part: dict(found) for part, found in parts.items()}
 
-    def singles(self, story: str, every: bool, only: Iterable[str], share: Share) -> None:
-        """Every label of a life, at its first time and in the middle, or at every time."""
+    def singles(self, story: str, given: argparse.Namespace, share: Share) -> None:
+        """Every label of a life, at its first time and in the middle; or at every time; or once."""
         role, steps = STORIES[story].role, STORIES[story].steps
-        for label, count in self.labels(story)[""].items():
-            if (only and label not in only) or not re.fullmatch(steps, label):
+        for turn, (label, count) in enumerate(self.labels(story)[""].items(), given.seed):
+            if (given.only and label not in given.only) or not re.fullmatch(steps, label):
                 continue
-            for nth in range(1, count + 1) if every else sorted({1, count // 2 + 1}):
-                for action in ("kill", "freeze"):
+            middle = {1} if given.few else {1, count // 2 + 1}
+            for nth in range(1, count + 1) if given.every else sorted(middle):
+                both = ("kill", "freeze")
+                for action in both[turn % 2 :][:1] if given.few else both:
                     if share.is_mine():
                         self._insist(story, fault_life.Fault(role, label, nth, action))
                 failures = fault_core.FAILURES.get(label, ())
-                # Later on it is another caller that sees it fail, who does not tell the errors apart.
-                for action in failures if every or nth == 1 else failures[:1]:
+                # Later on it is another caller that sees it fail, and does not tell the errors apart.
+                all_of_them = given.every or (nth == 1 and not (given.few and label in self.tried))
+                for action in failures if all_of_them else failures[:1]:
                     if share.is_mine():
                         self.tell(story, fault_life.Fault(role, label, nth, action))
+            self.tried.add(label)
 
     def _insist(self, story: str, fault: fault_life.Fault) -> None:
         for _ in range(TRIES if fault.nth == 1 else 1):
@@ -131,9 +136,10 @@ class Walk:
                 return
         self.missed.add(fault.label)
 
-    def traced(self, core: Path, every: bool, share: Share) -> None:
+    def traced(self, given: argparse.Namespace, share: Share) -> None:
         """All system calls from attaching to the end; all instructions of taking a slot and leaving it."""
-        self._until_its_end("system call", fault_stories.at_system_call, 1 if every else 3, share)
+        core, calls, instructions = given.core, *((1, 1) if given.every else (8, 6) if given.few else (3, 2))
+        self._until_its_end("system call", fault_stories.at_system_call, calls, share)
         symbols = subprocess.run(["nm", "-S", core], capture_output=True, text=True, check=True).stdout
         for function, label in (("dl_ring_attach", "lock"), ("dl_ring_detach", "commit:B")):
             span = fault_stories.span_of(function, symbols)
@@ -141,7 +147,7 @@ class Walk:
             def at(count: int, span: Any = span, label: str = label) -> Any:
                 return fault_stories.at_instruction(label, span, count)
 
-            self._until_its_end(f"instruction of {function}", at, 1 if every else 2, share)
+            self._until_its_end(f"instruction of {function}", at, instructions, share)
 
     def _until_its_end(self, what: str, at: Callable[[int], Any], step: int, share: Share) -> None:
         """Kill one at the first stop, the next one at the next, until one comes to its end before."""
@@ -216,9 +222,9 @@ def walk(given: argparse.Namespace, number: int) -> dict[str, Any]:
             if story == "pairs":
                 walk.pairs(given.seed, given.pairs, share)
             elif story == "traced":
-                walk.traced(given.core, given.every, share)
+                walk.traced(given, share)
             else:
-                walk.singles(story, given.every, given.only, share)
+                walk.singles(story, given, share)
     return {
         "lives": walk.lives,
         "pairs": walk.pairs_met,
@@ -257,6 +263,7 @@ def main() -> None:
     parser.add_argument("--name", default=f"test-{os.getpid()}-faults")
     parser.add_argument("--path", type=Path, required=True, help="an empty directory")
     parser.add_argument("--every", action="store_true", help="every step at every time it is met")
+    parser.add_argument("--few", action="store_true", help="every step once, killed or frozen by turns")
     parser.add_argument("--only", action="append", default=[], help="steps, all if not given")
     parser.add_argument("--until-wrong", action="store_true", help="end with the first finding")
     parser.add_argument("--pairs", type=int, default=0, help="how many pairs, chosen by the seed; 0: all")

@@ -1,7 +1,8 @@
 """Every step of every protocol, with a process killed, frozen or failed at it: the books must balance.
 
-fault_stories.py tells the lives; here they are told side by side, some hundred of each kind, and some of
-the pairs (with DISKLOG_TEST_SEED=today others each day).  `make faults` tells all of them.
+fault_stories.py tells the lives; here they are told side by side: every step once, killed or frozen by turns,
+every error of every call, and some of the pairs.  `make nightly` tells some hundred of each kind, and other
+pairs each day; `make faults` tells all of them.
 """
 
 import json
@@ -27,7 +28,7 @@ GROUPS = (
     ("traced",),
     ("pairs",),
 )
-PAIRS = str(60 * TIMES)
+HOW_MANY = ("--few", "--pairs", "20") if TIMES == 1 else ("--pairs", str(60 * TIMES))
 pytestmark = [
     pytest.mark.skipif(CC is None, reason="no C compiler"),
     pytest.mark.skipif(not CSRC.is_dir(), reason="the C sources are not installed"),
@@ -81,8 +82,7 @@ def walks(core: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[st
     """What the walks found, by their stories."""
     place = tmp_path_factory.mktemp("faults")
     running = {
-        group: start(core, place / group[0], *group, "--pairs", PAIRS, "--seed", str(SEED))
-        for group in GROUPS
+        group: start(core, place / group[0], *group, *HOW_MANY, "--seed", str(SEED)) for group in GROUPS
     }
     return {group: end(process) for group, process in running.items()}
 

@@ -13,6 +13,8 @@ from disklog_mp._options import Options
 from disklog_mp._os.clocks import boot_time
 from disklog_mp._pages.file import PageFile
 
+BY_HAND = "removed by hand"  # by another process
+
 
 class KeptPage(NamedTuple):
     """What retention has to know of a sealed page."""
@@ -42,7 +44,8 @@ class Retention:
         self.current: PageFile | None = None  # the page being written: it counts, and is never removed
         self._options = options
         self._bytes = 0
-        # Told of each page that is sealed, with the reason, or retired, with the option that retired it.
+        # Told of each page that is sealed, with the reason, or retired, with the option that retired it (or
+        # BY_HAND).
         self.on_sealed: Tell = _tell_nothing
         self.on_retired: Tell = _tell_nothing
 
@@ -59,6 +62,18 @@ class Retention:
         """Forget all pages but these: the others are no longer in the directory."""
         self.pages = deque(page for page in self.pages if page.number in numbers)
         self._bytes = sum(page.bytes for page in self.pages)
+
+    def forget_removed(self, numbers: Container[int] | None) -> list[int]:
+        """Forget all pages but these, because another process removed the others; return their numbers.
+
+        None: it is not known which pages there are.
+        """
+        gone = [] if numbers is None else [page for page in self.pages if page.number not in numbers]
+        if numbers is not None and gone:
+            self.keep_only(numbers)
+        for page in gone:
+            self.on_retired(page, BY_HAND)
+        return [page.number for page in gone]
 
     def sealed(self, page: KeptPage, why: str) -> None:
         """Note a page that was sealed just now."""

@@ -230,8 +230,8 @@ class PageWriter:
         self.unsynced.add(page.as_sealed())
 
     def retire(self) -> list[int]:
-        """Remove the oldest sealed pages that retention no longer keeps; return their numbers."""
-        gone: list[int] = []
+        """Remove sealed pages that are no longer kept; return their numbers, and of those gone by hand."""
+        gone = self.retention.forget_removed(self.folder.pages_if_changed())
         self.retire_error = None
         while (why := self.retention.exceeded()) is not None:
             number = self.retention.first_page()
@@ -246,7 +246,7 @@ class PageWriter:
             gone.append(number)
         for unsynced in self.unsynced.retired(gone):
             self._close(unsynced)
-        return gone
+        return sorted(gone)
 
     def sync_job(self) -> SyncJob:
         """Return what to sync now so that all written so far is durable."""

@@ -98,11 +98,10 @@ class PageKeeper:
             self._troubles.over("retire", "removing old pages again")
 
     def inspect(self, now: float) -> None:
-        """Try again to remove what could not be removed; see whether the directory is still there."""
-        if self._pages.retire_error is not None:
-            self._retire()
+        """Try again to remove what could not be removed; see whether directory and pages are still there."""
         if self._attendance.is_wanted():  # or the processes that had the directory may be removing it now
             self.follow_directory(now)
+        self._retire()
 
     def _is_covered(self) -> bool:
         folder = self._pages.folder

@@ -189,6 +189,36 @@ def test_an_old_page_that_cannot_be_removed_shows_and_goes_later(
     assert_healed(log)
 
 
+def test_pages_that_were_removed_by_hand_make_room_and_show(open_log: OpenLog, path: Path) -> None:
+    """A full log takes records again; stats() and an event say what is gone, also from the middle."""
+    log = open_log(page_bytes=32768, max_bytes=100_000, ring_bytes="64k")
+
+    def takes_one() -> bool:
+        try:
+            log.log(b"x" * 1000)
+        except disklog_mp.LogFullError:
+            return False
+        return True
+
+    while takes_one():
+        pass
+    log.flush()
+    before = log.stats()
+    for number in (1, 2):
+        Path(disklog_mp.Reader(path).get_page(number).path).unlink()
+    wait_until(takes_one)
+    after = log.stats()
+
+    assert (1, 3) == (before.first_page, after.first_page)
+    assert after.page_bytes <= before.page_bytes - 2 * 30_000 + 2 * 1100
+    gone = [(event.name, event.fields.get("page")) for event in log.events() if event.name == "retired"]
+    assert [("retired", 1), ("retired", 2)] == gone
+    assert [name for name in (event.name for event in log.events()) if name in {"full", "room-again"}] == [
+        "full",
+        "room-again",
+    ]
+
+
 class TestReplaced:
     def test_a_directory_with_another_logs_pages_is_left_alone(
         self, log: disklog_mp.Session, path: Path, tmp_path: Path

@@ -9,6 +9,7 @@ import time
 from typing import NamedTuple
 
 DAMAGED, RETIRED, NO_FILE, UNKNOWN = "damaged", "retired", "page file missing", ""
+FOREIGN, TWICE = "page of another log", "numbered twice"
 
 
 class Damage(NamedTuple):
@@ -36,6 +37,9 @@ class Missing(Damage):
     `why` is "damaged": then offset and length say where.  Or "retired": retention removed them while the log
     was read.  Or "page file missing": those of the pages `page` to `last_page`.  Or "", if it is not known.
     Then they are missing before the first record of `page`, as in a directory made of several copies.
+    "page of another log": `page` is passed over.  "numbered twice": `page` begins again with numbers that the
+    page before it has, as in a directory made of two copies that both went on; no record is missing, and
+    `records` is 0.
     """
 
     first_number: int
@@ -85,6 +89,13 @@ def describe(damage: Damage) -> str:
         if damage.why == RETIRED:
             text = text.replace("is missing", "was removed by retention", 1)
         return f"page {damage.page} {text}{times}"
+    if damage.why == FOREIGN:
+        lost = f", {_count(damage.records, 'record')}{_span(damage.first_number, damage.records)}"
+        skipped = f"of another log: {_count(damage.length, 'byte')} skipped{lost if damage.records else ''}"
+        return f"page {damage.page} is {skipped}{times}"
+    if damage.why == TWICE:
+        begin = f"page {damage.page} begins with record {damage.first_number:,} again"
+        return f"{begin}: the page before it ends with record {damage.last_number:,}"
     if damage.length:
         return f"page {damage.page}: {describe_range(damage)}{times}"
     numbers = describe_numbers(damage.first_number, damage.records)

@@ -56,27 +56,49 @@ class Page(MappedPage):
         self, number: int | None = None, position: int = 0, *, payloads: bool = False
     ) -> RecordIterator:
         """Return the core's iterator, at the record of that number (and at or behind that position)."""
-        at_number, offset = self._checkpoints[0]
+        place = self._checkpoints[0]
         if number is not None:
             known = bisect.bisect_right(self._checkpoints, (number, ALL))
-            at_number, offset = self._checkpoints[max(0, known - 1)]
+            place = self._checkpoints[max(0, known - 1)]
+        frames = self._frames_at(place, payloads)
+        if (number is not None and number > place[0]) or position:
+            frames.seek(min(number or 0, ALL), position)
+        return frames
+
+    def _frames_at(self, place: tuple[int, int], payloads: bool = False) -> RecordIterator:
         end = self.end()
+        number, offset = place
         if offset > end:  # recovery has taken back what could be read before
-            (at_number, offset), *_ = self._checkpoints
-        frames = RecordIterator(
+            (number, offset), *_ = self._checkpoints
+        return RecordIterator(
             self._mapping,
             offset,
             end,
             self._header.position_of(offset),
-            at_number,
+            number,
             self._header.salt,
             self.end_number(),
             payloads,
             self._labels.text,
         )
-        if (number is not None and number > at_number) or position:
-            frames.seek(min(number or 0, ALL), position)
-        return frames
+
+    def run_before(self, position: int) -> list[Record]:
+        """Return the last records before that position, in order, about 512 of them; [] if none is.
+
+        Frames have no links back.  So the page is passed over once, up to there, and the places of every
+        512th record are remembered; each run is then read on its own.
+        """
+        self._count(ALL, position)
+        known = bisect.bisect_left(
+            self._checkpoints, position, key=lambda place: self._header.position_of(place[1])
+        )
+        while known:
+            known -= 1
+            frames = self._frames_at(self._checkpoints[known])
+            run = list(itertools.takewhile(lambda record: record.position < position, frames))
+            if run:  # else all of it is damaged
+                return run
+        return []
 
     def extend(self, frames: RecordIterator) -> bool:
         """Let `frames` go on to what was published since; False if nothing was."""
@@ -116,13 +138,14 @@ class Page(MappedPage):
         return max(0, line.watermark - end) if self.is_plausible() else 0
 
     def __iter__(self) -> Iterator[Record]:
-        return self._iterate(self.records_from())
+        return self.rest_of(self.records_from())
 
     def payloads(self) -> Iterator[bytes]:
         """Iterate the records' bytes alone: the fast path."""
-        return self._iterate(self.records_from(payloads=True))
+        return self.rest_of(self.records_from(payloads=True))
 
-    def _iterate(self, frames: RecordIterator) -> Iterator[Any]:
+    def rest_of(self, frames: RecordIterator) -> Iterator[Any]:
+        """Iterate what `frames` has yet to give, also what is published meanwhile."""
         # The chain takes records from the core itself; a generator in between would cost as much as reading.
         return itertools.chain.from_iterable(self._runs(frames))
 
@@ -137,8 +160,8 @@ class Page(MappedPage):
             return self.line().records
         return self._count(ALL) - self.first_number
 
-    def _count(self, number: int) -> int:
-        """Walk up to that record number, remembering offsets on the way; return the number reached."""
+    def _count(self, number: int, position: int = ALL) -> int:
+        """Walk up to that record number, or position, remembering offsets; return the number reached."""
         if self._counter is None or (self.damage and self._counted_to != self.end_number()):
             # The seal of a page says how many records the damage took: count again.
             del self._checkpoints[1:]
@@ -146,7 +169,7 @@ class Page(MappedPage):
             self._counter = self.records_from()
         counter = self._counter
         self.extend(counter)
-        while counter.number < number:
+        while counter.number < number and counter.position < position:
             before = counter.number
             counter.seek(min(number, before + CHECKPOINT))
             if counter.number == before:
@@ -200,7 +223,7 @@ class Page(MappedPage):
 
     def _between(self, start: int, stop: int) -> Iterator[Record]:
         frames = self.records_from(self.first_number + start)
-        for record in self._iterate(frames):
+        for record in self.rest_of(frames):
             if record.number >= self.first_number + stop:
                 return
             yield record

@@ -9,10 +9,25 @@ from collections.abc import Callable, Container, Iterable, Iterator
 
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.format import NUMBER
+from disklog_mp._pages.identity import is_continued
 from disklog_mp._pages.labels import LabelTable
-from disklog_mp._reader.damage import DAMAGED, NO_FILE, RETIRED, UNKNOWN, Damage, Missing
+from disklog_mp._reader.damage import DAMAGED, FOREIGN, NO_FILE, RETIRED, TWICE, UNKNOWN, Damage, Missing
 from disklog_mp._reader.page import Page
-from disklog_mp.errors import CorruptPageError, PageNotFoundError, PageRetiredError
+from disklog_mp.errors import CorruptPageError, FormatVersionError, PageNotFoundError, PageRetiredError
+
+
+def foreign(page: Page) -> Missing:
+    """Return what is reported of a page that is of another log; its records are none of this one."""
+    size = page.header.offset_of(page.end_position())
+    return Missing.of(Damage(page.number, 0, size, 0, 0, 0, False), page.first_number, why=FOREIGN)
+
+
+def _numbered_twice(before: Page, after: Page, end: int) -> Missing:
+    """Return what is reported of a page that begins with a number that the page before it has, too."""
+    damage = Damage(after.number, 0, 0, 0, 0, 0, False)
+    twice = Missing.of(damage, after.first_number, before.last_time(), after.first_time(), TWICE)
+    twice.last_number = end - 1
+    return twice
 
 
 class PageRun:
@@ -63,17 +78,53 @@ class PageRun:
                 (on_damage or self._on_damage)(Damage(number, 0, size, 0, 0, 0, cut))
             return None
 
-    def each(self, numbers: list[int]) -> Iterator[Page]:
-        """Iterate those of the pages that can be read; report records that are missing between them."""
+    def anew(self, page: Page) -> Page | None:
+        """Return the page that the path of `page` leads to now, opened again; None if none can be read.
+
+        It is another file where a backup was put in place, or an overlay copied the file to write to it.
+        """
+        try:
+            return Page(page.path, on_damage=self._on_damage, labels=self.labels)
+        except (OSError, CorruptPageError, FormatVersionError):
+            return None
+
+    def each(self, numbers: list[int], *, log_id: bytes | None = None) -> Iterator[Page]:
+        """Iterate those of the pages that can be read; report records that are missing between them.
+
+        With `log_id`, pages of another log are passed over and reported.
+        """
         before: Page | None = None
         unreadable: list[Damage] = []
         for number in numbers:
             page = self.find(number, on_damage=unreadable.append)
-            if page is not None:
+            if page is not None and not self.is_of(page, log_id):
+                unreadable.append(foreign(page))
+                page.close()
+            elif page is not None:
                 self.report_step(before, page, unreadable, numbers)
                 before, unreadable = page, []
                 yield page
         self.report(unreadable)
+
+    def log_id(self, numbers: list[int]) -> bytes | None:
+        """Return the id of the log: the newest page says it; None if none of these pages can be read."""
+        for number in reversed(numbers):
+            with contextlib.suppress(OSError, FormatVersionError):
+                page = self.find(number, on_damage=lambda damage: None)
+                if page is not None:
+                    page.close()
+                    return page.header.log_id
+        return None
+
+    def is_of(self, page: Page, log_id: bytes | None) -> bool:
+        """True if the page is of the log of that id, or of one that it is a copy of, or that is a copy of it.
+
+        None: of any log.
+        """
+        found, path = page.header.log_id, self.directory.path
+        if log_id is None or found == log_id:
+            return True
+        return is_continued(path, found, log_id) or is_continued(path, log_id, found)
 
     def report(self, damage: Iterable[Damage]) -> None:
         """Report damage."""
@@ -91,6 +142,8 @@ class PageRun:
         first = 0 if before is None else before.first_number + len(before)
         lost = after.first_number - first
         if before is None or lost <= 0:
+            if before is not None and lost < 0 and not before.damage:
+                self.report([_numbered_twice(before, after, first)])
             self.report(unreadable)
             return
         # From the first page that is missing; if none is, the records are missing before `after`.
@@ -104,8 +157,9 @@ class PageRun:
             page, last_page = before.number + 1, after.number - 1
             why = RETIRED if gone[0] in listed else NO_FILE
         elif unreadable:
-            page, _, length, *_ = unreadable.pop(0)
-            last_page, why = page, DAMAGED
+            damage = unreadable.pop(0)
+            page, length = damage.page, damage.length
+            last_page, why = page, damage.why if isinstance(damage, Missing) else DAMAGED
         numbers = range(before.number, after.number)
         if why in (UNKNOWN, NO_FILE) and any(each in numbers for each, _ in self.directory.set_aside()):
             why = DAMAGED  # recovery found it
@@ -113,10 +167,11 @@ class PageRun:
         self.report([Missing.of(damage, first, before.last_time(), after.first_time(), why, last_page)])
         self.report(unreadable)
 
-    def from_last(self, begins_before: Callable[[Page], bool]) -> list[int]:
+    def from_last(self, begins_before: Callable[[Page], bool], log_id: bytes | None = None) -> list[int]:
         """Return the page numbers from the last page on for which `begins_before` is true; all, if none is.
 
-        If it is true of a page, it must be true of all earlier ones.
+        If it is true of a page, it must be true of all earlier ones.  With `log_id`, pages of another log are
+        not asked.
         """
         numbers = self.numbers()
         readable = numbers[:]
@@ -124,7 +179,7 @@ class PageRun:
         while high - low > 1:
             middle = (low + high) // 2
             page = self.find(readable[middle], on_damage=lambda damage: None)
-            if page is None:
+            if page is None or not self.is_of(page, log_id):
                 del readable[middle]
                 high -= 1
                 continue

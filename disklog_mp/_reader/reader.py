@@ -26,10 +26,11 @@ a second.
 
 Nothing is missing without a word.  At each step, from frame to frame by position, from page to page by
 number, the next record must be the next: else Missing says which are not there, between which times, and
-why, as far as that is known.
+why, as far as that is known.  A follower at rest, or about to leave a page, looks where the page's path
+leads: to the file that it reads, to a copy of it that is written now, or to what a backup put there.
 
 The table.  The log has three pages: records 0-3 and 4-7 in sealed pages, 8-9 in an unsealed one.  Each row is
-a test.
+a test; records 10-12 come while it reads.
 
     case                                 | what the reader does            | records  | reported
     -------------------------------------+---------------------------------+----------+-------------------
@@ -46,12 +47,23 @@ a test.
     page 2 is removed meanwhile          | goes on in page 3               | 0-3, 8-9 | Missing
     page 1 is an older copy              | goes on in page 2               | 0-1, 4-9 | Missing
     the end of page 2 was set aside      | goes on in page 3               | 0-6, 8-9 | Missing
+    page 2 is of another log, no cursor  | passes it over                  | 0-3, 8-9 | Missing
+    page 3 begins again with record 6    | gives the records of both       | 0-7, 6-9 | Missing
     page 2 is of another version         | raises behind page 1            | 0-3      | FormatVersionError
     page 1 is retired                    | begins with page 2              | 4-9      | -
     page 1 is retired while it is read   | reads it to its end             | 0-9      | -
     page 1 is retired, a cursor is there | raises                          | -        | PageRetiredError
     a follower of page 1 is overtaken    | raises behind page 1            | 0-3      | PageRetiredError
     a follower meets another log's page  | raises behind page 2            | 0-7      | CursorError
+    page 3 becomes an older copy         | a follower raises at its end    | 0-9      | CursorError
+    page 3 is overwritten by an older one| a follower raises at its end    | 0-9      | CursorError
+    page 3 becomes another page          | a follower raises at its end    | 0-9      | CursorError
+    page 3 becomes one of other records  | a follower raises at its end    | 0-9      | CursorError
+    page 3 is gone, page 2 is open       | a follower raises at its end    | 0-9      | CursorError
+    an older page 3, then page 4         | a follower raises behind page 3 | 0-9      | CursorError
+    page 3 is copied, and is written     | a follower goes on in the copy  | 0-11     | -
+    page 3 is copied, then comes page 4  | a follower reads the copy first | 0-12     | -
+    the log's directory is gone          | a follower waits                | 0-9      | -
     a cursor is of another log           | raises                          | -        | CursorError
     a cursor is beyond the end           | raises                          | -        | CursorError
     a cursor's record is another one     | raises                          | -        | CursorError
@@ -67,14 +79,15 @@ from collections.abc import Callable, Iterator
 
 from disklog_mp._core import Record
 from disklog_mp._pages.directory import Directory
+from disklog_mp._reader.backward import BackwardStream
 from disklog_mp._reader.cursor import Cursor
 from disklog_mp._reader.damage import Damage, report
 from disklog_mp._reader.events import LogEvent, events_in
 from disklog_mp._reader.page import Page
 from disklog_mp._reader.page_run import PageRun
+from disklog_mp._reader.stepping import CLOCK_SLACK, at_number, at_time, pages_from, step
 from disklog_mp._reader.stream import Stream
-
-CLOCK_SLACK = 60 * 10**9  # ns that the clocks of producers and writer may differ by
+from disklog_mp.errors import DiskLogError
 
 
 def _nanoseconds(moment: object, what: str) -> int:
@@ -111,6 +124,7 @@ class Reader:
         self._pages = PageRun(directory, on_damage)
         self._on_damage = on_damage
         self._streams: list[Stream] = []  # where read() stopped, for it to go on there
+        self._backward: list[BackwardStream] = []  # the same for reading backward
         if not directory.exists():
             raise FileNotFoundError(errno.ENOENT, "no such log directory", self.path)
 
@@ -135,10 +149,11 @@ class Reader:
     def pages(self) -> Iterator[Page]:
         """Iterate the pages there are, oldest first.
 
-        Pages that retention removes meanwhile are passed over.  So are pages without a valid header, and
-        pages that are missing between others: these are reported.
+        Pages that retention removes meanwhile are passed over.  So are pages without a valid header, pages of
+        another log, and pages that are missing between others: these are reported.
         """
-        return self._pages.each(self.page_numbers())
+        numbers = self.page_numbers()
+        return self._pages.each(numbers, log_id=self._pages.log_id(numbers))
 
     def get_page(self, number: int) -> Page:
         """Return a page by its number, from 1.
@@ -176,15 +191,8 @@ class Reader:
     def _records(
         self, start: int, stop: int | None, after: int | None, before: int | None
     ) -> Iterator[Record]:
-        def begins_before(page: Page) -> bool:
-            # A record is in its page before the next page is begun.
-            early = after is not None and page.header.created < after - CLOCK_SLACK
-            return early or page.first_number <= start
-
-        numbers = (
-            self.page_numbers() if start == 0 and after is None else self._pages.from_last(begins_before)
-        )
-        for page in self._pages.each(numbers):
+        numbers = pages_from(self._pages, start, after)
+        for page in self._pages.each(numbers, log_id=self._pages.log_id(numbers)):
             with page:
                 if stop is not None and page.first_number >= stop:
                     return
@@ -232,29 +240,89 @@ class Reader:
         return None
 
     def read(
-        self, cursor: Cursor | str | None = None, max_records: int = 1000, max_bytes: int | None = None
+        self,
+        cursor: Cursor | str | None = None,
+        max_records: int = 1000,
+        max_bytes: int | None = None,
+        *,
+        backward: bool = False,
     ) -> tuple[list[Record], Cursor | None]:
         """Return up to so many records from the cursor on (None: the oldest), and the cursor behind them.
 
         `max_bytes` bounds the sum of their lengths, but for the first one.  No records: nothing there yet.
+
+        With `backward`, the records before the cursor (None: the end), newest first, and the cursor of the
+        last one returned.  No records: the cursor is that of the oldest record kept.  The first such call in
+        a page costs a pass over it up to the cursor, the next ones only what they return, and about 512
+        records are held in memory.
+
         Raises PageRetiredError if retention removed what the cursor points at, CursorError if the cursor does
         not fit the log, ValueError for what is no cursor.
         """
         if max_records < 1:
             raise ValueError(f"max_records={max_records} must be at least 1")
+        if backward:
+            return self._read_backward(cursor, max_records, max_bytes)
         stream = self._resume(cursor)
         records: list[Record] = []
         total = 0
-        for record in stream:
-            total += len(record.view)
-            if records and max_bytes is not None and total > max_bytes:
-                stream.give_back(record, records[-1].timestamp)
-                break
-            records.append(record)
-            if len(records) >= max_records:
-                break
+        try:
+            for record in stream:
+                total += len(record.view)
+                if records and max_bytes is not None and total > max_bytes:
+                    stream.give_back(record, records[-1].timestamp)
+                    break
+                records.append(record)
+                if len(records) >= max_records:
+                    break
+        except DiskLogError:
+            if not records:
+                raise  # else the next call does
         self._streams[:] = [stream]
         return records, stream.cursor()
+
+    def _read_backward(
+        self, cursor: Cursor | str | None, max_records: int, max_bytes: int | None
+    ) -> tuple[list[Record], Cursor | None]:
+        wanted = Cursor.parse(cursor) if isinstance(cursor, str) else cursor or self.end()
+        if wanted is None:
+            return [], None
+        try:
+            stream = self._backward.pop()  # so that no other thread finds it meanwhile
+        except IndexError:
+            stream = BackwardStream(self._pages, wanted)
+        if stream.cursor() != wanted:
+            stream = BackwardStream(self._pages, wanted)
+        records = stream.read(max_records, max_bytes)
+        self._backward[:] = [stream]
+        return records, stream.cursor()
+
+    def step(self, cursor: Cursor | str | None, pages: int = 1) -> Cursor | None:
+        """Return the cursor of the first record of the page that is `pages` on (negative: back).
+
+        It is counted from the page of the record at the cursor (None: the oldest); 0 is that page itself.
+        None while the log has no page.
+
+        Raises PageNotFoundError if there is no such page, PageRetiredError if it is gone, CorruptPageError if
+        its header is damaged, and what read() raises.  What is missing between the pages on the way is
+        reported; it costs opening each of them.
+        """
+        return step(self._pages, cursor, pages)
+
+    def cursor_at(self, number: int | None = None, *, since: object = None) -> Cursor | None:
+        """Return the cursor of the first record of at least that number, or of a time not before `since`.
+
+        A time is ns since the epoch, seconds as a float, or a datetime.  Times are the producers' clocks: of
+        records out of order it is the first.  The end is returned for the number of the next record, and if
+        no record is that late yet.  None while the log has no page.
+
+        Raises PageRetiredError if retention removed the record, CursorError if the log ends before it.
+        """
+        if (number is None) == (since is None):
+            raise TypeError("cursor_at() takes a number or since=, one of them")
+        if number is None:
+            return at_time(self._pages, _nanoseconds(since, "since"))
+        return at_number(self._pages, number)
 
     def _resume(self, cursor: Cursor | str | None) -> Stream:
         """Return the stream with which read() came to that cursor, or a new one."""

@@ -21,6 +21,12 @@ LOOK, LONGEST_LOOK = 0.1, 12.8  # seconds between looks at everything: at first,
 GLANCE = 0.5  # seconds between looks at watermark and next page, which cost little
 FIRST_PAGE_POLL = 0.02  # seconds between looks for the first page of a log
 LIST_POLL = (0.1, 3.2)  # seconds between looks for a page other than the next: at first, and when it is quiet
+PATH_POLL = (0.1, 3.2)  # the same for looks where the path of the page leads
+
+
+def _identity(page: Page) -> tuple[bytes, int, int, int, int]:
+    header = page.header
+    return header.log_id, header.number, header.first_position, header.first_number, header.salt
 
 
 class Stream:
@@ -41,6 +47,7 @@ class Stream:
         self._bell = self._watermark = 0
         self._look = LOOK
         self._next_list, self._list_poll = 0.0, LIST_POLL[0]
+        self._next_path, self._path_poll = 0.0, PATH_POLL[0]
 
     def __iter__(self) -> Iterator[Record]:
         if self._given_back is not None:
@@ -62,6 +69,8 @@ class Stream:
             if self._page.extend(self._frames):
                 self._look = LOOK
                 continue
+            if problem is None and self._renew(self._page, self._frames, following):
+                continue
             if problem is not None:
                 try:
                     raise problem
@@ -75,12 +84,19 @@ class Stream:
             self._before = self._frames.time
             self._enter(following)
 
+    def locate(self) -> Page | None:
+        """Return the page of this place, None while the log has none.  Raises what iterating raises."""
+        if self._page is None:
+            self._begin()
+        return self._page
+
     def _begin(self) -> bool:
         wanted = self._wanted
         if wanted is None:
             numbers = self._pages.numbers()
         else:
-            numbers = self._pages.from_last(lambda page: page.first_position <= wanted.position)
+            log_id = bytes.fromhex(wanted.log_id)
+            numbers = self._pages.from_last(lambda page: page.first_position <= wanted.position, log_id)
         page = next(self._pages.each(numbers), None)
         if page is None:
             if wanted is not None and wanted.number and not numbers:
@@ -135,6 +151,7 @@ class Stream:
         if self._page is not None:
             self._page.close()
         self._page, self._look = page, LOOK
+        self._next_path, self._path_poll = 0.0, PATH_POLL[0]
         # The cursor may be at the end of the page before this one.
         self._frames = page.records_from(page.first_number, self._wanted.position if self._wanted else 0)
 
@@ -152,11 +169,66 @@ class Stream:
             self._next_list, self._list_poll = now + self._list_poll, min(2 * self._list_poll, LIST_POLL[1])
         self._unreadable = [damage for damage in unreadable if damage not in self._told]
         if following is not None:
-            former, later = page.header.log_id, following.header.log_id
-            if not (former == later or is_continued(os.path.dirname(page.path), former, later)):
-                self._check_log(following, former.hex())
+            if not self._pages.is_of(page, following.header.log_id):
+                self._check_log(following, page.header.log_id.hex())
             self._next_list, self._list_poll = 0.0, LIST_POLL[0]
         return following
+
+    def _renew(self, page: Page, frames: RecordIterator, following: Page | None) -> bool:
+        """Look where the path of `page`, read to its end, leads; True if there is more of it to read.
+
+        Number and first position make the page, not the file: an overlay copies a file that is written to.
+        Raises CursorError if the path leads to another page, or to an earlier state of this one.
+        """
+        if following is None:
+            now = time.monotonic()
+            if now < self._next_path:
+                return False
+            self._next_path, self._path_poll = now + self._path_poll, min(2 * self._path_poll, PATH_POLL[1])
+        elif following.first_number == frames.number:
+            return False
+        anew = self._pages.anew(page)
+        if anew is None:
+            if following is None:
+                self._check_pages_before(page)
+            return False
+        if self._is_ahead(anew, page, frames):
+            page.close()
+            self._page, self._frames = anew, anew.records_from(frames.number, frames.position)
+            self._next_path, self._path_poll = 0.0, PATH_POLL[0]
+            return True
+        anew.close()
+        if following is not None and following.first_number < frames.number and not frames.damage:
+            raise self._rewound(f"page {following.number} begins with record {following.first_number:,}")
+        return False
+
+    def _is_ahead(self, anew: Page, page: Page, frames: RecordIterator) -> bool:
+        """True if there is more in the page than was read.  Raises CursorError if it is not the same page."""
+        if _identity(anew) != _identity(page):
+            raise self._rewound(f"another page {page.number} is in the place of the one that was read")
+        if frames.damage:  # recovery may have taken back what cannot be read
+            return anew.end_position() > frames.position
+        if anew.is_plausible() and anew.header.position_of(anew.watermark()) < frames.position:
+            raise self._rewound(f"page {page.number} ends before what was read of it")
+        if anew.end_position() <= frames.position:
+            return False
+        again = anew.records_from(frames.number, frames.position)
+        if (again.number, again.position, again.time) != (frames.number, frames.position, frames.time):
+            raise self._rewound(f"page {page.number} has other records")
+        return True
+
+    def _check_pages_before(self, page: Page) -> None:
+        """Raise CursorError if `page` is gone, and the log is written where it was before that page."""
+        numbers = self._pages.numbers()
+        if not numbers or numbers[-1] >= page.number:
+            return
+        last = self._pages.find(numbers[-1], on_damage=lambda damage: None)
+        if last is not None and not last.sealed:
+            raise self._rewound(f"the log ends in page {last.number}, and page {page.number} is gone")
+
+    def _rewound(self, detail: str) -> CursorError:
+        path = self._pages.directory.path
+        return CursorError(self.cursor(), "rewound", path, f"{detail}: the log was restored from a backup")
 
     def _tell_unreadable(self) -> None:
         """Report pages without a valid header behind the last one that has one, each once."""

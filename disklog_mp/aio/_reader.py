@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 
 from disklog_mp._core import Record
@@ -76,13 +77,27 @@ class Reader:
         return await in_thread(self._reader.end)
 
     async def read(
-        self, cursor: Cursor | str | None = None, max_records: int = 1000, max_bytes: int | None = None
+        self,
+        cursor: Cursor | str | None = None,
+        max_records: int = 1000,
+        max_bytes: int | None = None,
+        *,
+        backward: bool = False,
     ) -> tuple[list[Record], Cursor | None]:
         """Return up to so many records from the cursor on, and the cursor behind them.
 
-        See disklog_mp.Reader.read.
+        See disklog_mp.Reader.read, also for `backward`.
         """
-        return await in_thread(self._reader.read, cursor, max_records, max_bytes)
+        read = partial(self._reader.read, cursor, max_records, max_bytes, backward=backward)
+        return await in_thread(read)
+
+    async def step(self, cursor: Cursor | str | None, pages: int = 1) -> Cursor | None:
+        """Return the cursor of a page so many pages on or back; see disklog_mp.Reader.step."""
+        return await in_thread(self._reader.step, cursor, pages)
+
+    async def cursor_at(self, number: int | None = None, *, since: object = None) -> Cursor | None:
+        """Return the cursor of a record's number, or of a time; see disklog_mp.Reader.cursor_at."""
+        return await in_thread(partial(self._reader.cursor_at, number, since=since))
 
     async def follow(
         self, cursor: Cursor | str | None = None, *, timeout: float | None = None

@@ -31,15 +31,16 @@ class Notes:
         self._json = layout == "json"
         within = sys.stdout.isatty() and not self._json if wanted is None else wanted
         self._within = within and layout != "raw"
-        self._known: set[tuple[int, int]] = set()
+        self._known: set[tuple[int, int, bool]] = set()
         self.exit_code = 0  # 1 if anything was damaged or is missing
 
     def __call__(self, damage: Damage) -> None:
         """Tell of what cannot be read, each once."""
         self.exit_code = 1
-        if (damage.page, damage.offset) in self._known:
+        key = damage.page, damage.offset, isinstance(damage, Missing)  # which says more
+        if key in self._known:
             return
-        self._known.add((damage.page, damage.offset))
+        self._known.add(key)
         told: dict[str, Any] = {"page": damage.page, "offset": damage.offset, "length": damage.length}
         told["records"] = damage.records
         if isinstance(damage, Missing):

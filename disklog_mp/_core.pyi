@@ -59,6 +59,10 @@ HUGE_PAGE: Final[int]  # bytes
 WRITER_LOCK: Final = 4096  # the byte the writer locks; a producer locks the one of its slot's index
 RING_VERSION: Final = 2
 PAGE_VERSION: Final = 1
+TERM_BYTES: Final = 0  # these bytes, anywhere
+TERM_KEY: Final = 1  # a key of JSON
+TERM_EQUALS: Final = 2  # a key and its value
+TERM_BELOW: Final = 3  # a key, and its value up to a dot
 PAGE_LABELLED: Final = 2  # the page may hold frames with a label
 CAPACITY_MIN: Final = 4096
 CAPACITY_MAX: Final = 1099511627776
@@ -671,6 +675,9 @@ class RecordIterator(Iterator[Any]):
     def next_gap(self) -> Any:
         """Go on behind the next gap record and return it, None if there is none."""
 
+    def find(self, filter: Filter, most: int = ..., /) -> list[Record]:
+        """Go on to the next records that meet the filter, and return them, at most 256; [] at the end."""
+
     @property
     def offset(self) -> int:
         """Of the next frame."""
@@ -694,6 +701,55 @@ class RecordIterator(Iterator[Any]):
     @property
     def inside(self) -> bool:
         """True between two records of one group."""
+
+    @property
+    def early(self) -> bool:
+        """True if find() passed a record not later than the filter's `latest`."""
+
+@final
+class Filter:
+    """What a record must meet, as far as the core looks at it: see search.h.
+
+    A term is (clause, kind, bytes, value), its clause counted from 0; of each clause one term must be met.
+    `escapes` has a byte for each clause, 1 if a record with a \\u escape is to be given out in any case.
+    `tags` and `labels` are sets of bits, None for all.
+    """
+
+    def __new__(
+        cls,
+        terms: tuple[tuple[int, int, bytes, bytes], ...],
+        escapes: bytes,
+        tags: bytes | None = None,
+        labels: bytes | None = None,
+        pids: tuple[int, ...] = (),
+        since: int = 0,
+        latest: int = ...,
+        start: int = 0,
+        stop: int = ...,
+    ) -> Self: ...
+    def meets(self, data: bytes, /) -> bool:
+        """True if a record of these bytes meets the clauses."""
+
+class Renderer:
+    """Renders records as lines: raw (layout 0), JSON (1) or text (2).
+
+    `first` is what a line begins with, of text behind the time; of raw output it is what a record ends with.
+    `clock` returns the text of a second: 19 characters, then what stands behind the fraction.  `otherwise`
+    returns the line of a record that the core leaves to Python.
+    """
+
+    def __new__(
+        cls,
+        layout: int,
+        first: bytes,
+        clock: Callable[[int], str],
+        otherwise: Callable[[Record], bytes],
+    ) -> Self: ...
+    def render(self, records: list[Any], start: int, /) -> tuple[bytes, int]:
+        """Return the lines of the records from that index on, and the index behind them.
+
+        It stops at the end, at what is no record, at a gap record, and when there is much.
+        """
 
 @disjoint_base
 class Outlet:

@@ -70,6 +70,12 @@ class LabelTable:
         self._texts: dict[int, str] = {}
         self._seen: tuple[int, int, int] | None = None  # inode, size and time of the file as it was read
 
+    def known(self) -> dict[int, str]:
+        """Return the labels there are now, by index; those read before, if the table cannot be read."""
+        with contextlib.suppress(OSError):
+            self._read_if_changed()
+        return dict(self._texts)
+
     def text(self, index: int) -> str:
         """Return the label of an index; `?7` if the table does not have number 7, or cannot be read."""
         found = self._texts.get(index)

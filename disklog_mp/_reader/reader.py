@@ -85,29 +85,13 @@ from disklog_mp._reader.damage import Damage, report
 from disklog_mp._reader.events import LogEvent, events_in
 from disklog_mp._reader.page import Page
 from disklog_mp._reader.page_run import PageRun
-from disklog_mp._reader.stepping import CLOCK_SLACK, at_number, at_time, pages_from, step
+from disklog_mp._reader.searching import Searching, nanoseconds
+from disklog_mp._reader.stepping import at_number, at_time, step
 from disklog_mp._reader.stream import Stream
 from disklog_mp.errors import DiskLogError
 
 
-def _nanoseconds(moment: object, what: str) -> int:
-    """A point in time as ns since the epoch: an int is that, a float is seconds, a datetime is itself."""
-    if isinstance(moment, bool):
-        raise TypeError(f"{what} is a point in time, not {moment!r}")
-    if isinstance(moment, int):
-        return moment
-    if isinstance(moment, float):
-        if not math.isfinite(moment):
-            raise ValueError(f"{what} is a point in time, not {moment!r}")
-        return int(moment * 1e9)
-    timestamp = getattr(moment, "timestamp", None)
-    if timestamp is None:
-        raise TypeError(f"{what} is ns since the epoch, seconds as a float, or a datetime, not {moment!r}")
-    microseconds: int = round(timestamp() * 1e6)
-    return microseconds * 1000
-
-
-class Reader:
+class Reader(Searching):
     """Reads the log in a directory, live or dead; iterating it gives all records there are.
 
     Damage is passed over and reported to `on_damage` (by default on the logging channel "disklog_mp").
@@ -170,49 +154,6 @@ class Reader:
 
     def __iter__(self) -> Iterator[Record]:
         return self.records()
-
-    def records(
-        self,
-        start: int | None = None,
-        stop: int | None = None,
-        since: object = None,
-        until: object = None,
-    ) -> Iterator[Record]:
-        """Iterate records by number (start <= number < stop) and time (since <= timestamp < until).
-
-        A time is ns since the epoch, seconds as a float, or a datetime.  Times are the producers' clocks:
-        neighbours may be out of order, and each record is judged by its own time.  A page is skipped for the
-        time it was begun, so a clock that was set back by more than a minute can hide records from `since`.
-        """
-        after = None if since is None else _nanoseconds(since, "since")
-        before = None if until is None else _nanoseconds(until, "until")
-        return self._records(max(0, start or 0), stop, after, before)
-
-    def _records(
-        self, start: int, stop: int | None, after: int | None, before: int | None
-    ) -> Iterator[Record]:
-        numbers = pages_from(self._pages, start, after)
-        for page in self._pages.each(numbers, log_id=self._pages.log_id(numbers)):
-            with page:
-                if stop is not None and page.first_number >= stop:
-                    return
-                # Records that waited in the ring, while the disk was full, are older than their page.  So
-                # a page begun after `before` is the last one only if all its records are from after that.
-                over = before is not None and page.header.created >= before + CLOCK_SLACK
-                frames = page.records_from(start)
-                while True:
-                    for record in frames:
-                        if stop is not None and record.number >= stop:
-                            return
-                        if before is not None and record.timestamp >= before:
-                            continue
-                        over = False
-                        if after is None or record.timestamp >= after:
-                            yield record
-                    if not page.extend(frames):
-                        break
-                if over and frames.number > page.first_number:
-                    return
 
     def events(self, follow: bool = False, *, timeout: float | None = None) -> Iterator[LogEvent]:
         """Iterate what happened to the log itself, oldest first: see README for the events.
@@ -321,7 +262,7 @@ class Reader:
         if (number is None) == (since is None):
             raise TypeError("cursor_at() takes a number or since=, one of them")
         if number is None:
-            return at_time(self._pages, _nanoseconds(since, "since"))
+            return at_time(self._pages, nanoseconds(since, "since"))
         return at_number(self._pages, number)
 
     def _resume(self, cursor: Cursor | str | None) -> Stream:

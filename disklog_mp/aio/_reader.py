@@ -8,9 +8,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
+from typing import Unpack
 
 from disklog_mp._core import Record
 from disklog_mp._reader import reader
+from disklog_mp._reader.conditions import Needle, Wanted
 from disklog_mp._reader.cursor import Cursor
 from disklog_mp._reader.damage import Damage, report
 from disklog_mp._reader.page import Page
@@ -64,9 +66,24 @@ class Reader:
         stop: int | None = None,
         since: object = None,
         until: object = None,
+        **conditions: Unpack[Wanted],
     ) -> AsyncIterator[Record]:
-        """Iterate records by number and time; see disklog_mp.Reader.records."""
-        return _iterate(self._reader.records(start, stop, since, until))
+        """Iterate records by number, time and conditions; see disklog_mp.Reader.records."""
+        return _iterate(self._reader.records(start, stop, since, until, **conditions))
+
+    def search(
+        self,
+        needle: Needle | Iterable[Needle] | None = None,
+        *,
+        start: int | None = None,
+        stop: int | None = None,
+        since: object = None,
+        until: object = None,
+        **conditions: Unpack[Wanted],
+    ) -> AsyncIterator[Record]:
+        """Iterate the records that hold a needle and meet conditions; see disklog_mp.Reader.search."""
+        found = self._reader.search(needle, start=start, stop=stop, since=since, until=until, **conditions)
+        return _iterate(found)
 
     async def begin(self) -> Cursor | None:
         """Return the cursor of the oldest record kept; None while the log has no page."""

@@ -41,7 +41,7 @@ from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.recovery import RingHints
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._reader.page_run import PageRun
-from disklog_mp._reader.reader import CLOCK_SLACK
+from disklog_mp._reader.stepping import CLOCK_SLACK
 from disklog_mp._reader.stream import LONGEST_LOOK, LOOK
 
 SHARED = [HealthCheck.function_scoped_fixture]  # each example writes the log anew

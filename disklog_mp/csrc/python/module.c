@@ -5,6 +5,7 @@
 #include "../core/crc32c.h"
 #include "../core/frames.h"
 #include "event_logger.h"
+#include "filter.h"
 #include "handle.h"
 #include "json_values.h"
 #include "mapping.h"
@@ -12,6 +13,7 @@
 #include "outlet.h"
 #include "producer.h"
 #include "records.h"
+#include "render.h"
 #include "seat.h"
 #include "ring_object.h"
 #include "spawning.h"
@@ -140,6 +142,10 @@ static const struct {
     {"RING_VERSION", DL_RING_VERSION},
     {"PAGE_VERSION", DL_PAGE_VERSION},
     {"PAGE_LABELLED", DL_PAGE_LABELLED},
+    {"TERM_BYTES", DL_TERM_BYTES},
+    {"TERM_KEY", DL_TERM_KEY},
+    {"TERM_EQUALS", DL_TERM_EQUALS},
+    {"TERM_BELOW", DL_TERM_BELOW},
     {"CAPACITY_MIN", DL_CAPACITY_MIN},
     {"CAPACITY_MAX", DL_CAPACITY_MAX},
     {"SPACE", DL_CONTROL_OFFSET + offsetof(struct dl_control, space)},
@@ -160,10 +166,10 @@ static int core_exec(PyObject *module)
     for (size_t i = 0; i < sizeof core_numbers / sizeof *core_numbers; i++)
         if (PyModule_AddIntConstant(module, core_numbers[i].name, core_numbers[i].value) != 0)
             return -1;
-    if (dl_add_mapping_type(module) != 0 || dl_add_ring_type(module) != 0
+    if (dl_add_mapping_type(module) != 0 || dl_add_ring_type(module) != 0 || dl_add_filter_type(module) != 0
         || dl_add_record_types(module) != 0 || dl_add_producer_type(module) != 0 || dl_add_handle_type(module) != 0
         || dl_add_encoders(module) != 0 || dl_add_outlet_type(module) != 0
-        || dl_add_spawning(module) != 0 || dl_add_seat_type(module) != 0)
+        || dl_add_renderer_type(module) != 0 || dl_add_spawning(module) != 0 || dl_add_seat_type(module) != 0)
         return -1;
     return dl_add_event_logger_type(module);
 }

@@ -161,6 +161,27 @@ static PyObject *record_get(PyObject *self, void *closure)
     Py_RETURN_NONE;
 }
 
+bool dl_record_values(PyObject *object, struct dl_record *values)
+{
+    if (Py_TYPE(object) != record_type)
+        return false;
+    const Record *record = (const Record *)object;
+    struct dl_frame_header header;
+    memcpy(&header, record->header, DL_FRAME_HEADER);
+    *values = (struct dl_record){.bytes = record->header + DL_FRAME_HEADER,
+                                 .length = record->length,
+                                 .position = record->position,
+                                 .number = record->number,
+                                 .time = header.time,
+                                 .pid = header.pid,
+                                 .tag = record->tag,
+                                 .label = record->label,
+                                 .gap = record->kind == DL_GAP};
+    return true;
+}
+
+PyObject *dl_record_label(PyObject *record) { return record_get(record, (void *)(uintptr_t)LABEL); }
+
 static PyObject *record_tuple(PyObject *self)
 {
     PyObject *values = PyTuple_New(RECORD_VALUES);

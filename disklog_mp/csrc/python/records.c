@@ -6,6 +6,7 @@
 
 #include "../core/crc32c.h"
 #include "../core/frames.h"
+#include "filter.h"
 #include "objects.h"
 #include "record.h"
 
@@ -36,6 +37,7 @@ typedef struct {
     uint64_t timed; /* the number behind that record */
     uint64_t records; /* number behind the page's last record, ~0: not known yet */
     uint32_t seed;
+    bool early; /* find() passed a record not later than its filter's `latest` */
     int payloads; /* give bytes, not Records */
     PyObject *labels; /* called with a label's index, returns its text; NULL: None is what records say */
     PyObject *damage; /* a list of DamagedRange */
@@ -302,7 +304,86 @@ static PyObject *frames_extend(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-enum frames_field { AT_OFFSET, AT_END, AT_NUMBER, AT_TIME, AT_POSITION, AT_DAMAGE, AT_INSIDE };
+#define FOUND_AT_ONCE 256u
+#define PASSED_AT_ONCE (8u << 20) /* bytes without the GIL, before signals are looked at */
+
+static struct dl_place place_of(const RecordIterator *frames)
+{
+    return (struct dl_place){.memory = ((Mapping *)frames->mapping)->memory,
+                             .offset = frames->offset,
+                             .end = frames->end,
+                             .origin = frames->origin,
+                             .number = frames->number,
+                             .time = frames->time,
+                             .timed = frames->timed,
+                             .seed = frames->seed,
+                             .early = frames->early,
+                             .group = frames->group,
+                             .group_length = frames->group_length,
+                             .group_offset = frames->group_offset,
+                             .group_position = frames->group_position};
+}
+
+static void go_to(RecordIterator *frames, const struct dl_place *place)
+{
+    frames->offset = place->offset;
+    frames->number = place->number;
+    frames->time = place->time;
+    frames->timed = place->timed;
+    frames->early = place->early;
+    frames->group = place->group;
+    frames->group_length = place->group_length;
+    frames->group_offset = place->group_offset;
+    frames->group_position = place->group_position;
+}
+
+static int add_found(PyObject *records, const RecordIterator *frames, PyObject *mapping,
+                     const struct dl_found *found, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        PyObject *record = dl_make_record(mapping, found[i].frame.bytes - DL_FRAME_HEADER, &found[i].frame,
+                                          found[i].position, found[i].number, frames->labels);
+        const int failed = record == NULL || PyList_Append(records, record) != 0;
+        Py_DecRef(record);
+        if (failed)
+            return -1;
+    }
+    return 0;
+}
+
+/* Go on to the next records that meet a filter, at most so many, and return them; [] at the end. */
+static PyObject *frames_find(PyObject *self, PyObject *args)
+{
+    RecordIterator *frames = (RecordIterator *)self;
+    PyObject *filter;
+    unsigned int most = FOUND_AT_ONCE;
+    if (!PyArg_ParseTuple(args, "O!|I", dl_filter_type, &filter, &most))
+        return NULL;
+    most = most == 0 ? 1 : most < FOUND_AT_ONCE ? most : FOUND_AT_ONCE;
+    struct dl_found found[FOUND_AT_ONCE];
+    struct dl_frame frame;
+    PyObject *records = PyList_New(0), *mapping = frames->mapping;
+    enum dl_search_end end = records == NULL ? DL_SEARCH_OVER : DL_SEARCH_PAUSED;
+    uint32_t count = 0;
+    Py_IncRef(mapping); /* another thread may let the iterator go on in a longer one */
+    while (end != DL_SEARCH_OVER && count == 0) {
+        struct dl_place place = place_of(frames);
+        Py_BEGIN_ALLOW_THREADS
+        end = dl_search(dl_filter_of(filter), &place, PASSED_AT_ONCE, found, most, &count);
+        Py_END_ALLOW_THREADS
+        go_to(frames, &place);
+        if (add_found(records, frames, mapping, found, count) != 0 || PyErr_CheckSignals() != 0
+            || (end == DL_SEARCH_BAD && count == 0 && next_frame(frames, &frame) < 0)) {
+            Py_DecRef(records);
+            records = NULL;
+            break;
+        }
+    }
+    Py_DecRef(mapping);
+    return records;
+}
+
+enum frames_field { AT_OFFSET, AT_END, AT_NUMBER, AT_TIME, AT_POSITION, AT_DAMAGE, AT_INSIDE, AT_EARLY };
 
 static PyObject *frames_get(PyObject *self, void *closure)
 {
@@ -328,6 +409,8 @@ static PyObject *frames_get(PyObject *self, void *closure)
         return frames->damage;
     case AT_INSIDE:
         return PyBool_FromLong(frames->group_length != 0);
+    case AT_EARLY:
+        return PyBool_FromLong(frames->early);
     }
     Py_RETURN_NONE;
 }
@@ -340,10 +423,12 @@ static PyGetSetDef frames_getset[] = {PLACE("offset", AT_OFFSET),
                                       PLACE("position", AT_POSITION),
                                       PLACE("damage", AT_DAMAGE),
                                       PLACE("inside", AT_INSIDE),
+                                      PLACE("early", AT_EARLY),
                                       {NULL, NULL, NULL, NULL, NULL}};
 static PyMethodDef frames_methods[] = {{"seek", frames_seek, METH_VARARGS, NULL},
                                        {"extend", frames_extend, METH_VARARGS, NULL},
                                        {"next_gap", frames_next_gap, METH_NOARGS, NULL},
+                                       {"find", frames_find, METH_VARARGS, NULL},
                                        {NULL, NULL, 0, NULL}};
 static PyType_Slot frames_slots[] = {{Py_tp_new, frames_new},
                                      {Py_tp_dealloc, frames_dealloc},

@@ -208,7 +208,8 @@ PyObject *PyObject_CallMethod(PyObject *object, const char *name, const char *fo
 
 /* ---- numbers, text, bytes, containers ----------------------------------------------------------------- */
 
-extern PyTypeObject PyBytes_Type, PyFloat_Type, PyFrozenSet_Type, PyLong_Type, PyTuple_Type, PyUnicode_Type;
+extern PyTypeObject PyBytes_Type, PyFloat_Type, PyFrozenSet_Type, PyList_Type, PyLong_Type, PyTuple_Type;
+extern PyTypeObject PyUnicode_Type;
 
 PyObject *PyBool_FromLong(long value);
 PyObject *PyLong_FromLong(long value);
@@ -238,10 +239,13 @@ int PyUnicode_CompareWithASCIIString(PyObject *text, const char *ascii);
 
 PyObject *PyBytes_FromStringAndSize(const char *bytes, Py_ssize_t length);
 char *PyBytes_AsString(PyObject *bytes);
+Py_ssize_t PyBytes_Size(PyObject *bytes);
 int PyBytes_AsStringAndSize(PyObject *bytes, char **string, Py_ssize_t *length);
 
 PyObject *PyList_New(Py_ssize_t length);
 int PyList_Append(PyObject *list, PyObject *item);
+PyObject *PyList_GetItem(PyObject *list, Py_ssize_t index);
+Py_ssize_t PyList_Size(PyObject *list);
 PyObject *PyTuple_New(Py_ssize_t length);
 Py_ssize_t PyTuple_Size(PyObject *tuple);
 PyObject *PyTuple_GetItem(PyObject *tuple, Py_ssize_t index);

@@ -58,7 +58,7 @@ class TestHelp:
             ),
             ("tail", "If the cursor file exists, -n is ignored"),
             ("tail", "Resume after the position stored in FILE, and update it."),
-            ("cat", "Only records where KEY equals VALUE; repeat to require all."),
+            ("cat", "Only records whose field KEY is VALUE; also != < <= > >= and ~"),
             ("cat", "First record number to show (0 is the oldest ever logged)."),
             ("serve", "Refuse records when the log has reached this size."),
             ("serve", "Exit this long after the last producer detached."),

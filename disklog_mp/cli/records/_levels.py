@@ -10,6 +10,7 @@ from disklog_mp._loggers import lines as _lines
 from disklog_mp._loggers import structured as _structured
 from disklog_mp._reader.reader import Reader
 
+HIGHEST = 65535  # a level is the record's tag
 WITHIN = 128  # bytes from the beginning of a structured record
 OTHER_SPELLINGS = {name: _lines.LEVELS[name] for name in ("ERR", "CRIT", "ALERT", "EMERG", "PANIC")}
 KNOWN = {**OTHER_SPELLINGS, **_structured.LEVELS}
@@ -38,6 +39,12 @@ class Levels(NamedTuple):
     def has_name(self, name: str) -> bool:
         """True if that is the name of one of these levels, as far as they are names."""
         return name.upper() in (str(self.least).upper(), str(self.highest).upper())
+
+    def range(self) -> tuple[int, int] | None:
+        """Return the least and the greatest tag; None for all, and for levels that are names."""
+        if self == ANY or not isinstance(self.least, int) or isinstance(self.highest, str):
+            return None
+        return self.least, HIGHEST if self.highest is None else self.highest
 
     @property
     def are_numbers(self) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from disklog_mp._core import Record
@@ -32,7 +34,18 @@ class Notes:
         within = sys.stdout.isatty() and not self._json if wanted is None else wanted
         self._within = within and layout != "raw"
         self._known: set[tuple[int, int, bool]] = set()
+        self._before: Callable[[], object] = _nothing
         self.exit_code = 0  # 1 if anything was damaged or is missing
+
+    @contextmanager
+    def behind(self, before: Callable[[], object]) -> Iterator[None]:
+        """Print what comes before a note with that call, before each note within, and at the end."""
+        self._before = before
+        try:
+            yield
+        finally:
+            self._before = _nothing
+            before()
 
     def __call__(self, damage: Damage) -> None:
         """Tell of what cannot be read, each once."""
@@ -69,6 +82,7 @@ class Notes:
         """Show a note: as one line of text, or as an object in JSON."""
         if self._hidden:
             return
+        self._before()
         if self._log is not None:
             told, text = {"log": self._log, **told}, f"{self._log}: {text}"
         if not self._within:
@@ -77,6 +91,10 @@ class Notes:
             return
         line = _text.to_json({"note": kind, **told}) if self._json else f"-- {_text.printable(text)} --"
         sys.stdout.buffer.write(f"{line}\n".encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
+
+
+def _nothing() -> None:
+    """For notes that nothing has to be printed before."""
 
 
 def _iso(nanoseconds: int) -> str | None:

@@ -119,7 +119,8 @@ SELECTION_OPTIONS = (
         multiple=True,
         callback=to_fields,
         metavar="KEY=VALUE",
-        help="Only records where KEY equals VALUE; repeat to require all.  Also process, thread, task.",
+        help="Only records whose field KEY is VALUE; also != < <= > >= and ~ (a regex); user.id: id in user. "
+        " Repeat for several values of a KEY, and for other KEYs: all must fit.  Also process, thread, task.",
     ),
     click.option(
         "-g",

@@ -12,7 +12,7 @@ from disklog_mp._core import Record
 from disklog_mp.cli._times import zone_of
 from disklog_mp.cli.records import _formats, _terminal
 from disklog_mp.cli.records._context import Context
-from disklog_mp.cli.records._formats import Format
+from disklog_mp.cli.records._lines import Batch, Lines, lines_of
 from disklog_mp.cli.records._notes import Notes
 from disklog_mp.cli.records._patterns import patterns_of
 from disklog_mp.cli.records._selection import Selection
@@ -21,7 +21,7 @@ SEPARATOR = b"--\n"
 CONTEXT = ("context", "before_context", "after_context")
 
 
-def format_of(how: dict[str, Any], log: str | None = None) -> tuple[Format, Notes]:
+def format_of(how: dict[str, Any], log: str | None = None) -> tuple[Lines, Notes]:
     """Return the format that the options ask for, and where notes go; `log`: the name to show in a column.
 
     Raises UsageError if the options exclude each other.
@@ -45,7 +45,8 @@ def format_of(how: dict[str, Any], log: str | None = None) -> tuple[Format, Note
         encoding = sys.stdout.encoding or "utf-8"
         style = _formats.Style(zone_of(how), log, _terminal.has_colours(how["color"]))
         show = _formats.choose(layout, null=how["null"], style=style, encoding=encoding)
-        return show, Notes(how, layout, log)
+        lines = lines_of(show, layout, null=how["null"], style=style, encoding=encoding)
+        return lines, Notes(how, layout, log)
     except ValueError as problem:
         raise click.UsageError(str(problem)) from None
 
@@ -77,24 +78,26 @@ def context_of(how: dict[str, Any], wanted: Selection) -> Context | None:
     return Context(wanted.by_marks, before, after) if before or after else None
 
 
-def write(records: Iterable[Record | None], show: Format, notes: Notes, *, flush: bool = True) -> int:
+def write(records: Iterable[Record | None], show: Lines, notes: Notes, *, flush: bool = True) -> int:
     """Print records on stdout, and what they say about drops where notes go; return how many were printed.
 
     None is a line that separates what is not adjacent.
     """
     out = sys.stdout.buffer
-    printed = 0
-    for record in records:
+
+    def on_other(record: Record | None) -> None:
         if record is None:
             out.write(SEPARATOR)
-        elif record.gap:
-            notes.gap(record)
         else:
-            out.write(show(record))
-            printed += 1
+            notes.gap(record)
+
+    batch = Batch(out.write, show, on_other)
+    with notes.behind(batch.print):
+        for record in records:
+            batch.add(record)
     if flush:
         out.flush()
-    return printed
+    return batch.printed
 
 
 def check(how: dict[str, Any]) -> None:

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 import click
 
 from disklog_mp._core import Record
+from disklog_mp._reader.literals import literal_of
 
+IN_OTHER_SPELLING = re.compile(rb'["\\/\x00-\x1f]')  # but by \u, which the search knows about
 ENDS = re.compile(r"[\^$\\]")  # what matches otherwise in a part of a record than in all of its JSON
 
 
@@ -26,6 +28,12 @@ class Patterns:
         self._in_parts = ENDS.search(whole) is not None
         self._text = None if whole.isascii() or not ignore_case else re.compile(whole, flags)
         self._bytes = re.compile(whole.encode(), flags)
+        self._each = [] if inverted else [re.compile(pattern.encode(), flags) for pattern in patterns]
+
+    def hints(self) -> tuple[bytes, ...]:
+        """Return bytes: a record that matches has one of them, perhaps escaped; () if none is known."""
+        runs = [max(IN_OTHER_SPELLING.split(literal_of(each)), key=len) for each in self._each]
+        return tuple(runs) if all(runs) else ()
 
     def match(self, record: Record) -> bool:
         """True if the record is one of those that are looked for."""

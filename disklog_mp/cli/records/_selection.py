@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from itertools import chain
 
 import click
 
 from disklog_mp._core import Record
-from disklog_mp._loggers import structured as _structured
-from disklog_mp._loggers.structured import Event
+from disklog_mp._reader.conditions import Conditions
+from disklog_mp._reader.fields import FieldCondition
 from disklog_mp._reader.reader import Reader
 from disklog_mp.cli.records._levels import ANY, Levels
 from disklog_mp.cli.records._patterns import Patterns
@@ -32,7 +33,7 @@ class Selection:
     pids: tuple[int, ...] = ()
     levels: Levels = ANY
     loggers: tuple[str, ...] = ()  # one of them, or a logger below it
-    fields: tuple[tuple[str, str], ...] = ()  # all of them
+    fields: tuple[FieldCondition, ...] = ()  # all names; of = and ~ with one name one
     labels: tuple[str, ...] = ()  # of producers
     patterns: Patterns | None = None
 
@@ -55,33 +56,37 @@ class Selection:
     def records(self, reader: Reader, stop: int | None = None) -> Iterator[Record]:
         """Iterate the records that meet the conditions and are before number `stop`."""
         ends = [number for number in (self.stop, stop) if number is not None]
-        found = reader.records(self.start, min(ends, default=None), self.since, self.until)
-        return filter(self.by_marks, found) if self.is_filter else found
+        stop = min(ends, default=None)
+        found = chain.from_iterable(reader.batches(self._for_core, self.start, stop, self.since, self.until))
+        is_all = self.levels.are_numbers and self.patterns is None
+        return found if is_all else filter(self._by_rest, found)
 
     def by_marks(self, record: Record) -> bool:
         """True if tag, pid, label, level, logger and fields meet the conditions."""
+        return self._for_core.meets(record) and self._by_rest(record)
+
+    @cached_property
+    def _for_core(self) -> Conditions:
+        """The conditions that a search of the core looks at first; all but names of levels and patterns."""
+        return Conditions(
+            levels=self.levels.range(),
+            loggers=self.loggers,
+            pids=self.pids,
+            labels=self.labels,
+            tags=self.tags,
+            fields=self.fields,
+            hints=() if self.patterns is None else self.patterns.hints(),
+        )
+
+    def _by_rest(self, record: Record) -> bool:
         return record.gap or (
-            (not self.tags or record.tag in self.tags)
-            and (not self.pids or record.pid in self.pids)
-            and (not self.labels or record.label in self.labels)
-            and self._by_level(record)
-            and (not (self.loggers or self.fields) or self._by_content(record))
-            and (self.patterns is None or self.patterns.match(record))
+            self._by_level(record) and (self.patterns is None or self.patterns.match(record))
         )
 
     def _by_level(self, record: Record) -> bool:
         if self.levels.are_numbers:
             return self.levels.has(record.tag)
         return record.event is not None and self.levels.has_name(record.event.level)
-
-    def _by_content(self, record: Record) -> bool:
-        event = record.event
-        if event is None:
-            return False
-        logger = f"{event.logger}."
-        return (not self.loggers or any(logger.startswith(f"{name}.") for name in self.loggers)) and all(
-            value in _texts_of(event, key) for key, value in self.fields
-        )
 
     def matches(self, record: Record) -> bool:
         """True if the record meets all conditions."""
@@ -137,21 +142,11 @@ def _last(records: Iterator[Record], count: int) -> list[Record]:
     return list(kept)
 
 
-def _texts_of(event: Event, key: str) -> tuple[str, ...]:
-    """Return the texts of a field's value; process, thread, task and caller are fields, too."""
-    value: Any = event.fields.get(key, event)
-    if value is event:
-        value = getattr(event, key) if key in ("process", "thread", "task", "caller") else None
-        if value is None:
-            return ()
-    return (value,) if isinstance(value, str) else (_structured.encode_value(value),)
-
-
 def to_fields(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> tuple[tuple[str, str], ...]:
-    """Take fields and their values from the command line; a callback for click."""
-    for value in values:
-        if not value.partition("=")[1]:
-            raise click.BadParameter(f"{value!r} is not KEY=VALUE")
-    return tuple((key, text) for key, _, text in (value.partition("=") for value in values))
+) -> tuple[FieldCondition, ...]:
+    """Take conditions on fields from the command line; a callback for click."""
+    try:
+        return tuple(map(FieldCondition.parse, values))
+    except ValueError as problem:
+        raise click.BadParameter(str(problem)) from None

@@ -18,7 +18,7 @@ from disklog_mp._reader.reader import Reader
 from disklog_mp._ring import claims as _claims
 from disklog_mp.cli import _find, _text
 from disklog_mp.cli.records._context import Context, Shown
-from disklog_mp.cli.records._formats import Format
+from disklog_mp.cli.records._lines import Lines
 from disklog_mp.cli.records._notes import Notes
 from disklog_mp.cli.records._output import check, context_of, exit_code, format_of, selection_of, write
 from disklog_mp.cli.records._selection import Selection
@@ -31,7 +31,7 @@ class Log:
 
     reader: Reader
     wanted: Selection
-    show: Format
+    show: Lines
     notes: Notes
     context: Context | None = None
     column: str | None = None  # its name, where several logs are shown

@@ -18,11 +18,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import calls, crowd, curves, disk, huge_pages, loggers, reading, standing, throughput
+from bench import calls, crowd, curves, disk, huge_pages, loggers, reading, searching, standing, throughput
 from disklog_mp.cli.bench import command, report
 from disklog_mp.cli.bench.measure import OURS, Benchmark, Measured, Setting, run
 
-MODULES = (calls, throughput, loggers, reading, disk, standing, crowd, huge_pages)
+MODULES = (calls, throughput, loggers, reading, searching, disk, standing, crowd, huge_pages)
 BENCHMARKS: dict[str, Benchmark] = {b.name: b for module in MODULES for b in module.BENCHMARKS}
 CURVES = {curve.__name__.replace("_", "-"): curve for curve in curves.CURVES}
 

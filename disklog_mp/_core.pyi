@@ -730,6 +730,7 @@ class Filter:
     def meets(self, data: bytes, /) -> bool:
         """True if a record of these bytes meets the clauses."""
 
+@final
 class Renderer:
     """Renders records as lines: raw (layout 0), JSON (1) or text (2).
 

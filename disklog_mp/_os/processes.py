@@ -7,7 +7,11 @@ import io
 import os
 from typing import NamedTuple
 
+from disklog_mp._os import pidfds as _pidfds
+
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
+EXIT_CODE = 49  # place in what _status() returns
+SIGNAL = 0x7F  # in an exit code, as of wait()
 
 
 class Identity(NamedTuple):
@@ -52,6 +56,28 @@ def is_running(pid: int, start: int) -> bool:
     """True if the process of that pid and start exists and is not a zombie."""
     status = _status(pid)
     return status[:1] not in ([], [b"Z"], [b"X"]) and int(status[19]) == start
+
+
+def signal_that_ended(pid: int, start: int, pidfd: int | None) -> int | None:
+    """Return the signal that ended a process, 0 if it was none; None if that is not known.
+
+    While its parent has not waited for it, /proc tells that to processes of its user and to root.  Behind
+    that the kernel tells it through a pidfd, from Linux 6.15 on.  waitid() would tell parents alone.
+    """
+    status = _status(pid)
+    if status[:1] in ([b"Z"], [b"X"]) and int(status[19]) == start and len(status) > EXIT_CODE:
+        code = int(status[EXIT_CODE])
+        return code & SIGNAL if code or _may_know(pid) else None
+    exit_code = None if pidfd is None or pidfd < 0 else _pidfds.exit_code(pidfd)
+    return None if exit_code is None else exit_code & SIGNAL
+
+
+def _may_know(pid: int) -> bool:
+    """False if /proc says 0 to this user instead of how a process ended."""
+    try:
+        return os.geteuid() in (0, os.stat(f"/proc/{pid}").st_uid)
+    except OSError:
+        return False
 
 
 def _status(pid: int) -> list[bytes]:

@@ -24,6 +24,7 @@ from disklog_mp._pages.format import (
     unpack,
     unpack_line,
 )
+from disklog_mp._pages.identity import is_continued
 from disklog_mp._pages.recovery import RingHints
 from disklog_mp._pages.unsynced import SyncJob
 from disklog_mp._pages.writer import PageWriter
@@ -98,18 +99,34 @@ class EventLog:
         return self._directory.place() == self._place
 
     def newest(self) -> list[bytes]:
-        """Return the records of the newest page that has any.  Raises OSError."""
+        """Return the records of the two newest pages that have any, the oldest first.  Raises OSError."""
+        newest: list[bytes] = []
+        pages = 0
         for number in reversed(self._view.pages()):
             file = self._view.files.open(self._view.page_path(number), writable=False)
             try:
-                found = _records_in(file.map(file.size(), writable=False))
+                found = self._records_in(file.map(file.size(), writable=False))
             except HeaderError:
                 continue
             finally:
                 file.close()
-            if found:
-                return found
-        return []
+            newest[:0] = found
+            pages += bool(found)
+            if pages == 2:
+                break
+        return newest
+
+    def _records_in(self, whole: Mapping) -> list[bytes]:
+        """Return the records of a page, none if it is another log's.  Raises HeaderError."""
+        header, line = unpack(memoryview(whole)), unpack_line(memoryview(whole))
+        log_id = self._pages.log_id
+        if header.log_id != log_id and not is_continued(self._view.path, header.log_id, log_id):
+            return []
+        begin, position = header.data_offset, header.first_position
+        end = max(begin, min(line.watermark, len(whole)))
+        return list(
+            RecordIterator(whole, begin, end, position, header.first_number, header.salt, payloads=True)
+        )
 
     def append(
         self, entries: Sequence[Entry], summary: Callable[[], bytes], may_make: Callable[[], bool]
@@ -171,21 +188,4 @@ def _of_events(options: Options) -> Options:
     page_bytes = options.event_bytes // PAGES - HEADER_LENGTH
     return Options(
         page_bytes=page_bytes, keep_pages=PAGES, mode=options.mode, group=options.group, sync="never"
-    )
-
-
-def _records_in(whole: Mapping) -> list[bytes]:
-    """Return the records of a page.  Raises HeaderError."""
-    header, line = unpack(memoryview(whole)), unpack_line(memoryview(whole))
-    end = max(header.data_offset, min(line.watermark, len(whole)))
-    return list(
-        RecordIterator(
-            whole,
-            header.data_offset,
-            end,
-            header.first_position,
-            header.first_number,
-            header.salt,
-            payloads=True,
-        )
     )

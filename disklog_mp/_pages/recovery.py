@@ -86,6 +86,20 @@ class RingHints(NamedTuple):
         return self._replace(ring_is_there=False, released=None, durable=None, records=0, page=0)
 
 
+class DamagedBytes(NamedTuple):
+    """Bytes of a page that cannot be read; `before` and `after`: the times of the records around them, in ns
+    since the epoch, 0 if not known.
+    """
+
+    page: int
+    offset: int  # 0: the whole page
+    length: int
+    records: int  # at least so many
+    before: int
+    after: int
+    path: str = ""  # of the file in which they are kept, "": they are where they were
+
+
 class Recovered(NamedTuple):
     """What recovery found and repaired, for people; `position` and `number` are where the log goes on."""
 
@@ -97,6 +111,8 @@ class Recovered(NamedTuple):
     corrupt_bytes: int
     torn_bytes: int  # behind the last valid frame, published once or not zero
     set_aside: tuple[str, ...]
+    damaged: tuple[DamagedBytes, ...] = ()  # found by this recovery, not by one before
+    sealed: tuple[KeptPage, ...] = ()  # pages that recovery sealed
 
 
 class LastPage(NamedTuple):
@@ -145,6 +161,8 @@ class _Recovery:
         self._records = self._abandoned = 0
         self._corrupt_ranges = self._corrupt_bytes = self._torn_bytes = 0
         self._set_aside: list[str] = []
+        self._damaged: list[DamagedBytes] = []
+        self._sealed: list[KeptPage] = []
 
     def run(self) -> ResumePoint:
         directory = self._directory
@@ -178,6 +196,8 @@ class _Recovery:
             self._corrupt_bytes,
             self._torn_bytes,
             tuple(self._set_aside),
+            tuple(self._damaged),
+            tuple(self._sealed),
         )
 
     def _find_last(self, numbers: list[int]) -> FoundPage | None:
@@ -188,8 +208,11 @@ class _Recovery:
             try:
                 return FoundPage(file, path, numbers[-1])
             except HeaderError:
+                length = file.size()
                 file.close()
-                self._set_aside.append(self._folder.set_page_aside(numbers.pop()))
+                path = self._folder.set_page_aside(numbers[-1])
+                self._set_aside.append(path)
+                self._damaged.append(DamagedBytes(numbers.pop(), 0, length, 0, 0, 0, path))
             except BaseException:
                 file.close()
                 raise
@@ -225,11 +248,10 @@ class _Recovery:
                 crc = line.data_crc ^ 0xFFFFFFFF
                 sleeping = SleepingFile(self._folder.files, path)
                 self._unsynced.append(SealedPage(header, line.watermark, crc, sleeping))
-            self._kept.append(
-                KeptPage(
-                    number, min(found.size, line.watermark), self._sealed_before(following), line.records
-                )
-            )
+            length = min(found.size, line.watermark)
+            self._kept.append(KeptPage(number, length, self._sealed_before(following), line.records))
+            if not found.is_sealed:
+                self._sealed.append(self._kept[-1])
             following = found.header
         self._kept.reverse()
 
@@ -324,9 +346,16 @@ class _Recovery:
     def _keep_torn_aside(self, found: FoundPage, survey: Survey) -> None:
         """Count what the survey found; copy torn bytes that are not all zero to a file of their own."""
         self._count(survey)
+        number = found.header.number
+        for each in survey.damage:
+            offset, length, _, _, records = each
+            self._damaged.append(DamagedBytes(number, offset, length, records, each.before, each.after))
         torn = memoryview(found.whole())[survey.end : survey.torn_end]
         if not all_zero(torn):
-            self._set_aside.append(self._folder.keep_aside(found.header.number, survey.end, torn))
+            path = self._folder.keep_aside(number, survey.end, torn)
+            self._set_aside.append(path)
+            lost = max(0, survey.next_number - survey.records)
+            self._damaged.append(DamagedBytes(number, survey.end, len(torn), lost, survey.last_time, 0, path))
 
     def _count(self, survey: Survey) -> None:
         self._corrupt_ranges += survey.corrupt_ranges

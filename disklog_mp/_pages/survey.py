@@ -5,7 +5,7 @@ It only looks: what is done about what it finds is decided in recovery.py.
 
 from typing import NamedTuple
 
-from disklog_mp._core import FRAME_HEADER, Mapping, RecordIterator, all_zero, census
+from disklog_mp._core import FRAME_HEADER, DamagedRange, Mapping, RecordIterator, all_zero, census
 from disklog_mp._os.files import OS_PAGE, WritableFile
 from disklog_mp._pages import format as _page_format
 from disklog_mp._pages.format import HEADER_LENGTH, HeaderError, PageHeader
@@ -29,6 +29,7 @@ class Survey(NamedTuple):
     corrupt_bytes: int
     last_time: int
     crc: int
+    damage: tuple[DamagedRange, ...] = ()  # the corrupt ranges
 
 
 class FoundPage:
@@ -127,10 +128,12 @@ class FoundPage:
         torn_end = max(end, claimed, _last_nonzero(whole, end, ours))
         numbered = min(numbered, (torn_end - start) // FRAME_HEADER)
         valid = records
+        damage: tuple[DamagedRange, ...] = ()
         if ranges:  # each cost at least one record: readers count alike
             frames = RecordIterator(whole, start, end, position, header.first_number, salt)
             frames.seek(2**64 - 1)
             records = frames.number - header.first_number
+            damage = tuple(frames.damage)
             if torn_end == end:
                 records = max(records, numbered)
         next_number = max(records, numbered) if ranges or torn_end > end else records
@@ -145,6 +148,7 @@ class FoundPage:
             corrupt_bytes=corrupt,
             last_time=last_time,
             crc=crc,
+            damage=damage,
         )
 
 

@@ -69,7 +69,9 @@ class PageWriter:
         """Recover the directory, as recovery.py describes it, and go on where that says."""
         found = recover(self.folder, hints)
         self.begin(found)
-        return found.report
+        if found.last is None or found.last.kept is not None or self.page is found.last.page:
+            return found.report
+        return found.report._replace(sealed=(*found.report.sealed, self.retention.pages[-1]))
 
     def begin(self, found: ResumePoint) -> None:
         """Go on where recovery says: in the last page, or in a new one.

@@ -31,6 +31,41 @@ class LogEvent(NamedTuple):
     fields: dict[str, Any]
 
 
+class EventStream:
+    """The events of the log in a directory, as far as they are there: iterate it again for those to come."""
+
+    def __init__(self, path: str, on_damage: Callable[[Damage], object]) -> None:
+        self._pages = PageRun(EventsDirectory(path), on_damage)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._stream, self._is_first = Stream(self._pages, None), True
+
+    def __iter__(self) -> Iterator[LogEvent]:
+        while True:
+            try:
+                for record in self._stream:
+                    event = _event_of(record)
+                    if event is not None and self._is_news(event):
+                        yield event
+                    self._is_first = False
+                return
+            except PageRetiredError:  # this reader was too slow: the totals say what it missed
+                self._begin()
+
+    def _is_news(self, event: LogEvent) -> bool:
+        """False for totals of events that were given out, or that there never were."""
+        return event.name != TOTALS or (self._is_first and bool(event.fields.get("events")))
+
+    def rest(self, at_most: float) -> None:
+        """Sleep until there may be more; longer each time there was no more."""
+        self._stream.rest(at_most)
+
+    def is_quiet(self) -> bool:
+        """True if nothing has come since: this looks at memory, not at a disk."""
+        return self._stream.is_quiet()
+
+
 def events_in(
     path: str, on_damage: Callable[[Damage], object], *, follow: bool = False, timeout: float | None = None
 ) -> Iterator[LogEvent]:
@@ -38,32 +73,27 @@ def events_in(
 
     With `follow`, wait for more; `timeout` ends that after so many seconds in which none came.
     """
-    pages = PageRun(EventsDirectory(path), on_damage)
-    stream, is_first = Stream(pages, None), True
+    events = EventStream(path, on_damage)
     last = time.monotonic()
     while True:
-        try:
-            for record in stream:
-                event = _event_of(record)
-                if event is not None and (event.name != TOTALS or (is_first and event.fields["events"])):
-                    yield event
-                    last = time.monotonic()
-                is_first = False
-        except PageRetiredError:  # this reader was too slow: the totals say what it missed
-            stream, is_first = Stream(pages, None), True
-            continue
+        for event in events:
+            yield event
+            last = time.monotonic()
         if not follow:
             return
         patience = math.inf if timeout is None else last + timeout - time.monotonic()
         if patience <= 0:
             return
-        stream.rest(patience)
+        events.rest(patience)
 
 
 def _event_of(record: Record) -> LogEvent | None:
     """Return the event in a record, None if it is none of ours."""
     try:
         fields = json.loads(record.data)
-        return LogEvent(fields.pop("event"), fields.pop("time"), fields.pop("position"), fields)
-    except (ValueError, KeyError, AttributeError):
+        name, moment, position = fields.pop("event"), fields.pop("time"), fields.pop("position")
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None
+    if not (isinstance(name, str) and type(moment) is int and type(position) is int):
+        return None
+    return LogEvent(name, moment, position, fields)

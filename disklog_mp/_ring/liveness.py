@@ -174,6 +174,13 @@ class Witnesses:
             return False
         return True
 
+    def signal_that_ended(self, slot: Slot) -> int | None:
+        """Return the signal that ended the process of a slot, 0 if it was none; None if that is not known."""
+        if slot.namespace != self._namespace:
+            return None
+        pidfd = self._pidfds.get((slot.index, slot.incarnation))
+        return _processes.signal_that_ended(slot.pid, slot.start, pidfd)
+
     def forget(self, slot: Slot) -> None:
         """Drop what is known of a slot that is free again."""
         pidfd = self._pidfds.pop((slot.index, slot.incarnation), -1)

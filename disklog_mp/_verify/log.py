@@ -14,6 +14,7 @@ from disklog_mp._reader.page import Page
 from disklog_mp._ring import file as _ring
 from disklog_mp._verify.books import Books, close_books
 from disklog_mp._verify.pages import DAMAGE, DROP, NOTE, Finding, PageFacts, check_page
+from disklog_mp._verify.told import Told, read_told
 from disklog_mp.errors import DiskLogError
 
 
@@ -27,6 +28,7 @@ class Verification:
     pages: list[PageFacts] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     books: Books | None = None
+    told: Told | None = None  # by the log's events
 
     @property
     def records(self) -> int:
@@ -40,19 +42,32 @@ class Verification:
 
     @property
     def dropped(self) -> int:
-        """Records that were dropped because the ring was full, as far as pages and ring know."""
-        return max(sum(page.dropped for page in self.pages), self.books.dropped if self.books else 0)
+        """Records that were dropped or refused because the ring was full, as pages, ring and events know."""
+        return max(
+            self.reported, self.books.dropped if self.books else 0, self.told.dropped if self.told else 0
+        )
+
+    @property
+    def reported(self) -> int:
+        """Records that were dropped, as records in the pages report it."""
+        return sum(page.dropped for page in self.pages)
 
     @property
     def sums(self) -> dict[str, int] | None:
-        """The equation: records ever = kept + retired + missing; None while no page can be read."""
+        """The equation: records ever = kept + retired + archived + missing, and while the log is open those
+        that are still in the ring; None while no page can be read.
+        """
         readable = [page for page in self.pages if page.header is not None]
         if not readable:
             return None
         assert readable[0].header is not None
-        ever, retired = readable[-1].next_number, readable[0].header.first_number
-        missing = max(0, ever - retired - self.records)
-        return {"ever": ever, "kept": self.records, "retired": retired, "missing": missing}
+        ever, gone = readable[-1].next_number, readable[0].header.first_number
+        archived = min(gone, self.told.archived if self.told else 0)
+        missing = max(0, ever - gone - self.records)
+        sums = {"kept": self.records, "retired": gone - archived, "archived": archived, "missing": missing}
+        if self.books is not None:
+            sums["in_ring"] = self.books.in_ring
+        return {"ever": sum(sums.values()), **sums}
 
     @property
     def status(self) -> str:
@@ -79,6 +94,7 @@ class Verification:
             "records": self.records,
             "sums": self.sums,
             "dropped": self.dropped,
+            "told": None if self.told is None else self.told._asdict(),
             "abandoned": sum(page.abandoned for page in self.pages),
             "bytes": sum(page.bytes for page in self.pages),
             "findings": [finding._asdict() for finding in self.findings],
@@ -108,8 +124,28 @@ def verify(path: str, name: str, file: _ring.RingFile | None) -> Verification:
     if file is not None:
         result.books = close_books(path, file)
         result.findings.extend(Finding(kind, 0, text) for kind, text in result.books.findings())
+    result.told = read_told(path)
+    result.findings.extend(_told_findings(result, result.told))
     result.findings.sort(key=lambda finding: finding.page)
     return result
+
+
+def _told_findings(result: Verification, told: Told) -> list[Finding]:
+    """Compare what the log's events say with the pages."""
+    found = [Finding(DAMAGE, 0, text) for text in told.damage]
+    found += [Finding(NOTE, 0, text) for text in told.torn]
+    more = told.dropped - result.reported
+    if more > 0:
+        records = "1 record" if more == 1 else f"{more:,} records"
+        text = f"{records} refused, or dropped and not reported in the pages: `disklog-mp events` says when"
+        found.append(Finding(DROP, 0, text))
+    sums = result.sums
+    if told.is_whole and sums is not None and not result.live and sums["retired"] > told.retired:
+        text = (
+            f"{sums['retired']:,} records are before the first page, events tell of {told.retired:,} retired"
+        )
+        found.append(Finding(NOTE, 0, text))
+    return found
 
 
 def _set_aside(directory: Directory) -> dict[int, list[str]]:

@@ -1,8 +1,10 @@
 """Writes the events that wait to the events' pages, and keeps their totals.
 
-It is called at the end of each round of housekeeping, and when the writer begins and ends: so what a writer
-notices in the last moment before it is killed may be missing, and nothing is told twice.  Where the disk
-takes nothing, events wait; the log itself never waits for its events.
+It is called at the end of each round of housekeeping, when producers are gone and before their slots are
+free, and when the writer begins and ends.  What a writer notices in the last moment before it is killed, the
+next one finds out from pages and ring, and tells (see starting.py and arrivals.py); but not that options were
+changed, and of events that were being added up, not how many.  Nothing is told twice.  Where the disk takes
+nothing, events wait; the log itself never waits for its events.
 """
 
 from __future__ import annotations
@@ -10,10 +12,11 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
+from disklog_mp._core import SLOTS
 from disklog_mp._options import group_id
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.event_log import Entry, EventLog
@@ -24,6 +27,8 @@ from disklog_mp._writer.notices import MISSED, SUMS, Notice, Notices
 from disklog_mp.errors import DiskLogError
 
 TOTALS = "totals"
+PAGES = ("rolled", "sealed", "retired")  # events of pages
+MOST_GONE = 2 * SLOTS  # untuned: more than can be told and still have their slots
 
 
 class Totals:
@@ -35,6 +40,9 @@ class Totals:
         self.attached_until = 0  # a producer that attached before that was told
         self.dropped = 0  # records that were told as dropped from the ring that is served
         self.is_full = False  # the log has reached max_bytes
+        self.rolled_to = self.retired_to = 0  # numbers of the newest pages that were told as such
+        self.lasting: dict[str, int] = {}  # errors that began and did not end, and when
+        self.gone: deque[tuple[int, int]] = deque(maxlen=MOST_GONE)  # pid, since: told as left or died
         self.last = ""  # name of the last event
         self.last_time = 0  # ns since the epoch
 
@@ -45,6 +53,8 @@ class Totals:
             self.sums = Counter(fields.get("sums", {}))
             self.attached_until = fields.get("attached_until", 0)
             self.dropped, self.is_full = fields.get("dropped", 0), fields.get("is_full", False)
+            self.rolled_to, self.retired_to = fields.get("rolled_to", 0), fields.get("retired_to", 0)
+            self.lasting = dict(fields.get("lasting", {}))
             return
         if name == MISSED:
             self.events.update(fields.get("names", {}))
@@ -53,6 +63,12 @@ class Totals:
         for key in SUMS.get(name, ()):
             if fields.get(key):
                 self.sums[f"{name} {key}"] += fields[key]
+        self._note(name, when, fields)
+        self.last, self.last_time = name, when
+
+    def _note(self, name: str, when: int, fields: dict[str, Any]) -> None:
+        """Note what the next writer has to know, so that it tells nothing again and leaves nothing out."""
+        newest = max(fields.get("page", 0), fields.get("last_page", 0)) if name in PAGES else 0
         if name == "producer-attached":
             self.attached_until = max(self.attached_until, fields.get("since", 0))
         elif name == "dropped":
@@ -61,7 +77,16 @@ class Totals:
             self.dropped = 0
         elif name in ("full", "room-again"):
             self.is_full = name == "full"
-        self.last, self.last_time = name, when
+        elif name in ("producer-left", "producer-died"):
+            self.gone.append((fields.get("pid", 0), fields.get("since", 0)))
+        elif name in ("error", "stalled"):
+            self.lasting[fields.get("what", name)] = when
+        elif name == "recovered":
+            self.lasting.pop(fields.get("what", ""), None)
+        elif name == "retired":
+            self.retired_to = max(self.retired_to, newest)
+        elif name in PAGES:
+            self.rolled_to = max(self.rolled_to, newest)
 
     def to_fields(self) -> dict[str, Any]:
         """Return them as the fields of an event."""
@@ -71,6 +96,9 @@ class Totals:
             "attached_until": self.attached_until,
             "dropped": self.dropped,
             "is_full": self.is_full,
+            "rolled_to": self.rolled_to,
+            "retired_to": self.retired_to,
+            "lasting": self.lasting,
         }
 
 

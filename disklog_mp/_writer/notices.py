@@ -19,6 +19,7 @@ LONGEST_TEXT = 300  # characters of one field
 # The fields that sums of events add up, by name; there can be many events of these names.
 SUMS = {
     "rolled": ("records", "bytes"),
+    "sealed": ("records", "bytes"),
     "retired": ("records", "bytes"),
     "producer-attached": (),
     "producer-left": ("logged", "dropped"),
@@ -34,6 +35,7 @@ SUMS = {
     "clock-stepped": (),
     "damaged": ("length", "records"),
 }
+FIRST = ("page", "from")  # fields of which a sum has the first
 MISSED = "events-missed"
 
 
@@ -132,9 +134,15 @@ def _short(value: Any) -> Any:
 
 
 def _added(former: Notice, notice: Notice) -> Notice:
-    """Return the sum of two events of one kind, at the time of the first."""
+    """Return the sum of two events of one kind, at the time of the first.
+
+    Beside the sums it has what both say, and from when to when.
+    """
     one, other = former.fields, notice.fields
-    fields = {**one, "events": one.get("events", 1) + other.get("events", 1)}
+    fields = {key: value for key, value in one.items() if key in FIRST or other.get(key) == value}
+    if "to" in other and "from" in fields:
+        fields["to"] = other["to"]
+    fields["events"] = one.get("events", 1) + other.get("events", 1)
     for key in SUMS[former.name]:
         if key in one or key in other:
             fields[key] = one.get(key, 0) + other.get(key, 0)

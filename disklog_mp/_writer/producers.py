@@ -36,16 +36,15 @@ class Producers:
 
     def free_left(self, now: float = 0.0) -> None:
         """Retire the slots of producers that detached."""
-        ring = self._live.ring
-        for index in ring.slots(_core.SLOT_DETACHED):
-            self._retire(ring.slot(index), is_dead=False)
+        self._retire(read_slots(self._live.ring, _core.SLOT_DETACHED), is_dead=False)
 
     def count(self) -> int:
         """Retire the slots of producers that detached or died; return how many are still taken."""
         ring, position = self._live.ring, self._pages.position
         self.free_left()
         self._tell_going_on()
-        taken = 0
+        self.arrivals.begin_look()
+        taken, dead = 0, []
         for slot in read_slots(ring, _core.SLOT_ATTACHED):
             taken += 1
             self.arrivals.seen(slot)
@@ -55,8 +54,9 @@ class Producers:
                 self._retire_when_drained_to[slot.index] = self.end_of_claims()
             if position >= self._retire_when_drained_to[slot.index]:
                 del self._retire_when_drained_to[slot.index]
-                self._retire(slot, is_dead=True)
+                dead.append(slot)
                 taken -= 1
+        self._retire(dead, is_dead=True)
         return taken
 
     @property
@@ -75,10 +75,15 @@ class Producers:
         """Return the position behind all that a producer can have claimed that is dead now."""
         return self._live.ring.frontier(self._pages.position)
 
-    def _retire(self, slot: Slot, *, is_dead: bool) -> None:
-        self.arrivals.gone(slot, is_dead=is_dead)
-        self._live.witnesses.forget(slot)
-        self._live.retire(slot.index)
+    def _retire(self, slots: list[Slot], *, is_dead: bool) -> None:
+        """Tell what became of producers, and then make their slots free: the next writer sees these."""
+        for slot in slots:
+            self.arrivals.gone(slot, is_dead=is_dead)
+        if slots:
+            self.arrivals.write()
+        for slot in slots:
+            self._live.witnesses.forget(slot)
+            self._live.retire(slot.index)
 
     def is_dead(self, owner: int) -> bool:
         """True if the producer that holds the claim at the position is dead, in any state of its slot."""

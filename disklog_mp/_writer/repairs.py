@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import time
 
-from disklog_mp._pages.recovery import Recovered
+from disklog_mp._pages.recovery import DamagedBytes, Recovered
 from disklog_mp._ring.repair import Repair
 from disklog_mp._writer.live_ring import LiveRing
 from disklog_mp._writer.troubles import Troubles
@@ -33,18 +31,19 @@ class Repairs:
             corrupt_bytes=recovered.corrupt_bytes,
             set_aside=len(recovered.set_aside),
         )
-        for path in recovered.set_aside:
-            self._tell_set_aside(path)
+        for damaged in recovered.damaged:
+            self._tell_damaged(damaged)
+        for page in recovered.sealed:
+            number, size, _, records = page
+            troubles.tell("sealed", page=number, reason="recovery", records=records, bytes=size)
         self._report()
 
-    def _tell_set_aside(self, path: str) -> None:
+    def _tell_damaged(self, damaged: DamagedBytes) -> None:
         """Tell which bytes of a page could not be read, and the file in which they are kept."""
-        name = os.path.basename(path)
-        page, offset = (int(part) for part in re.findall(r"[0-9]+", name)[:2])
-        length = None
-        with contextlib.suppress(OSError):
-            length = os.path.getsize(path)
-        self._troubles.tell("damaged", page=page, offset=offset, length=length, file=name)
+        page, offset, length, records, before, after, path = damaged
+        fields = {"page": page, "offset": offset, "length": length, "records": records or None}
+        times = {key: moment for key, moment in (("from", before), ("to", after)) if moment}
+        self._troubles.tell("damaged", **fields, **times, file=os.path.basename(path) or None)
 
     def drained(self, records: int, position: int) -> None:
         """Count what was taken from the ring, up to a position."""

@@ -11,19 +11,29 @@ from collections.abc import Callable
 
 from disklog_mp._os.clocks import wall_at_boot
 from disklog_mp._pages.directory import Directory
+from disklog_mp._pages.format import HeaderError
+from disklog_mp._pages.recovery import Recovered
+from disklog_mp._pages.survey import FoundPage
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._writer.event_book import EventBook, Totals
 from disklog_mp._writer.notices import Notices
-from disklog_mp._writer.takeover import Former
+from disklog_mp._writer.takeover import Former, Taken
+from disklog_mp.errors import FormatVersionError
 
 Tell = Callable[..., None]
 STEP = 1.0  # seconds by which the clock must jump to be told
 
 
-def begin_book(directory: Directory, pages: PageWriter, notices: Notices, former: Former) -> EventBook:
+def begin_book(directory: Directory, pages: PageWriter, notices: Notices, taken: Taken) -> EventBook:
     """Return the log's events, those of this start told: the directory is in use now."""
     book = EventBook(notices, directory, pages)
-    _tell_start(notices.tell, former, book.totals, is_first=pages.position == 0)
+    totals = book.totals
+    _tell_start(notices.tell, taken.former, totals, is_first=pages.position == 0)
+    if totals.events and totals.last != "stopped":
+        _tell_untold_pages(notices.tell, pages, totals, taken.recovered)
+    for what, since in totals.lasting.items():  # it may begin again
+        after = round(max(0.0, (time.time_ns() - since) / 1e9), 3)
+        notices.tell("recovered", what=what, after=after, why="another writer")
     book.write()
     return book
 
@@ -38,6 +48,41 @@ def _tell_start(tell: Tell, former: Former, totals: Totals, *, is_first: bool) -
         seconds = max(0.0, (time.time_ns() - last_seen) / 1e9)
         tell("writer-replaced", why=why, seconds=round(seconds, 3), pid=former.pid or None)
     tell("writer-started", pid=os.getpid(), ring="kept" if former.is_ring_kept else "new")
+
+
+def _tell_untold_pages(tell: Tell, pages: PageWriter, totals: Totals, recovered: Recovered) -> None:
+    """Tell of the pages that the last writer sealed or removed, but did not live to tell of."""
+    first, retention = pages.retention.first_page(), pages.retention
+    why = "not known"
+    before = first - 1 - totals.rolled_to
+    if before > 0:
+        tell("rolled", page=totals.rolled_to + 1, last_page=first - 1, events=before, reason=why)
+    told_yet = {page.number for page in recovered.sealed}
+    for page in retention.pages:
+        if page.number > totals.rolled_to and page.number not in told_yet:
+            tell("rolled", page=page.number, reason=why, records=page.records, bytes=page.bytes)
+    gone = first - 1 - totals.retired_to
+    if gone > 0:
+        number = _first_number(pages, first) if totals.events["opened"] else None
+        records = None if number is None else max(0, number - totals.sums["retired records"])
+        tell(
+            "retired", page=totals.retired_to + 1, last_page=first - 1, events=gone, why=why, records=records
+        )
+
+
+def _first_number(pages: PageWriter, page: int) -> int | None:
+    """Return the number of the first record of a page, None if that cannot be read."""
+    path = pages.folder.directory.page_path(page)
+    try:
+        file = pages.folder.files.open(path, writable=False)
+    except OSError:
+        return None
+    try:
+        return FoundPage(file, path, page).header.first_number
+    except (HeaderError, FormatVersionError, OSError):
+        return None
+    finally:
+        file.close()
 
 
 class ClockWatch:

@@ -93,7 +93,7 @@ class Writer:
                 let_go()
             raise
         self.recovered = taken.recovered
-        self.events = begin_book(self._directory, self.pages, self.troubles.notices, taken.former)
+        self.events = begin_book(self._directory, self.pages, self.troubles.notices, taken)
         self._compose()
         self.troubles.show_in(self.live.ring)
         self.keeper.publish()

@@ -8,13 +8,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
-from typing import Unpack
+from typing import TypeVar, Unpack
 
 from disklog_mp._core import Record
 from disklog_mp._reader import reader
 from disklog_mp._reader.conditions import Needle, Wanted
 from disklog_mp._reader.cursor import Cursor
 from disklog_mp._reader.damage import Damage, report
+from disklog_mp._reader.events import EventStream, LogEvent
 from disklog_mp._reader.page import Page
 from disklog_mp.aio._threads import in_thread
 
@@ -34,6 +35,7 @@ class Reader:
         self, path: str | os.PathLike[str], *, on_damage: Callable[[Damage], object] = report
     ) -> None:
         self._reader = reader.Reader(path, on_damage=on_damage)
+        self._on_damage = on_damage
 
     @property
     def path(self) -> str:
@@ -124,24 +126,42 @@ class Reader:
         With `timeout`, ends after so many seconds in which none came.  Raises what read() raises.
         """
         stream = self._reader.stream(cursor)
-        pause = FIRST
-        last = time.monotonic()
+        async for record in _follow(stream, stream.is_quiet, timeout):
+            yield record
+
+    async def events(self, follow: bool = False, *, timeout: float | None = None) -> AsyncIterator[LogEvent]:
+        """Iterate what happened to the log itself, oldest first; see disklog_mp.Reader.events."""
+        stream = EventStream(self.path, self._on_damage)
+        found = _follow(stream, stream.is_quiet, timeout) if follow else _iterate(stream)
+        async for event in found:
+            yield event
+
+
+Item = TypeVar("Item")
+
+
+async def _follow(
+    stream: Iterable[Item], is_quiet: Callable[[], bool], timeout: float | None
+) -> AsyncIterator[Item]:
+    """What there is and what comes, until `timeout` seconds have passed in which nothing came."""
+    pause = FIRST
+    last = time.monotonic()
+    while True:
+        async for item in _iterate(stream):
+            yield item
+            pause, last = FIRST, time.monotonic()
+        looked = time.monotonic()
         while True:
-            async for record in _iterate(stream):
-                yield record
-                pause, last = FIRST, time.monotonic()
-            looked = time.monotonic()
-            while True:
-                now = time.monotonic()
-                if timeout is not None and now - last >= timeout:
-                    return
-                await asyncio.sleep(pause if timeout is None else min(pause, last + timeout - now))
-                pause = min(GROWTH * pause, LONGEST)
-                if not stream.is_quiet() or time.monotonic() - looked >= LOOK:
-                    break
+            now = time.monotonic()
+            if timeout is not None and now - last >= timeout:
+                return
+            await asyncio.sleep(pause if timeout is None else min(pause, last + timeout - now))
+            pause = min(GROWTH * pause, LONGEST)
+            if not is_quiet() or time.monotonic() - looked >= LOOK:
+                break
 
 
-async def _iterate(records: Iterable[Record]) -> AsyncIterator[Record]:
+async def _iterate(records: Iterable[Item]) -> AsyncIterator[Item]:
     """What there is, read bite by bite in a thread."""
     iterator = iter(records)
     while bite := await in_thread(_bite, iterator):
@@ -149,11 +169,11 @@ async def _iterate(records: Iterable[Record]) -> AsyncIterator[Record]:
             yield record
 
 
-def _bite(records: Iterator[Record]) -> list[Record]:
+def _bite(records: Iterator[Item]) -> list[Item]:
     """The next records, no more than a thread can fetch in a moment: [] at the end."""
     most, seconds = BITE
     deadline = time.monotonic() + seconds
-    taken: list[Record] = []
+    taken: list[Item] = []
     while len(taken) < most and time.monotonic() < deadline:
         before = len(taken)
         taken += islice(records, 64)

@@ -12,7 +12,7 @@ import contextlib
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from disklog_mp import _core
@@ -40,6 +40,7 @@ from disklog_mp.aio._threads import in_thread, in_thread_within
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from disklog_mp._reader.events import LogEvent
     from disklog_mp._reader.page import Page
     from disklog_mp._ring.stats import Stats
 
@@ -182,6 +183,11 @@ class Session:
         """Return a reader over the log's directory."""
         await _carry_out(ready_ring(self._connection))
         return Reader(self._connection.place.path())
+
+    async def events(self, follow: bool = False) -> AsyncIterator[LogEvent]:
+        """Iterate what happened to the log itself; see disklog_mp.Session.events."""
+        async for event in (await self.reader()).events(follow):
+            yield event
 
     async def get_page(self, number: int) -> Page:
         """Return a page by its number, from 1, after a flush: a session finds what it logged."""

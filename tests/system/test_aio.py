@@ -580,6 +580,34 @@ def test_follow_sees_what_is_logged_meanwhile(name: str, path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_events_as_without_asyncio(name: str, path: Path) -> None:
+    """What happened to the log so far, and with `follow` what comes; nothing when the log has none."""
+
+    async def scenario() -> None:
+        path.mkdir()
+        assert [event async for event in aio.Reader(path).events()] == []
+        async with await aio.open(name, path, **SMALL) as log:
+            follower = asyncio.create_task(follow_until("rolled"))
+            await log.log(b"x")
+            await log.flush()
+            await log.roll()
+            assert await follower == [event.name for event in disklog_mp.Reader(path).events()]
+            seen = [event async for event in log.events()]
+            assert seen == list(disklog_mp.Reader(path).events())
+            later = aio.Reader(path).events(follow=True, timeout=0.05)
+            assert seen == [event async for event in later]
+
+    async def follow_until(name: str) -> list[str]:
+        found = []
+        async for event in aio.Reader(path).events(follow=True):
+            found.append(event.name)
+            if event.name == name:
+                break
+        return found
+
+    asyncio.run(scenario())
+
+
 def test_follow_from_a_cursor_ends_with_patience(written: list[bytes], path: Path) -> None:
     """With a timeout the iteration ends when nothing comes; the cursor says where it begins."""
 

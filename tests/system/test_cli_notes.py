@@ -6,11 +6,14 @@ import pty
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.children import end, fork
 from support.command import COMMAND, call, objects
+from support.machine import wait_until
 from support.pages import write_log
 
 import disklog_mp
@@ -53,11 +56,12 @@ def test_drops_pass_every_condition(dropped: int, path: Path, command: str, how:
 def test_notes_in_the_output(dropped: int, path: Path) -> None:
     """--notes: as a line at its place, in JSON as an object; --no-notes: nowhere."""
     done = call("cat", path, "--notes", "--level", "WARNING")
-    [told] = objects("tail", path, "--notes", "--level", "WARNING", code=1)
+    shown = objects("tail", path, "--notes", "--level", "WARNING", code=1)
+    [told] = [each for each in shown if each["note"] == "gap"]
     hidden = call("cat", path, "--no-notes")
 
     assert b"" == done.stderr == hidden.stderr
-    assert done.stdout.startswith(f"-- process {os.getpid()} dropped {dropped} records from ".encode())
+    assert f"-- process {os.getpid()} dropped {dropped} records from ".encode() in done.stdout
     assert ("gap", os.getpid(), dropped, "the ring was full") == tuple(
         told[key] for key in ("note", "pid", "dropped", "why")
     )
@@ -88,6 +92,53 @@ def test_missing_records_as_objects(path: Path) -> None:
         note[key] for key in ("note", "first_number", "last_number", "records", "why", "from", "to")
     )
     assert 1 == call("cat", "--no-notes", path).returncode
+
+
+def test_events_stand_at_their_positions(open_log: OpenLog, path: Path) -> None:
+    """Each before the first record behind it; no condition hides one; JSON and raw output stay clean.
+
+    Without --notes those are told that are not routine: here, that a producer died.
+    """
+    log = open_log(linger=5.0)
+    log.log(b"one")
+
+    def work() -> None:
+        other = disklog_mp.attach(log.name)
+        other.log(b"two")
+        time.sleep(60)
+
+    pid = fork(work)
+    wait_until(lambda: names_in(path).count("producer-attached") == 2)
+    end(pid)
+    wait_until(lambda: "producer-died" in names_in(path))
+    log.roll()
+    wait_until(lambda: "rolled" in names_in(path))
+    log.log(b"three")
+    log.flush()
+
+    died = rf" 2\d+-\S+ \S+ \d+ producer-died pid={pid} command=\S+ logged=1 since=\S+ abandoned=0 signal=9"
+    for command in ("cat", "tail"):
+        for how in ((), ("--level", "WARNING"), ("--json",), ("--raw",), ("--raw", "--notes")):
+            done = call(command, path, *how)
+            assert re.fullmatch(rf"disklog-mp:{died}\n", done.stderr.decode())
+            assert b"producer" not in done.stdout
+        assert b"producer" not in (done := call(command, path, "--no-notes")).stdout + done.stderr
+        shown = objects(command, path, "--json", "--notes")
+        told = [each.get("data") or each["event"] for each in shown]
+        told = [each for each in told if each != "producer-attached"]
+        assert told[-5:] == ["one", "two", "producer-died", "rolled", "three"]
+        assert [each["note"] for each in shown if "event" in each] == ["event"] * (len(shown) - 3)
+        lines = on_a_terminal(command, path)
+        assert [line.split()[-1] for line in lines] == ["one", "two", "--", "three"]
+        assert re.fullmatch(rf"--{died} --", lines[2])
+    assert objects("cat", path, "--json", "--notes")[0]["event"] == "opened"
+    last = objects("tail", path, "--json", "--notes", "-n", 1)  # those before the first record are not shown
+    told = [each.get("data") or each["event"] for each in last if each.get("event") != "producer-attached"]
+    assert told == ["producer-died", "rolled", "three"]
+
+
+def names_in(path: Path) -> list[str]:
+    return [event.name for event in disklog_mp.Reader(path).events()]
 
 
 def on_a_terminal(*arguments: object) -> list[str]:

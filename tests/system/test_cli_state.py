@@ -218,7 +218,7 @@ class TestVerify:
         assert lines("verify", name) == [
             f"{path}: log {name}, being written",
             "1 page (0 sealed), 102 records, 12.8 KiB: intact",
-            "102 ever = 102 kept + 0 retired + 0 missing",
+            "102 ever = 102 kept + 0 retired + 0 archived + 0 missing + 0 still in the ring",
             "counters match: 102 logged = 102 written + 0 in the ring",
         ]
 
@@ -227,7 +227,7 @@ class TestVerify:
         shown = lines("verify", sealed)
 
         assert shown[1].startswith("4 pages (3 sealed), 10 records")
-        assert shown[2] == "10 ever = 10 kept + 0 retired + 0 missing"
+        assert shown[2] == "10 ever = 10 kept + 0 retired + 0 archived + 0 missing"
         assert shown[3] == "log is closed: counters not checked"
 
     def test_records_a_dead_writer_left(
@@ -335,7 +335,7 @@ class TestVerify:
         (found,) = self.texts(sealed, 3)
         assert found.startswith("damage 2: is missing: 3 records (3-5), between 2")
         shown = call("verify", sealed).stdout.decode().splitlines()
-        assert shown[2] == "10 ever = 7 kept + 0 retired + 3 missing"
+        assert shown[2] == "10 ever = 7 kept + 0 retired + 0 archived + 3 missing"
         assert shown[3].startswith("damage: page 2 is missing: 3 records (3-5), between 2")
         assert shown[1].endswith(": damaged")
 
@@ -354,7 +354,7 @@ class TestVerify:
 
         shown = lines("verify", sealed)
         assert shown[1].startswith("2 pages (1 sealed), 4 records")
-        assert shown[2] == "10 ever = 4 kept + 6 retired + 0 missing"
+        assert shown[2] == "10 ever = 4 kept + 6 retired + 0 archived + 0 missing"
 
     def test_a_hole_between_two_pages(self, tmp_path: Path) -> None:
         """The numbers of what is missing, and the times around it; stat counts it, too: exit code 3."""

@@ -68,6 +68,7 @@ def test_fourteen_steps(open_log: OpenLog, name: str, path: Path) -> None:
     (died,) = wait_for(path, "producer-died")
     assert died.fields["pid"] == pid
     assert died.fields["abandoned"] == 0
+    assert died.fields["signal"] == signal.SIGKILL
     with child(lambda: disklog_mp.attach(name).close()) as pid:  # 8
         left = wait_for(path, "producer-left")
     assert [pid] == [event.fields["pid"] for event in left]

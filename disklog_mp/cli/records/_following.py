@@ -35,6 +35,7 @@ class Followed:
         self._if_lost = if_lost
         self._place = place
         self.stream = log.reader.stream(place)
+        log.notes.go_on(log.reader.path, None if place is None else place.position)
 
     def records(self) -> Iterator[Shown]:
         """Iterate what is to be shown of the records that are there now and were not shown."""
@@ -106,13 +107,16 @@ def resume_log(
     elif place is None and lines >= 0:
         place = shown.reader.end()
         shown.stop = 0 if place is None else place.number
+        shown.notes.watch(path, begins_later=True)
         printed = print_newest([shown], lines)
         _save(cursor_file, place)
         if not follow:
+            shown.notes.finish()
             return exit_code(printed, shown.wanted, shown.notes.exit_code)
     followed = Followed(shown, place, if_lost)
     while True:
         printed += print_merged([shown], [followed.records()])
+        shown.notes.finish()
         if followed.stream.cursor() != place:
             place = followed.stream.cursor()
             _save(cursor_file, place)
@@ -160,6 +164,8 @@ def follow_logs(logs: Sequence[str], lines: int, ring_dir: str | None, how: dict
             continue
         if print_merged([each.log for each in followed], [each.records() for each in followed]):
             rest = SHORTEST_REST
+        for each in followed:
+            each.log.notes.finish()
         if len(followed) == len(names) == 1:
             followed[0].stream.rest()
         else:
@@ -185,6 +191,7 @@ def _begin(
     places = [each.reader.end() for each in found]
     for each, place in zip(found, places, strict=True):
         each.stop = 0 if place is None else place.number
+        each.notes.watch(each.reader.path, begins_later=True)
     print_newest(found, lines)
     return [Followed(each, place) for each, place in zip(found, places, strict=True)], absent
 

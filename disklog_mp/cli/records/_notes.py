@@ -1,4 +1,4 @@
-"""What is not among the records, told beside them: drops, damage, missing records.
+"""What is not among the records, told beside them: drops, damage, missing records, the log's own events.
 
 A note is one line.  No condition about records hides one.  It stands within the output on a terminal, else on
 stderr, so that pipes and JSON stay clean.  `--notes` puts it into the output, in JSON as an object;
@@ -8,6 +8,7 @@ stderr, so that pipes and JSON stay clean.  `--notes` puts it into the output, i
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from disklog_mp._reader.damage import Damage, Missing, describe
 from disklog_mp.cli import _text
 from disklog_mp.cli._times import zone_of
 from disklog_mp.cli.records import _formats
+from disklog_mp.cli.records import events as _events
+from disklog_mp.cli.records._between import Between
 
 FULL = "the ring was full"
 
@@ -33,6 +36,11 @@ class Notes:
         self._json = layout == "json"
         within = sys.stdout.isatty() and not self._json if wanted is None else wanted
         self._within = within and layout != "raw"
+        self._is_wanted = wanted is True and layout != "raw"
+        self._times = how.get("since"), how.get("until")
+        self._events: Between | None = None
+        self._begins_later = False
+        self.due: float = math.inf  # events must be told before a record at that position
         self._known: set[tuple[int, int, bool]] = set()
         self._before: Callable[[], object] = _nothing
         self.exit_code = 0  # 1 if anything was damaged or is missing
@@ -77,6 +85,50 @@ class Notes:
             said = record.data.decode("utf-8", "backslashreplace")  # no session wrote that
             told["data"], text = said, f"{process} dropped records: {said}"
         self.tell("gap", text, told)
+
+    # -- the log's own events ----------------------------------------------------------------------------
+
+    def watch(self, path: str, *, begins_later: bool = False) -> None:
+        """Tell of the log's events among the records.
+
+        `begins_later`: not of those before the first record that is shown.  Without `--notes` it tells only
+        of what is not routine.
+        """
+        if not self._hidden:
+            since, until = self._times
+            self._events = Between(path, with_routine=self._is_wanted, since=since, until=until)
+            self._begins_later = begins_later
+            self.due = -1 if begins_later else self._events.due()
+
+    def go_on(self, path: str, position: int | None) -> None:
+        """Tell of the events from a position on, behind those that were told already; None: of all."""
+        if self._events is None:
+            self.watch(path, begins_later=position is not None)
+        self.reach(position or 0)
+
+    def reach(self, position: float) -> None:
+        """Tell of the events before the record at that position: call it where `due` is not behind that."""
+        if self._events is not None:
+            if self._begins_later:
+                self._events.skip(position)
+                self._begins_later = False
+            self._tell_events(self._events, position)
+
+    def finish(self) -> None:
+        """Tell of the events behind all that was shown (of all, if nothing was), and of those that came
+        meanwhile.  It can be called again.
+        """
+        if self._events is not None:
+            self._begins_later = False
+            self._events.look()
+            self._tell_events(self._events, math.inf)
+
+    def _tell_events(self, events: Between, position: float) -> None:
+        for event in events.up_to(position):
+            self.tell("event", _events.to_line(event, self._zone), _events.to_values(event))
+        self.due = events.due()
+        if self._within:
+            sys.stdout.flush()
 
     def tell(self, kind: str, text: str, told: dict[str, Any]) -> None:
         """Show a note: as one line of text, or as an object in JSON."""

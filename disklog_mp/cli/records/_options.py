@@ -64,8 +64,8 @@ OUTPUT_OPTIONS = (
     click.option(
         "--notes/--no-notes",
         default=None,
-        help="Show drops, damage and missing records in the output, or not at all.  [on stderr; within the "
-        "output of a terminal]",
+        help="Show drops, damage, missing records and all events of the log in the output, or not at all.  "
+        "[on stderr, within the output of a terminal, without events that are routine]",
     ),
     utc_option,
     tz_option,

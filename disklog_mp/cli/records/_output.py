@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
@@ -93,11 +94,21 @@ def write(records: Iterable[Record | None], show: Lines, notes: Notes, *, flush:
 
     batch = Batch(out.write, show, on_other)
     with notes.behind(batch.print):
-        for record in records:
+        for record in records if notes.due == math.inf else _reached(records, notes):
             batch.add(record)
     if flush:
         out.flush()
     return batch.printed
+
+
+def _reached(records: Iterable[Record | None], notes: Notes) -> Iterator[Record | None]:
+    """Iterate the same records; what happened to the log is told before the first one behind it."""
+    due = notes.due
+    for record in records:
+        if record is not None and record.position >= due:
+            notes.reach(record.position)
+            due = notes.due
+        yield record
 
 
 def check(how: dict[str, Any]) -> None:

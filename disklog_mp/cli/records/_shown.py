@@ -105,9 +105,18 @@ def _print(shown: Sequence[Log], limit: int | None, *, reverse: bool) -> int:
     if reverse:
         newest = [_first(log.newest_first(), limit) for log in shown]
         return print_merged(shown, newest, limit, reverse=True)
+    for log in shown:
+        wanted = log.wanted
+        later = limit is not None or wanted.start is not None or wanted.since is not None
+        log.notes.watch(log.reader.path, begins_later=later)
     if limit is None:
-        return print_merged(shown, [log.records() for log in shown])
-    return print_newest(shown, limit)
+        printed = print_merged(shown, [log.records() for log in shown])
+    else:
+        printed = print_newest(shown, limit)
+    for log in shown:
+        if log.wanted.stop is None and (printed or log.wanted.start is None) and limit != 0:
+            log.notes.finish()
+    return printed
 
 
 def _open(log: str, ring_dir: str | None, how: dict[str, Any], column: str | None, *, ring: bool) -> Log:

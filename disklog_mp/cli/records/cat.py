@@ -32,8 +32,8 @@ def cat(
     shows level, logger, message and fields, with its exception below.  Several logs have a column for the
     log.  No writer is needed.  With --follow it is `tail -f`.
 
-    Drops, damage and missing records are told in one line each, which no condition hides: on stderr, on a
-    terminal within the output.
+    Drops, damage, missing records and what happened to the log are told in one line each, which no condition
+    hides: on stderr, on a terminal within the output.
 
     Exit code 1 if records are damaged or missing.  With a condition on records (not on their times or
     numbers), it is that of grep: 0 if any was found, 1 if none, 2 for trouble, damage included.

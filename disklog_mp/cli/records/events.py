@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import tzinfo
 from typing import Any
 
 import click
@@ -49,20 +50,39 @@ def events(log: str, follow: bool, as_json: bool, ring_dir: str | None) -> int:
 
 def to_json(event: LogEvent) -> str:
     """Return an event as an object in one line."""
-    values = {"event": event.name, "time": _text.iso(event.time), "time_ns": event.time}
-    return _text.to_json({**values, "position": event.position, **event.fields})
+    return _text.to_json(to_values(event))
 
 
-def to_line(event: LogEvent) -> str:
-    """Return an event as a line for people."""
+def to_values(event: LogEvent) -> dict[str, Any]:
+    """Return an event as values for JSON."""
+    values = {"event": event.name, "time": _iso(event.time), "time_ns": event.time}
+    return {**values, "position": event.position, **event.fields}
+
+
+def to_line(event: LogEvent, zone: tzinfo | None = None) -> str:
+    """Return an event as a line for people; `zone` None: in local time."""
     times = () if event.name == OPTION else TIMES
-    fields = " ".join(f"{key}={_shown(value, key in times)}" for key, value in event.fields.items())
-    return f"{_text.moment(event.time)} {event.position} {event.name} {fields}".rstrip()
+    fields = " ".join(f"{key}={_shown(value, key in times, zone)}" for key, value in event.fields.items())
+    return _text.printable(f"{_when(event.time, zone)} {event.position} {event.name} {fields}".rstrip())
 
 
-def _shown(value: Any, is_time: bool) -> str:
+def _iso(nanoseconds: int) -> str | None:
+    try:
+        return _text.iso(nanoseconds)
+    except (OverflowError, ValueError, OSError):  # no clock said that
+        return None
+
+
+def _when(nanoseconds: int, zone: tzinfo | None) -> str:
+    try:
+        return _text.moment(nanoseconds, zone)
+    except (OverflowError, ValueError, OSError):
+        return f"@{nanoseconds}"
+
+
+def _shown(value: Any, is_time: bool, zone: tzinfo | None) -> str:
     if is_time and isinstance(value, int):
-        return _text.moment(value).replace(" ", "T")
+        return _when(value, zone).replace(" ", "T")
     if isinstance(value, str) and value.isprintable() and not set(value) & set(' "=') and value:
         return value
     return _text.to_json(value)

@@ -53,7 +53,7 @@ def tail(
     that of grep: 0 if any was found, 1 if none, 2 for trouble.
 
     A stored position does not fit a log that was restored from a backup or lost its end.  Then one line says
-    so, and the exit code is 2, but for --if-lost.
+    so, and the exit code is 2, but for --if-lost.  What happened to the log at that position is told again.
     """
     count = ALL if from_start else lines
     if cursor_file is None:

@@ -7,6 +7,7 @@ import click
 from disklog_mp._verify.books import Books
 from disklog_mp._verify.log import Verification
 from disklog_mp._verify.log import verify as verify_log
+from disklog_mp._verify.told import Told
 from disklog_mp.cli import _find as _logs
 from disklog_mp.cli import _text
 
@@ -21,6 +22,8 @@ def verify(log: str, as_json: bool, ring_dir: str | None) -> int:
     While the log is open, the counters are checked too: logged = written + still in the ring, per attached
     process and in total for those that left.  The writer's count of abandoned claims is compared with the
     abandoned frames in pages and ring.  Changes nothing.
+
+    Compares all of it with what the log's events tell of retention and drops.
 
     Exit code 0 intact, also with notes (a torn tail, what a repair left); 1 records were dropped; 3 damage.
     """
@@ -42,10 +45,26 @@ def lines(result: Verification) -> list[str]:
         + ("intact" if result.is_intact else "damaged"),
     ]
     if result.sums is not None:
-        ever, kept, retired, missing = result.sums.values()
-        facts.append(f"{ever:,} ever = {kept:,} kept + {retired:,} retired + {missing:,} missing")
+        facts.append(equation(result.sums))
+    if result.dropped and result.told is not None:
+        facts.append(drops_line(result, result.told))
     facts += [f"{finding.kind}: {_text.printable(finding.line())}" for finding in result.findings]
     return [*facts, counters_line(result.books) if result.books else "log is closed: counters not checked"]
+
+
+def equation(sums: dict[str, int]) -> str:
+    """Return the sums over all records that there ever were in one line."""
+    ever, *parts = sums.values()
+    names = ("kept", "retired", "archived", "missing", "still in the ring")
+    return f"{ever:,} ever = " + " + ".join(
+        f"{count:,} {name}" for count, name in zip(parts, names, strict=False)
+    )
+
+
+def drops_line(result: Verification, told: Told) -> str:
+    """Return in one line how many drops the ring counted, events tell, and records in the pages report."""
+    counted = "" if result.books is None else f"{result.books.dropped:,} counted, "
+    return f"drops: {counted}{told.dropped:,} told by events, {result.reported:,} reported in the pages"
 
 
 def counters_line(books: Books) -> str:

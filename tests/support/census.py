@@ -32,7 +32,7 @@ def nothing_left_behind(request: pytest.FixtureRequest, multiprocessing_helpers:
     yield
     gc.collect()
     try:
-        wait_until(lambda: not shared_memory_of(RUN) and not processes_of(RUN), 15)
+        wait_until(lambda: not shared_memory_of(RUN) and not processes_of(RUN), 15, 0.01)
     except AssertionError:
         left = shared_memory_of(RUN), processes_of(RUN)
         for pid in left[1]:

@@ -20,15 +20,14 @@ RUN = f"test-{os.getpid()}"
 
 def processes_of(text: str) -> list[int]:
     """Return the pids of live processes with that text in their command line, this one left out."""
-    found = []
+    found, wanted = [], text.encode()
     for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if text.encode() in command and state != "Z" and int(pid) != os.getpid():
-            found.append(int(pid))
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:
+                if wanted not in file.read() or int(pid) == os.getpid():
+                    continue
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                found.append(int(pid))
     return found
 
 
@@ -85,12 +84,12 @@ def stopped_writer(name: str) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> Any:
+def wait_until(condition: Callable[[], object], seconds: float = 10.0, pause: float = 0.002) -> Any:
     """Return the condition's value as soon as it is true; fail after so many seconds."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"still not true after {seconds} s"
-        time.sleep(0.002)
+        time.sleep(pause)
     return value
 
 

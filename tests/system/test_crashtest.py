@@ -48,7 +48,7 @@ class TestCommand:
     @pytest.mark.parametrize(("ring", "capacity"), [("4096", 4096), ("1M", 1 << 20)])
     def test_the_log_passes(self, ring: str, capacity: int, tmp_path: Path) -> None:
         """Killed workers and writers, in a ring that holds four long records too; nothing is left behind."""
-        told = crashtest(tmp_path, "--seconds", 3, "--ring-bytes", ring, "--seed", 5)
+        told = crashtest(tmp_path, "--seconds", 2, "--ring-bytes", ring, "--seed", 5)
 
         assert (5, 8, capacity) == (told["seed"], told["workers"], told["ring_bytes"])
         assert told["killed"]["worker"] > 5

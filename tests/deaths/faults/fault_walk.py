@@ -138,7 +138,7 @@ class Walk:
 
     def traced(self, given: argparse.Namespace, share: Share) -> None:
         """All system calls from attaching to the end; all instructions of taking a slot and leaving it."""
-        core, calls, instructions = given.core, *((1, 1) if given.every else (8, 6) if given.few else (3, 2))
+        core, calls, instructions = given.core, *((1, 1) if given.every else (8, 20) if given.few else (3, 2))
         self._until_its_end("system call", fault_stories.at_system_call, calls, share)
         symbols = subprocess.run(["nm", "-S", core], capture_output=True, text=True, check=True).stdout
         for function, label in (("dl_ring_attach", "lock"), ("dl_ring_detach", "commit:B")):

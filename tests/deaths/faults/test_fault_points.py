@@ -22,9 +22,7 @@ from deaths.faults.fault_core import CC, CSRC, FAILURES, TESTS, build
 
 GROUPS = (
     ("producers", "opener", "bells"),
-    ("writer",),
-    ("retention", "sleepers"),
-    ("successor", "reuse", "leaving"),
+    ("writer", "retention", "sleepers", "successor", "reuse", "leaving"),
     ("traced",),
     ("pairs",),
 )

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,10 +37,18 @@ spawn = multiprocessing.get_context("spawn")
 fork = multiprocessing.get_context("fork")
 
 
+def numbers(path: Path) -> defaultdict[int, list[int]]:
+    """The sequence numbers that each worker's records carry, in the log's order."""
+    found: defaultdict[int, list[int]] = defaultdict(list)
+    for record in disklog_mp.Reader(path):
+        worker, sequence = record.data.split()
+        found[int(worker)].append(int(sequence))
+    return found
+
+
 def numbers_of(path: Path, worker: int = 0) -> list[int]:
-    """The sequence numbers that worker's records carry, in the log's order."""
-    pairs = [record.data.split() for record in disklog_mp.Reader(path)]
-    return [int(sequence) for number, sequence in pairs if int(number) == worker]
+    """Those of one worker."""
+    return numbers(path)[worker]
 
 
 class TestWriter:
@@ -388,14 +397,10 @@ class TestWorkers:
         log.log(b"99 0")
         log.flush()
 
-        found: dict[int, list[int]] = {i: [] for i in range(12)}
-        for record in disklog_mp.Reader(path):
-            worker, sequence = map(int, record.data.split())
-            found.setdefault(worker, []).append(sequence)
+        found = numbers(path)
         for i in range(12):
-            numbers = found[i]
-            assert list(range(len(numbers))) == numbers
-            assert acknowledged[i] <= len(numbers) <= acknowledged[i] + 1
+            assert list(range(len(found[i]))) == found[i]
+            assert acknowledged[i] <= len(found[i]) <= acknowledged[i] + 1
 
     def test_a_worker_killed_with_a_claim_blocks_nobody(self, log: disklog_mp.Session, path: Path) -> None:
         """Its claim is turned into an abandoned frame once the kernel says it is dead."""
@@ -596,7 +601,8 @@ class TestForks:
         log.log(b"99 0")
         log.flush()
 
+        found = numbers(path)
         for worker in range(2):
-            assert list(range(counts[worker])) == numbers_of(path, worker)
+            assert list(range(counts[worker])) == found[worker]
         for child in range(10, 15):
-            assert list(range(50)) == numbers_of(path, child)
+            assert list(range(50)) == found[child]

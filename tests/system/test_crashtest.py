@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.command import COMMAND, run, start
+from support.command import COMMAND, call, run, start
 from support.machine import processes_of, shared_memory_of, wait_until
 from support.rings import attach_ring, has_ring, ring_path
 
@@ -93,7 +93,7 @@ class TestCommand:
     )
     def test_options_are_checked(self, option: str, value: str, said: bytes, tmp_path: Path) -> None:
         """What cannot be is refused before anything is made: exit code 2."""
-        done = run("crashtest", "--dir", tmp_path, option, value)
+        done = call("crashtest", "--dir", tmp_path, option, value)
 
         assert done.returncode == 2
         assert said in done.stderr
@@ -101,7 +101,7 @@ class TestCommand:
 
     def test_a_directory_that_is_not_there(self, tmp_path: Path) -> None:
         """One line that names it, exit code 2."""
-        done = run("crashtest", "--dir", tmp_path / "none")
+        done = call("crashtest", "--dir", tmp_path / "none")
 
         assert done.returncode == 2
         assert str(tmp_path / "none").encode() in done.stderr

@@ -4,14 +4,23 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from support.command import COMMAND, call, run
+from support.command import COMMAND, call
 from support.machine import processes_of, wait_until
 from support.rings import has_ring
 
 import disklog_mp
+
+SOME = """
+from disklog_mp import cli
+from disklog_mp.cli.demo import work
+root, files = work.python_files()
+work.python_files = lambda: (root, files[:600])
+raise SystemExit(cli.run(["demo"]))
+"""
 
 
 def start_demo(path: Path, *arguments: str) -> subprocess.Popen[bytes]:
@@ -22,8 +31,14 @@ def start_demo(path: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 @pytest.mark.timeout(300)
 def test_the_demo_adds_up(path: Path, tmp_path: Path) -> None:
-    """With its defaults it logs the library from many processes, and everything is accounted for."""
-    done = run("demo", env={**os.environ, "TMPDIR": str(tmp_path)})
+    """It logs some of the library from many processes, and everything is accounted for.
+
+    `make demo` does it with all of the library.
+    """
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", SOME], env=environment, capture_output=True, timeout=100, check=False
+    )
     out = done.stdout.decode()
     (path,) = tmp_path.glob("disklog-demo-*")
 

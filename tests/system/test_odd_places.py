@@ -246,7 +246,7 @@ class TestSignalHandlers:
         former = signal.signal(signal.SIGALRM, speak)
         signal.setitimer(signal.ITIMER_REAL, 0.0005)
         try:
-            while counts[0] < 20_000 or counts[1] < 50:
+            while counts[0] < 10_000 or counts[1] < 50:
                 log.log(b"0 %d" % counts[0])
                 counts[0] += 1
         finally:
@@ -277,7 +277,7 @@ class TestSignalHandlers:
             signal.signal(signal.SIGALRM, speak)
             signal.setitimer(signal.ITIMER_REAL, 0.0003)
             worked = 0
-            while worked < 1000 or spoken < 100:
+            while worked < 400 * TIMES or spoken < 50:
                 with disklog_mp.attach(log.name) as session:
                     session.log(b"work")
                 worked += 1
@@ -537,7 +537,7 @@ class TestCrowds:
     @pytest.mark.long
     def test_attaching_and_leaving_thousands_of_times(self, log: disklog_mp.Session) -> None:
         """No slot, descriptor or mapping is left behind, and the sums stay right."""
-        cycles = 100_000 if LONG else 3000
+        cycles = 100_000 if LONG else 1000
 
         def work() -> None:
             disklog_mp.attach(log.name).close()
@@ -678,7 +678,7 @@ class TestTwoWriters:
     @pytest.mark.long
     def test_of_two_writers_started_at_once_one_writes(self, name: str, path: Path) -> None:
         """Every time one of them runs and the other says who does; and nothing is lost on the way."""
-        rounds = 1000 if LONG else 30
+        rounds = 1000 if LONG else 16
 
         def serve() -> None:
             with contextlib.suppress(KeyboardInterrupt):

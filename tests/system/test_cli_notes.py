@@ -137,6 +137,18 @@ def test_events_stand_at_their_positions(open_log: OpenLog, path: Path) -> None:
     assert told == ["producer-died", "rolled", "three"]
 
 
+def test_events_are_shown_while_no_record_comes(log: disklog_mp.Session, path: Path) -> None:
+    """tail -f tells of them as they happen."""
+    command = [*COMMAND, "tail", str(path), "-n", "0", "-f", "--json", "--notes"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as shown:
+        log.configure(keep_pages=7)
+        assert shown.stdout is not None
+        told = next(line for line in shown.stdout if '"configured"' in line)
+        shown.terminate()
+
+    assert json.loads(told).items() >= {"note": "event", "option": "keep_pages", "to": 7}.items()
+
+
 def names_in(path: Path) -> list[str]:
     return [event.name for event in disklog_mp.Reader(path).events()]
 

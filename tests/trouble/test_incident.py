@@ -18,6 +18,7 @@ GROUP = 1000
 FULL_SECONDS = 9.0 if os.environ.get("DISKLOG_TEST_LONG") else 0.0
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_what_happened_when_and_what_was_lost(name: str, mount: Mount) -> None:
     """1.9 million records, a worker killed, the disk full, a page scribbled on; the writer has left."""

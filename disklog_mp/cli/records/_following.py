@@ -122,7 +122,7 @@ def resume_log(
             _save(cursor_file, place)
         if not follow:
             return exit_code(printed, shown.wanted, followed.missed or shown.notes.exit_code)
-        followed.stream.rest()
+        followed.stream.rest(shown.notes.patience)
 
 
 def _save(path: str, place: Cursor | None) -> None:
@@ -167,7 +167,7 @@ def follow_logs(logs: Sequence[str], lines: int, ring_dir: str | None, how: dict
         for each in followed:
             each.log.notes.finish()
         if len(followed) == len(names) == 1:
-            followed[0].stream.rest()
+            followed[0].stream.rest(followed[0].log.notes.patience)
         else:
             followed[0].stream.wait(rest)
             rest = min(2 * rest, LONGEST_REST)

@@ -23,6 +23,7 @@ from disklog_mp.cli.records import events as _events
 from disklog_mp.cli.records._between import Between
 
 FULL = "the ring was full"
+EVENTS_POLL = 1.0  # seconds between looks for events while no records come
 
 
 class Notes:
@@ -122,6 +123,11 @@ class Notes:
             self._begins_later = False
             self._events.look()
             self._tell_events(self._events, math.inf)
+
+    @property
+    def patience(self) -> float:
+        """How long to wait for records, in seconds, before a look at what happened to the log."""
+        return math.inf if self._events is None else EVENTS_POLL
 
     def _tell_events(self, events: Between, position: float) -> None:
         for event in events.up_to(position):

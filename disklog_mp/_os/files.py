@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import resource
 import stat
-import sys
 from typing import TYPE_CHECKING, Protocol
 
 from disklog_mp._core import Mapping
@@ -20,12 +18,6 @@ if TYPE_CHECKING:
     from _socket import socket  # a socket of the standard library is one of these
 
 OS_PAGE = 4096
-
-
-def longest_file() -> int:
-    """Return how many bytes a file of this process may have (RLIMIT_FSIZE), in whole pages of the system."""
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-    return sys.maxsize if limit == resource.RLIM_INFINITY else limit // OS_PAGE * OS_PAGE
 
 
 class WritableFile(Protocol):

@@ -16,7 +16,8 @@ from collections.abc import Callable
 
 from disklog_mp._core import PAGE_LABELLED
 from disklog_mp._os.clocks import boot_time
-from disklog_mp._os.files import OS_PAGE, WritableFile, longest_file
+from disklog_mp._os.files import OS_PAGE, WritableFile
+from disklog_mp._os.limits import longest_file
 from disklog_mp._pages import format as _page_format
 from disklog_mp._pages.format import (
     BELL,

@@ -16,6 +16,8 @@ lock, is the only process that writes the file: whole, durably, under its name a
     served      true while a supervisor runs the writer: no session starts another
     stopped     {"pid", "uid", "time_ns"} of the request that stopped the log, or null
     socket      the abstract name of the writer's socket, "" if the socket stands beside the ring
+    longest_file  bytes that a file of the last writer could have (ulimit -f), if that was too little, or 0:
+                a process with the same limit starts no other writer
     done        the last requests that changed something: {"id", "answer"} of each, the oldest first
 
 A file that is empty, torn or not of this form is as good as none: the writer makes another from the pages.
@@ -52,6 +54,7 @@ class LogIdentity(NamedTuple):
     socket: str = ""
     done: tuple[dict[str, Any], ...] = ()
     former_ids: tuple[bytes, ...] = ()
+    longest_file: int = 0
 
     def to_json(self) -> bytes:
         """Return the content of the file."""
@@ -149,6 +152,7 @@ def _parse(data: bytes, path: str) -> LogIdentity:
         socket=_of(str, told.get("socket", "")),
         done=tuple(_of(dict, done) for done in _of(list, told.get("done", []))),
         former_ids=tuple(_id(former) for former in _of(list, told.get("former_ids", []))),
+        longest_file=_of(int, told.get("longest_file", 0)),
     )
 
 

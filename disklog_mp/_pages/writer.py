@@ -13,7 +13,7 @@ from disklog_mp._core import crc32c_update
 from disklog_mp._options import Options
 from disklog_mp._os.background import Closable
 from disklog_mp._os.clocks import boot_time
-from disklog_mp._os.files import longest_file
+from disklog_mp._os.limits import longest_file
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.file import PageFile
 from disklog_mp._pages.folder import NO_LIMIT, PageBegin, PageFolder

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from disklog_mp import _core
+from disklog_mp._os.limits import longest_file_of
 from disklog_mp._pages.directory import LOCK, Directory
 from disklog_mp._pages.identity import LogIdentity, read_identity
 from disklog_mp._ring import control as _control
@@ -39,6 +40,7 @@ LONGEST_LEAVE, PAUSE = 1.0, 0.01  # seconds that leaving waits for a writer, and
 # limit of processes, say), and a writer was that may not use the log.
 REST_UNSTARTED, REST_FORBIDDEN = 1.0, 30.0
 SERVED = "the log is served: its supervisor has to start the writer"
+LIMITED = "the log needs longer files than a writer started here may have (ulimit -f)"
 
 Begin = Callable[[], Starting]
 
@@ -202,6 +204,8 @@ class Keeper:
                 return LogStoppedError(*stop).how()
             if _is_served(file, identity):
                 return SERVED
+            if identity and 0 < identity.longest_file >= longest_file_of():
+                return LIMITED
             if self._begin is None:
                 self._log_of(file)
             if time.monotonic() < self._rests_until:

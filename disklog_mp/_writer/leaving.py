@@ -59,6 +59,7 @@ class Leaving:
         self._stops_at: float | None = None
         self._stopped_end = 0
         self._by = 0  # pid of the process that stopped it
+        self._makes_way = False
         if log_file.identity.stopped is not None:
             self._stop(GRACE)
 
@@ -85,9 +86,13 @@ class Leaving:
         self._stops_at = time.monotonic() + grace if grace else 0.0
         self._stopped_end = self._live.ring.frontier(self._pages.position)
 
+    def make_way(self) -> None:
+        """End at once: another process can start a writer that can do what this one cannot."""
+        self._makes_way = True
+
     def is_due(self, now: float) -> bool:
-        """True if the log was stopped, and it is time to leave."""
-        return self._stops_at is not None and now >= self._stops_at
+        """True if it is time to leave: the log was stopped, or this writer makes way."""
+        return self._makes_way or (self._stops_at is not None and now >= self._stops_at)
 
     def is_stopping(self) -> bool:
         """True if the log was stopped."""
@@ -130,10 +135,16 @@ class Leaving:
         elif not asked:
             self._attendance.last_used = now
             return False
-        why = "stop" if self.is_stopping() else "asked" if asked else "unused"
-        self._troubles.tell("stopped", why=why, by=self._by or None, pid=os.getpid())
+        self._troubles.tell("stopped", why=self._why(asked), by=self._by or None, pid=os.getpid())
         self._events.write_last()
         if self._pages.options.sync != "never" or self.is_due(now):
             self._syncer.is_leaving = ends
             self._syncer.run_now()
         return True
+
+    def _why(self, asked: bool) -> str:
+        if self.is_stopping():
+            return "stop"
+        if self._makes_way:
+            return "limit"
+        return "asked" if asked else "unused"

@@ -31,6 +31,7 @@ from disklog_mp._writer.housekeeping import Housekeeping, Task
 from disklog_mp._writer.labelling import Labelling
 from disklog_mp._writer.live_ring import LiveRing
 from disklog_mp._writer.log_file import LogFile
+from disklog_mp._writer.making_way import MakingWay
 from disklog_mp._writer.pace import Pace
 from disklog_mp._writer.page_keeper import PageKeeper
 from disklog_mp._writer.producers import Producers
@@ -135,6 +136,7 @@ class Writer:
             abandon_if_dead=self._abandon_if_dead,
         )
         self.leaving = self.desk.leaving
+        self.making_way = MakingWay(self.producers, self.log_file, troubles, self.leaving.make_way)
         self.rest.is_stopping = self.leaving.is_stopping
         self.rest.is_missing = lambda: self.desk.post.is_missed or self.labelling.is_missed
         self.reread: Callable[[], dict[str, Any]] = dict  # for SIGHUP: the options as they are given now
@@ -186,6 +188,7 @@ class Writer:
                 moved = self.drain()
             except OSError as error:
                 self.back_off.failed(error)
+                self.making_way.met(error)
                 moved = False
             else:
                 if self.back_off.seconds:

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -83,3 +84,48 @@ def test_priority_and_processors_of_the_first_process_are_not_the_writers(name: 
     assert os.getpriority(os.PRIO_PROCESS, writer) == 0
     wait_until(lambda: os.sched_getaffinity(writer) == all_processors)
     stop_writer(name)
+
+
+SECOND = """
+import sys
+import disklog_mp
+with disklog_mp.attach(sys.argv[1]) as log:
+    log.log(b"of the job")
+    log.flush()  # starts the writer
+    print(log.stats().writer_pid, flush=True)
+    while sys.stdin.readline():
+        try:
+            log.flush(0.2)
+        except (disklog_mp.WaitTimeoutError, disklog_mp.WriterDiedError) as error:
+            print(error, file=sys.stderr)
+        print("tried", flush=True)
+"""
+
+
+def test_a_writer_whose_files_may_be_no_longer_makes_way(name: str, path: Path) -> None:
+    """A record longer than a file may be: the server's session starts the next writer, the job's does not."""
+    limits = (1 << 19, 1 << 19)
+    with disklog_mp.open(name, path, ring_bytes="4M", linger=0.1) as log:
+        former = log.stats().writer_pid
+        os.kill(former, signal.SIGKILL)
+        wait_until(lambda: not log.stats().writer_pid)
+        with subprocess.Popen(
+            ["bash", "-c", 'ulimit -f 512; exec "$@"', "job", sys.executable, "-c", SECOND, name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as job:
+            assert job.stdin is not None
+            assert job.stdout is not None
+            limited = int(job.stdout.readline())
+            assert resource.prlimit(limited, resource.RLIMIT_FSIZE) == limits
+            log.log(b"x" * (1 << 19))
+            wait_until(lambda: log.stats().writer_pid != limited, 30)
+            job.stdin.write("try\n")  # there is no writer, or the job's session has started none
+            job.stdin.flush()
+            job.stdout.readline()
+            log.flush(30)
+            stats = log.stats()
+            job.stdin.close()
+        assert (stats.records, stats.error) == (2, None)
+        assert resource.prlimit(stats.writer_pid, resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY

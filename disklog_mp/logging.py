@@ -189,7 +189,7 @@ class DiskLogHandler(Delivery, logging.Handler):
         state = self.__dict__.copy()
         for key in ("_plain", "_direct", "_adds_nothing", "_trouble"):
             del state[key]
-        return state
+        return {**state, "_directory": self.directory}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         logging.Handler.__init__(self)

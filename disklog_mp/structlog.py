@@ -83,15 +83,27 @@ class LoggerFactory:
         missing: str = "stderr",
         **options: Unpack[LogOptions],
     ) -> None:
-        self._arguments = name, path, {"on_full": on_full, "timeout": timeout, "missing": missing, **options}
-        self._delivery = Delivery(name, path, on_full=on_full, timeout=timeout, missing=missing, **options)
+        self._set_up(
+            name, path, {"on_full": on_full, "timeout": timeout, "missing": missing, **options}, None
+        )
+
+    def _set_up(
+        self,
+        name: str,
+        path: str | os.PathLike[str] | None,
+        options: dict[str, Any],
+        directory: str | None,
+    ) -> None:
+        self._options = options
+        self._delivery = Delivery(name, path, directory=directory, **options)
 
     def __call__(self, *args: Any) -> Logger:
         """Return a logger; structlog hands over what get_logger() was given."""
         return Logger(self, str(args[0]) if args else "")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _make, self._arguments
+        delivery = self._delivery
+        return _make, (delivery.log_name, delivery.path, self._options, delivery.directory)
 
     def flush(self) -> None:
         """Wait until what was logged can be read, no longer than for room; it is safe before that."""
@@ -102,8 +114,12 @@ class LoggerFactory:
         self._delivery.close()
 
 
-def _make(name: str, path: str | None, options: dict[str, Any]) -> LoggerFactory:
-    return LoggerFactory(name, path, **options)
+def _make(
+    name: str, path: str | None, options: dict[str, Any], directory: str | None = None
+) -> LoggerFactory:
+    factory = LoggerFactory.__new__(LoggerFactory)
+    factory._set_up(name, path, options, directory)
+    return factory
 
 
 def render(logger: Any, method: str, event_dict: MutableMapping[str, Any]) -> bytes:

@@ -22,7 +22,7 @@ from disklog_mp._os.files import is_same
 from disklog_mp._ring.labels import check_label
 from disklog_mp._ring.names import check_name
 from disklog_mp._session import joining, leaving, opening, start_writer
-from disklog_mp._session.connection import POLICIES
+from disklog_mp._session.connection import POLICIES, connections
 from disklog_mp._session.drops import Drops, Tally
 from disklog_mp._session.session import BlockingConnection
 from disklog_mp._session.waiting import carry_out, wait_for
@@ -99,6 +99,17 @@ def _refuse_second_log(name: str, path: str | None) -> None:
             raise ConfigMismatchError("name", other.log_name, name)
 
 
+def _directory_in_use(name: str) -> str | None:
+    """Return the directory of the log of that name that this process uses, or is set up for.
+
+    None if there is none, or several: names may repeat over directories.
+    """
+    found = {other.path for other in list(_deliveries) if other.log_name == name}
+    found.update(it.place.directory for it in connections() if it.name == name and not it.is_closed)
+    known = {os.path.realpath(path): path for path in found if path is not None}
+    return next(iter(known.values())) if len(known) == 1 else None
+
+
 class Delivery(_core.Outlet):
     """Takes records to the log of that name, and never keeps its user from going on.
 
@@ -115,11 +126,13 @@ class Delivery(_core.Outlet):
         timeout: float | str,
         missing: str,
         is_set_up: bool = True,
+        directory: str | None = None,
         **options: Any,
     ) -> None:
         """Attach to nothing, start no writer, and raise what is wrong with options, directory or ring.
 
-        The environment counts, but not for an object that the user does not set up (`is_set_up`).
+        The environment counts, but not for an object that the user does not set up (`is_set_up`).  The log's
+        `directory`, where it is known, is for attaching.
         """
         self.log_name = check_name(name)
         options |= {"on_full": on_full, "timeout": timeout, "missing": missing}
@@ -131,14 +144,14 @@ class Delivery(_core.Outlet):
             raise ValueError(f"on_full={on_full!r} is not one of {', '.join(POLICIES)}")
         self.on_full = on_full
         self.timeout = _options.parse_duration(timeout, "timeout")
-        self._directory: str | None = None  # of the log that was attached to by name; pickled with the rest
+        self._directory = directory  # pickled with the rest
         self.missing, self._wait = missing, _parse_wait(missing)
         self._options = _check(self.path, options)
         if is_set_up:
-            opening.check(name, self.path, **self._options)
-        self._options.pop("strict", None)  # it is for the set-up: records are never lost over options
-        if is_set_up:
+            if self.path or not self.directory:
+                opening.check(name, self.path, **self._options)
             _refuse_second_log(name, self.path)
+        self._options.pop("strict", None)  # it is for the set-up: records are never lost over options
         self._begin()
 
     def _begin(self) -> None:
@@ -162,6 +175,11 @@ class Delivery(_core.Outlet):
             self._session.on_full = self.on_full
 
     @property
+    def directory(self) -> str | None:
+        """The log's directory, None if that is not known yet."""
+        return self.path or self._directory or _directory_in_use(self.log_name)
+
+    @property
     def dropped(self) -> int:
         """How many records could not be logged, by this object in this process."""
         return self._dropped.total
@@ -170,16 +188,22 @@ class Delivery(_core.Outlet):
         """Log the bytes, or count them as dropped.  `pid`: the process they come from, 0 for this one."""
         if not 0 <= tag <= TAG_LIMIT:
             tag = min(max(tag, 0), TAG_LIMIT)
-        connection = self._session
+        connection, waited = self._session, 0.0
         if connection is None:
+            began = time.monotonic()
             connection = self._find()
             if connection is None:
                 return
+            waited = max(0.0, time.monotonic() - began - self._wait)  # of the timeout
         try:
-            if (connection.log(data, tag=tag) if pid == 0 else connection.log_for(pid, data, tag)) < 0:
+            if pid or waited:
+                status = connection.log_for(pid, data, tag, waited=waited)
+            else:
+                status = connection.log(data, tag=tag)
+            if status < 0:
                 self._dropped.add(1)
-            elif self._hurried:
-                self._has_room(connection)
+            elif self._hurried:  # there is room again: the next record may wait for it
+                self._hurried, connection.on_full = False, self.on_full
         except Exception as refusal:
             self._refused(connection, refusal, data, tag, pid)
 
@@ -195,11 +219,6 @@ class Delivery(_core.Outlet):
         else:
             self._dropped.add(1)
             connection.drop(1)
-
-    def _has_room(self, connection: BlockingConnection) -> None:
-        """There is room again: the next record may wait for it."""
-        self._hurried = False
-        connection.on_full = self.on_full
 
     # -- refusals ----------------------------------------------------------------------------------------
 
@@ -271,18 +290,7 @@ class Delivery(_core.Outlet):
         return connection
 
     def _attach(self) -> BlockingConnection:
-        connect = functools.partial(
-            opening.connect, BlockingConnection, self.log_name, on_full=self.on_full, timeout=self.timeout
-        )
-        # While the interpreter shuts down no writer can be started, but one may be there.
-        if self.path is None or sys.is_finalizing():
-            where, ring_dir = self.path or self._directory, self._options.get("ring_dir")
-            connection = connect(directory=where, ring_dir=ring_dir, label=self._options.get("label"))
-            self._directory = connection.place.directory
-            return connection
-        patience = opening.PATIENCE if self._first else self.timeout
-        tell = joining.once(functools.partial(self._print_once, kind="options"))
-        return connect(self.path, patience=patience, accept_ring=True, on_kept=tell, **self._options)
+        return _connect(self, opening.PATIENCE if self._first else self.timeout)
 
     def _no_log(self, trouble: Exception, pause: float = 0.0) -> None:
         """There is no log: count the record, look again in a while."""
@@ -349,3 +357,20 @@ class Delivery(_core.Outlet):
         connection, self._session = self._session, None
         if connection is not None:
             leaving.close(connection)
+
+
+def _connect(it: Delivery, patience: float) -> BlockingConnection:
+    """Open the log, or attach to it, as a delivery was set up.  `patience`: seconds for its writer."""
+    options = it._options
+    connect = functools.partial(
+        opening.connect, BlockingConnection, it.log_name, on_full=it.on_full, timeout=it.timeout
+    )
+    # While the interpreter shuts down no writer can be started, but one may be there.
+    if it.path is None or sys.is_finalizing():
+        connection = connect(
+            directory=it.directory, ring_dir=options.get("ring_dir"), label=options.get("label")
+        )
+        it._directory = connection.place.directory
+        return connection
+    tell = joining.once(functools.partial(it._print_once, kind="options"))
+    return connect(it.path, patience=patience, accept_ring=True, on_kept=tell, **options)

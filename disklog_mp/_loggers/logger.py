@@ -53,9 +53,10 @@ def configure_loggers(
     _outlets.default.threshold = number
 
 
-def configure_loggers_once(log: str, path: str | os.PathLike[str] | None, **options: Any) -> None:
+def configure_loggers_once(log: str | Session, path: str | os.PathLike[str] | None, **options: Any) -> None:
     """Do as configure_loggers(), unless that was done already for a log of this name."""
-    if not (_outlets.default.is_configured and _outlets.default.log_name == log):
+    name = log if isinstance(log, str) else log.name
+    if not (_outlets.default.is_configured and _outlets.default.log_name == name):
         configure_loggers(log, path, **options)
 
 

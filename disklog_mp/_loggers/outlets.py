@@ -22,8 +22,15 @@ class Outlet(Delivery):
 
     is_configured = True
 
-    def __init__(self, log: str | Session, path: str | os.PathLike[str] | None, **options: Any) -> None:
-        self.asked = (log, path, options)
+    def __init__(
+        self,
+        log: str | Session,
+        path: str | os.PathLike[str] | None,
+        *,
+        directory: str | None = None,
+        **options: Any,
+    ) -> None:
+        self._asked = log, options
         self._aside: BlockingConnection | None = None
         self._given: BlockingConnection | None = None
         if isinstance(log, Session):
@@ -32,7 +39,14 @@ class Outlet(Delivery):
             self._given = connection_of(log)
             options = {"label": self._given.label, **options, "is_set_up": False}
             log = self._given.name
-        super().__init__(log, path, **options)
+        super().__init__(log, path, directory=directory, **options)
+
+    @property
+    def asked(self) -> tuple[Any, ...]:
+        """The arguments of outlet_for() that lead to the same log in another process."""
+        log, options = self._asked
+        is_by_name = self.path is None and not isinstance(log, Session)
+        return log, self.path, options, self.directory if is_by_name else None
 
     @property
     def threshold(self) -> int:
@@ -135,16 +149,24 @@ default = unconfigured()
 outlets: dict[tuple[Any, ...], Outlet] = {}  # the options asked for -> the outlet with these options
 
 
-def outlet_for(log: str | Session, path: str | os.PathLike[str] | None, options: dict[str, Any]) -> Outlet:
-    """Return the outlet for these, one for all loggers that ask for the same."""
+def outlet_for(
+    log: str | Session,
+    path: str | os.PathLike[str] | None,
+    options: dict[str, Any],
+    directory: str | None = None,
+) -> Outlet:
+    """Return the outlet for these, one for all loggers that ask for the same.
+
+    `directory`: the log's, where it is known, for attaching.
+    """
     place: Any = log
     if isinstance(log, Session):
         given = connection_of(log)
         at = given.place
         place = (given.name, at.directory, at.ring_dir, given.label, given.starter)
-    key = (place, None if path is None else os.path.abspath(path), *sorted(options.items()))
+    key = (place, directory, None if path is None else os.path.abspath(path), *sorted(options.items()))
     if key not in outlets:
-        outlets[key] = Outlet(log, path, **options)
+        outlets[key] = Outlet(log, path, directory=directory, **options)
     return outlets[key]
 
 

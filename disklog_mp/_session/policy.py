@@ -57,14 +57,18 @@ def group_entry(connection: Connection, records: tuple[Any, ...], tag: int) -> E
     return Entry(lambda: connection.try_group(records, tag), length, len(records))
 
 
-def log_or_refuse(connection: Connection, entry: Entry, status: int | None = None) -> Steps[int]:
+def log_or_refuse(
+    connection: Connection, entry: Entry, status: int | None = None, *, waited: float = 0.0
+) -> Steps[int]:
     """Remove what prevents an entry from being logged, or apply the policy `on_full`.
 
-    `status` is the core's answer to a first attempt (None: there was none yet).  Returns the position, or
-    DROPPED.  Raises RingFullError, RecordTooLargeError, LogFullError, WriterDiedError, SessionClosedError,
+    `status` is the core's answer to a first attempt (None: there was none yet).  `waited`: seconds of the
+    timeout that the caller has waited for the log already.  Returns the position, or DROPPED.
+
+    Raises RingFullError, RecordTooLargeError, LogFullError, WriterDiedError, SessionClosedError,
     LogNotFoundError, TooManyProducersError.
     """
-    started = time.monotonic()
+    started = time.monotonic() - waited
     has_waited = False
     sleep = FIRST_SLEEP
     while True:

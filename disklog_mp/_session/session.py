@@ -12,7 +12,7 @@ from disklog_mp import _core
 from disklog_mp._options import Changes, check_changes
 from disklog_mp._session import leaving, requests
 from disklog_mp._session.connection import Connection
-from disklog_mp._session.place import Place
+from disklog_mp._session.pickling import connection_for, state_of
 from disklog_mp._session.policy import group_entry, log_or_refuse, record_entry
 from disklog_mp._session.waiting import carry_out, read_stats, ready_ring, wait_for
 
@@ -38,12 +38,13 @@ class BlockingConnection(Connection):
     def _log_many_slowly(self, records: tuple[Any, ...], tag: int, status: int) -> int:
         return carry_out(log_or_refuse(self, group_entry(self, records, tag), status))
 
-    def log_for(self, pid: int, data: Any, tag: int, time: int = 0) -> int:
+    def log_for(self, pid: int, data: Any, tag: int, time: int = 0, *, waited: float = 0.0) -> int:
         """Log a record that another process made, or that was made at another time (ns since the epoch).
 
-        0: this process, now.  Returns and raises as log() does.
+        0: this process, now.  `waited`: seconds of the timeout that are over already.  Returns and raises as
+        log() does.
         """
-        return carry_out(log_or_refuse(self, record_entry(self, data, tag, time, pid)))
+        return carry_out(log_or_refuse(self, record_entry(self, data, tag, time, pid), waited=waited))
 
 
 def _in_core(kind: type[Kind]) -> type[Kind]:
@@ -218,16 +219,11 @@ class Session(_core.Handle):
         return f"<Session on {self.name!r}{', closed' if self.closed else ''}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        connection = self._connection
-        place = connection.place
-        where = (place.name, place.directory, place.ring_dir)
-        return _unpickle, (*where, connection.on_full, connection.timeout, connection.label)
+        return _unpickle, state_of(self._connection)
 
 
-def _unpickle(name: str, directory: str | None, ring_dir: str | None, *how: Any) -> Session:
-    on_full, timeout, label = how
-    place = Place(name, directory, ring_dir)
-    connection = BlockingConnection(place, on_full=on_full, timeout=timeout, label=label)
+def _unpickle(*state: Any) -> Session:
+    connection = connection_for(BlockingConnection, state)
     connection.attach()
     return Session(connection)
 

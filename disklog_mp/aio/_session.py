@@ -19,7 +19,7 @@ from disklog_mp import _core
 from disklog_mp._options import Changes
 from disklog_mp._session import leaving, opening
 from disklog_mp._session.connection import Connection
-from disklog_mp._session.place import Place
+from disklog_mp._session.pickling import connection_for, state_of
 from disklog_mp._session.policy import Entry, group_entry, log_or_refuse, record_entry
 from disklog_mp._session.session import ask_roll, configure
 from disklog_mp._session.waiting import (
@@ -214,16 +214,11 @@ class Session:
         return f"<aio.Session on {self.name!r}{', closed' if self.closed else ''}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        connection = self._connection
-        place = connection.place
-        where = (place.name, place.directory, place.ring_dir)
-        return _unpickle, (*where, connection.on_full, connection.timeout, connection.label)
+        return _unpickle, state_of(self._connection)
 
 
-def _unpickle(name: str, directory: str | None, ring_dir: str | None, *how: Any) -> Session:
-    on_full, timeout, label = how
-    place = Place(name, directory, ring_dir)
-    connection = LoopConnection(place, on_full=on_full, timeout=timeout, label=label)
+def _unpickle(*state: Any) -> Session:
+    connection = connection_for(LoopConnection, state)
     if asyncio._get_running_loop() is None:
         connection.attach()
     return Session(connection)  # unpickled by a coroutine, it attaches at first use

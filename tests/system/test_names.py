@@ -13,16 +13,19 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from support.children import fork, succeeds
 from support.command import call
 from support.machine import processes_of, stop_writer, wait_until
 from support.rings import has_ring
 
 import disklog_mp
+from disklog_mp import pools
 from disklog_mp._os import locks
 from disklog_mp._pages.identity import FILE, read_identity
 from disklog_mp._ring import names
 from disklog_mp._verify.log import verify
 from disklog_mp.logging import DiskLogHandler
+from disklog_mp.structlog import LoggerFactory
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "0.1.0"
 SMALL = {"ring_bytes": 1 << 16, "linger": 0.1}
@@ -79,6 +82,28 @@ class TestOneNameInTwoDirectories:
         for number, site in enumerate(sites):
             assert read(site) == [b"of site %d" % number, b"worker %d" % number, b"child %d" % number]
 
+    def test_by_name_a_process_means_the_log_it_uses(self, name: str, sites: tuple[Path, Path]) -> None:
+        """Loggers, handlers, pools, also in processes they are handed to: never another of that name."""
+        is_open, leave = os.pipe(), os.pipe()
+        other = fork(lambda: _use_until_told(name, sites[1], is_open[1], leave[0]))
+        os.read(is_open[0], 1)
+        with disklog_mp.open(name, sites[0], **SMALL) as log:
+            ways = (disklog_mp.get_logger("a", name), DiskLogHandler(name), LoggerFactory(name))
+            worker = get_context("spawn").Process(target=_log_in_all_ways, args=(ways, log))
+            worker.start()
+            _log_in_all_ways(ways)
+            worker.join()
+            assert worker.exitcode == 0
+            worker.close()
+            log.flush()
+            for way in ways:
+                way.close()
+        os.write(leave[1], b".")
+        succeeds(other)
+        for end in (*is_open, *leave):
+            os.close(end)
+        assert [len(read(site)) for site in sites] == [3 + 5, 0]
+
     def test_a_name_that_two_logs_have_is_ambiguous(self, name: str, sites: tuple[Path, Path]) -> None:
         """attach() lists their directories, and path= decides; so do commands."""
         with disklog_mp.open(name, sites[0], **SMALL), disklog_mp.open(name, sites[1], **SMALL):
@@ -114,6 +139,25 @@ class TestOneNameInTwoDirectories:
             assert log.path == str(sites[1])
         wait_until(lambda: len(names.rings_of(name)) == 1)
         stop_writer(name)
+
+
+def _use_until_told(name: str, path: Path, is_open: int, leave: int) -> None:
+    with disklog_mp.open(name, path, **SMALL):
+        os.write(is_open, b".")
+        os.read(leave, 1)
+
+
+def _log_in_all_ways(
+    ways: tuple[disklog_mp.Logger, DiskLogHandler, LoggerFactory], log: disklog_mp.Session | None = None
+) -> None:
+    logger, handler, factory = ways
+    logger.info("by a logger")
+    handler.handle(logging.makeLogRecord({"msg": "by a handler", "levelno": 20}))
+    factory().info("by structlog's")
+    if log is not None:  # in a pool's worker
+        pools.start(log)
+        logging.info("by the root logger")
+        disklog_mp.get_logger("b").info("by another logger")
 
 
 def _log_in_worker(log: disklog_mp.Session, data: bytes) -> None:

@@ -62,6 +62,18 @@ PyObject *dl_ring_slot_word(PyObject *self, PyObject *args)
     return PyLong_FromUnsignedLongLong(DL_LABEL(slot:A, atomic_load(&slot->word)));
 }
 
+/* Put an index behind a list.  The list, or NULL: then the list is gone, and an exception is set. */
+static PyObject *with_index(PyObject *list, unsigned int number)
+{
+    PyObject *index = PyLong_FromUnsignedLong(number);
+    if (index == NULL || PyList_Append(list, index) != 0) {
+        Py_DecRef(list);
+        list = NULL;
+    }
+    Py_DecRef(index);
+    return list;
+}
+
 /* Indexes of the slots in a state between two, so many at the most. */
 static PyObject *slots_between(PyObject *self, uint32_t lowest, uint32_t highest, unsigned int most)
 {
@@ -71,12 +83,7 @@ static PyObject *slots_between(PyObject *self, uint32_t lowest, uint32_t highest
         uint32_t state = (uint32_t)DL_LABEL(slot:A, atomic_load(&ring_of(self)->slots[i].word));
         if (state < lowest || state > highest)
             continue;
-        PyObject *index = PyLong_FromUnsignedLong(i);
-        if (index == NULL || PyList_Append(list, index) != 0) {
-            Py_DecRef(list);
-            list = NULL;
-        }
-        Py_DecRef(index);
+        list = with_index(list, i);
         found++;
     }
     return list;
@@ -162,12 +169,7 @@ PyObject *dl_ring_unlabelled(PyObject *self, PyObject *unused)
             || label->length == 0
             || DL_LABEL(label:A, atomic_load_explicit(&label->index, memory_order_acquire)) != 0)
             continue;
-        PyObject *index = PyLong_FromUnsignedLong(i);
-        if (index == NULL || PyList_Append(list, index) != 0) {
-            Py_DecRef(list);
-            list = NULL;
-        }
-        Py_DecRef(index);
+        list = with_index(list, i);
     }
     return list;
 }

@@ -74,6 +74,7 @@ DONE: Final[int]
 # Bytes.
 ERROR_TEXT_LENGTH: Final[int]
 START_ERROR_LENGTH: Final[int]
+PATH_LENGTH: Final[int]
 OPTIONS_LENGTH: Final[int]
 
 @disjoint_base

@@ -9,6 +9,7 @@ import os
 import re
 import stat
 
+from disklog_mp import _core
 from disklog_mp._os import clocks as _clocks
 from disklog_mp._os import files as _files
 from disklog_mp._os import locks as _locks
@@ -125,11 +126,19 @@ class Directory:
     def create(self, mode: int, gid: int) -> None:
         """Make the directory if there is none.
 
-        Raises OSError: what exists() raises, ENOTEMPTY if it holds files that are no log's.
+        Raises OSError: what exists() raises, ENAMETOOLONG, ENOTEMPTY if it holds files that are no log's.
         """
+        self.refuse_long_path()
         self.exists()
         _files.make_directory(self.path, mode, gid)
         self.refuse_foreign_files()
+
+    def refuse_long_path(self) -> None:
+        """Raise OSError (ENAMETOOLONG) if a ring has no room for the path."""
+        most = _core.PATH_LENGTH - 1
+        if len(os.fsencode(self.path)) > most:
+            text = f"the path of a log's directory has at most {most:,} bytes"
+            raise OSError(errno.ENAMETOOLONG, text, self.path)
 
     def refuse_foreign_files(self) -> None:
         """Raise OSError (ENOTEMPTY) if the directory has no log, but other files.

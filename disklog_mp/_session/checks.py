@@ -33,7 +33,9 @@ def check_log(name: str, path: str) -> None:
 
 def check_directory(path: str) -> None:
     """Raise OSError if a writer of this user could not use the directory, nor make it."""
-    Directory(path).exists()
+    directory = Directory(path)
+    directory.refuse_long_path()
+    directory.exists()
     _check_writable(path)
 
 

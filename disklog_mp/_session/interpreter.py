@@ -93,10 +93,14 @@ def _is_executable(path: str) -> bool:
 
 
 def _options() -> list[str]:
-    """Return the interpreter's options: this one's, and no directory before the standard library."""
+    """Return the interpreter's options: this one's, and no directory before the standard library.
+
+    It reads file names as this one does.
+    """
+    encoding = ["-X", f"utf8={sys.flags.utf8_mode}"]
     if sys.flags.isolated:
-        return ["-I"]
-    options = ["-P"]
+        return [*encoding, "-I"]
+    options = [*encoding, "-P"]
     if sys.flags.ignore_environment:
         options.append("-E")
     if sys.flags.no_user_site:

@@ -27,7 +27,17 @@ NOT_INHERITED = (
     "WATCHDOG_USEC",
     "LISTEN_FDS",
     "LISTEN_PID",
-    "PYTHONINSPECT",
+)
+# Of Python's own variables, these tell where modules are; of the others many end a Python at its start if
+# their value is wrong, and a program may have set them for programs that it runs.
+OF_PYTHON = (
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PYTHONPLATLIBDIR",
+    "PYTHONUSERBASE",
+    "PYTHONCASEOK",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONPYCACHEPREFIX",
 )
 LONGEST_ANSWER = 64 << 10  # bytes
 LONGEST_WORD = (
@@ -156,15 +166,21 @@ def start(
 
 def _environment() -> list[str]:
     """Return the environment of a writer: the program's own (LD_PRELOAD, TZ, locale), and that it is one."""
-    kept = {key: value for key, value in os.environ.items() if key not in NOT_INHERITED}
+    kept = {key: value for key, value in os.environ.items() if _is_inherited(key)}
     if not _is_home(kept.get("PYTHONHOME", "")):  # set for another Python, that this program starts
         kept.pop("PYTHONHOME", None)
+    if kept.get("PYTHONPLATLIBDIR") != sys.platlibdir:
+        kept.pop("PYTHONPLATLIBDIR", None)
     kept[interpreter.MARK] = "1"
     # A one-file program of PyInstaller unpacks itself once more, or it would lose its files with this
     # process.
     kept["PYINSTALLER_RESET_ENVIRONMENT"] = "1"
     entries = (f"{key}={value}" for key, value in kept.items())
     return [entry for entry in entries if len(os.fsencode(entry)) < LONGEST_WORD]
+
+
+def _is_inherited(variable: str) -> bool:
+    return variable in OF_PYTHON or not (variable in NOT_INHERITED or variable.startswith("PYTHON"))
 
 
 def _is_home(home: str) -> bool:

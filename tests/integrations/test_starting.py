@@ -19,6 +19,17 @@ from disklog_mp._loggers.structured import parse
 
 SOURCE = Path(disklog_mp.__file__).parent.parent  # the directory the package is in
 
+# Each of these ends a Python at its start if it is set to nonsense.
+WRONG = [
+    "PYTHONHASHSEED",
+    "PYTHONINTMAXSTRDIGITS",
+    "PYTHONIOENCODING",
+    "PYTHONMALLOC",
+    "PYTHONPLATLIBDIR",
+    "PYTHONTRACEMALLOC",
+    "PYTHONUTF8",
+]
+
 PROGRAM = """
 import sys
 {before}
@@ -128,6 +139,7 @@ class TestPython:
             "import os; os.environ['PYTHONHOME'] = '/nonexistent'",
             "import os; os.environ['PYTHONPATH'] = os.path.dirname(__file__)",
             "import os; os.environ['LARGE'] = 200_000 * 'x'",
+            "import os; os.environ.update(dict.fromkeys(WRONG, 'nonsense'))",
             "sys.path += ['/nonexistent/' + 200 * 'x' + str(number) for number in range(3000)]",
         ],
     )
@@ -138,7 +150,7 @@ class TestPython:
         for stray in ("json.py", "queue.py", "secrets.py"):
             (place / stray).write_text("raise SystemExit('a stray module')")
         here = os.fspath(place)
-        imports = f"sys.path.remove({here!r}); import logging.handlers, json; "
+        imports = f"WRONG = {WRONG}; sys.path.remove({here!r}); import logging.handlers, json; "
         said = run(sys.executable, write_program(place, imports + before), name, path)
 
         assert said == ""

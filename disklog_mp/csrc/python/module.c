@@ -152,6 +152,7 @@ static const struct {
     {"DONE", DL_CONTROL_OFFSET + offsetof(struct dl_control, done)},
     {"ERROR_TEXT_LENGTH", sizeof(((struct dl_control *)0)->error_text)},
     {"START_ERROR_LENGTH", sizeof(((struct dl_control *)0)->start_error)},
+    {"PATH_LENGTH", sizeof(((struct dl_constants *)0)->path)},
     {"OPTIONS_LENGTH", sizeof(((struct dl_control *)0)->options)},
 };
 

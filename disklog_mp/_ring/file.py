@@ -184,9 +184,9 @@ def tidy(path: str) -> None:
                 os.unlink(os.path.join(place, entry))
 
 
-def attach(path: str) -> RingFile:
+def attach(path: str, owner: int | None = None) -> RingFile:
     """Map an existing ring.  Raises what hold() raises."""
-    held = hold(path)
+    held = hold(path, owner)
     return RingFile(held.ring, held.seat.give_up(), path)
 
 
@@ -197,8 +197,10 @@ class Held(NamedTuple):
     seat: _core.Seat
 
 
-def hold(path: str) -> Held:
+def hold(path: str, owner: int | None = None) -> Held:
     """Map an existing ring; no exception at any line leaves a descriptor open.
+
+    `owner`: a user whose ring it may be, because the log's directory, as the caller named it, is that user's.
 
     Raises LogNotFoundError if there is none, FormatVersionError if the file is not a ring of this version,
     PermissionError if another user's process could have planted it.
@@ -215,7 +217,7 @@ def hold(path: str) -> Held:
             raise OSError(problem.errno, problem.strerror, path) from None
         raise _refusal(path, "has the name of the ring: remove it") from None
     status = os.fstat(seat.fd)
-    check_owner(status, path)
+    check_owner(status, path, owner)
     if status.st_size < 4096:
         raise FormatVersionError(path, f"{status.st_size} bytes, no ring", _core.RING_VERSION)
     try:
@@ -265,11 +267,11 @@ def _reopen(fd: int) -> int:
     return again
 
 
-def check_owner(status: os.stat_result, path: str) -> None:
+def check_owner(status: os.stat_result, path: str, owner: int | None = None) -> None:
     """Refuse an object that another user may have planted under the ring's name."""
     if not stat.S_ISREG(status.st_mode):
         raise _refusal(path, "has the name of the ring: remove it", status)
-    if status.st_uid in (os.geteuid(), 0):
+    if status.st_uid in (os.geteuid(), 0, owner):
         return
     if status.st_mode & 0o060 == 0o060 and status.st_gid in {os.getegid(), *os.getgroups()}:
         return

@@ -45,17 +45,23 @@ class RingClosedError(LogNotFoundError):
 class Attachment:
     """This process's slot in one ring.  The last reference to it gives the slot back."""
 
-    def __init__(self, path: str, label: str | None = None, inheritance: Inheritance | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        label: str | None = None,
+        inheritance: Inheritance | None = None,
+        owner: int | None = None,
+    ) -> None:
         """Map the ring of that path, or take what the parent had open, and take a slot.
 
-        `label`: None is the default, "" is none.
+        `label`: None is the default, "" is none.  `owner`: see hold().
 
         Raises LogNotFoundError, RingClosedError, TooManyProducersError, FormatVersionError, PermissionError.
         """
         self.is_inherited = inheritance is not None
         self.owner = identity() if inheritance is None else _own_identity()
         self.end = 0  # position behind what closed connections logged
-        held = _ring.hold(path) if inheritance is None else inheritance.take()
+        held = _ring.hold(path, owner) if inheritance is None else inheritance.take()
         self._path = path
         self._ring, self._seat = held
         self._rescuer: weakref.ref[object] | None = None
@@ -209,14 +215,14 @@ class Attachments:
         ):
             place.attached(attachment.file)
             return attachment
-        attachment = self._attach(path, label)
+        attachment = self._attach(path, label, place.owner_for_root())
         self._shared[path, label] = weakref.ref(attachment)
         place.attached(attachment.file)
         return attachment
 
-    def _attach(self, path: str, label: str | None) -> Attachment:
+    def _attach(self, path: str, label: str | None, owner: int | None) -> Attachment:
         try:
-            attachment = Attachment(path, label)
+            attachment = Attachment(path, label, owner=owner)
         except (LogNotFoundError, OSError) as refused:
             inheritance = self._inherited.get(path)
             if inheritance is None or not inheritance.is_open():

@@ -299,10 +299,4 @@ def _owner_for_root(file: RingFile) -> User | None:
     status = os.fstat(file.fd)
     if status.st_uid == os.geteuid():
         return None
-    import pwd  # not in what a program loads that only logs
-
-    try:
-        entry = pwd.getpwuid(status.st_uid)
-        return User(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(entry.pw_name, entry.pw_gid)))
-    except KeyError:
-        return User(status.st_uid, status.st_gid, ())
+    return start_writer.user_of(status.st_uid, status.st_gid)

@@ -307,7 +307,7 @@ class _Opening(NamedTuple):
     def _has_others(self) -> bool:
         """True if other processes are attached."""
         try:
-            file = _ring.attach(Place(self.place.name, self.path).ring_path())
+            file = _ring.attach(Place(self.place.name, self.path).ring_path(), self.place.owner_for_root())
         except LogNotFoundError:
             return False
         try:
@@ -350,16 +350,19 @@ class _Opening(NamedTuple):
 
     def start(self, *, wait: float) -> bool:
         """Start a writer and wait `wait` seconds for its answer: see start_writer.start()."""
-        place = self.place
-        return start_writer.start(
-            place.name, self.path, self.given, place.ring_dir, wait=wait, sources=self.sources
-        )
+        return start_writer.start(**self._order(), wait=wait, sources=self.sources)
 
     def go_on(self, *, wait: float) -> bool:
         """Start a writer in place of one that died.  Raises LogStoppedError if the log was stopped."""
-        place = self.place
-        raise_if_stopped(place.name, self.path)
-        return start_writer.start(place.name, self.path, self.given, place.ring_dir, wait=wait, goes_on=True)
+        raise_if_stopped(self.place.name, self.path)
+        return start_writer.start(**self._order(), wait=wait, goes_on=True)
+
+    def _order(self) -> dict[str, Any]:
+        """Return which writer is to start: the log's owner's, if root opens the log."""
+        place, owner = self.place, self.place.owner_for_root()
+        user = None if owner is None else start_writer.user_of(owner, os.stat(self.path).st_gid)
+        where = {"name": place.name, "path": self.path, "ring_dir": place.ring_dir}
+        return where | {"given": self.given, "user": user}
 
     def log(self) -> requests.Log:
         """Return the log as one to ask."""
@@ -367,10 +370,7 @@ class _Opening(NamedTuple):
 
     def begin(self) -> start_writer.Starting:
         """Start a writer and do not wait for it."""
-        place = self.place
-        return start_writer.begin(
-            place.name, self.path, self.given, place.ring_dir, waiting=True, goes_on=True
-        )
+        return start_writer.begin(**self._order(), waiting=True, goes_on=True)
 
     def is_inherited(self) -> bool:
         """True if the parent had the log's ring open, and its writer is alive."""
@@ -380,7 +380,7 @@ class _Opening(NamedTuple):
     def has_ring(self) -> bool:
         """True if the log's ring is there, for the next writer: it takes records until it is full."""
         try:
-            file = _ring.attach(self.place.ring_path())
+            file = _ring.attach(self.place.ring_path(), self.place.owner_for_root())
         except LogNotFoundError:
             return False
         try:
@@ -391,7 +391,7 @@ class _Opening(NamedTuple):
     def is_running(self, place: Place) -> bool:
         """True if the log has a live writer."""
         try:
-            file = _ring.attach(place.ring_path())
+            file = _ring.attach(place.ring_path(), place.owner_for_root())
         except LogNotFoundError:
             return False
         try:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from disklog_mp._os.files import is_same
-from disklog_mp._pages.identity import LogIdentity, is_copy, is_log_of, read_identity
+from disklog_mp._pages.identity import LogIdentity, is_copy, is_log_of, path_of, read_identity
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import finding as _finding
 from disklog_mp._ring import names as _names
@@ -33,6 +34,7 @@ class Place:
         self.name = _names.check_name(name)
         self.directory = directory
         self.ring_dir = ring_dir
+        self._is_named = directory is not None
         self._last = ""  # path of the ring that was attached last
         self._told = ""  # the directory that this ring names
 
@@ -44,6 +46,20 @@ class Place:
             return read_identity(self.directory)
         except (OSError, DiskLogError):
             return None
+
+    def owner_for_root(self) -> int | None:
+        """Return the log's owner if this process is root, and was told the log's directory; else None.
+
+        By its name alone root uses no other user's log: any user can make a ring of that name.
+        """
+        if os.geteuid() or not self._is_named or self.directory is None:
+            return None
+        try:
+            file = os.stat(path_of(self.directory), follow_symlinks=False)
+            owner = os.stat(self.directory).st_uid
+        except OSError:
+            return None
+        return owner if stat.S_ISREG(file.st_mode) and file.st_uid == owner != 0 else None
 
     def ring_path(self) -> str:
         """Return the path of the log's ring; there may be none of that path.

@@ -97,6 +97,17 @@ class User(NamedTuple):
     groups: tuple[int, ...]
 
 
+def user_of(uid: int, gid: int) -> User:
+    """Return a user with all groups; one without an entry has that group alone."""
+    import pwd  # not in what a program loads that only logs
+
+    try:
+        entry = pwd.getpwuid(uid)
+        return User(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(entry.pw_name, entry.pw_gid)))
+    except KeyError:
+        return User(uid, gid, ())
+
+
 def begin(
     name: str,
     path: str,
@@ -150,6 +161,7 @@ def start(
     wait: float,
     goes_on: bool = False,
     sources: Mapping[str, str] | None = None,
+    user: User | None = None,
 ) -> bool:
     """Start a writer process for the log and wait that many seconds until it is ready.
 
@@ -157,7 +169,9 @@ def start(
     begin() and Starting.answered() raise.
     """
     deadline = time.monotonic() + wait
-    starting = begin(name, path, given, ring_dir, waiting=wait > 0, goes_on=goes_on, sources=sources)
+    starting = begin(
+        name, path, given, ring_dir, waiting=wait > 0, goes_on=goes_on, sources=sources, user=user
+    )
     try:
         return wait > 0 and starting.answered(max(0.0, deadline - time.monotonic()))
     finally:

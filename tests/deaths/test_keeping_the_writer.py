@@ -277,22 +277,30 @@ def python_of(user: User) -> str:
     pytest.skip("no Python that another user may run")
 
 
+@pytest.mark.parametrize("way", ["attach", "attach by directory", "open"])
 def test_root_starts_the_writer_as_the_owner_of_the_log(
-    name: str, shared: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, shared: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """With none of root's rights: pages and rings stay the owner's, and no root reads what a user wrote."""
+    """With none of root's rights: pages and rings stay the owner's, and no root reads what a user wrote.
+
+    A log that no group of root's shares is used only by its directory: by name, any user could plant one.
+    """
     monkeypatch.setenv("DISKLOG_MP_PYTHON", python_of(NOBODY))
-    path = shared / "log"
-    options = Options(linger=0.1, mode=0o660, group=NOBODY.gid)
+    path, is_by_name = shared / "log", way == "attach"
+    options = Options(linger=0.1, mode=0o660 if is_by_name else 0o600, group=NOBODY.gid)
     as_user(NOBODY, lambda: Writer(name, path, options) and None)  # ends without a close()
 
     def log_as_root() -> str:
-        with disklog_mp.attach(name) as log:
+        if not is_by_name:
+            with pytest.raises(PermissionError):
+                disklog_mp.attach(name)
+        enter = disklog_mp.open if way == "open" else disklog_mp.attach
+        with enter(name, None if is_by_name else path) as log:
             log.log(b"by root")
             log.flush(60)
             return Path(f"/proc/{log.stats().writer_pid}/status").read_text()
 
-    status = as_user(User(0, 0, (NOBODY.gid,)), log_as_root)
+    status = as_user(User(0, 0, (NOBODY.gid,) if is_by_name else ()), log_as_root)
     told = dict(line.split(":\t", 1) for line in status.splitlines())
     wait_until(lambda: not has_ring(name), 30)
 

@@ -89,7 +89,7 @@ class Keeper:
         """Leave no ring without a writer, if this session may start one.
 
         That writer takes what is in the ring, syncs what its predecessor had written, and removes the ring
-        when the last process has left.  The empty ring of a log that is gone is removed here.
+        when the last process has left.  Of a log that is gone, or was stopped, an empty ring is removed here.
 
         Waits only for records, and while it is another session's turn: that one may have been killed before
         it started any.
@@ -98,7 +98,7 @@ class Keeper:
         try:
             while not writer_alive(file):
                 is_empty = _is_empty(file)
-                if is_empty and not self._is_log_there(file):
+                if is_empty and not self._has_use(file):
                     _remove_unused(file)
                     return
                 self.keep(file)
@@ -109,10 +109,11 @@ class Keeper:
         except (DiskLogError, OSError):  # the kernel cannot tell
             return
 
-    def _is_log_there(self, file: RingFile) -> bool:
-        """True if ring and directory are the log's: a writer for an empty ring makes neither anew."""
+    def _has_use(self, file: RingFile) -> bool:
+        """True if ring and directory are those of a log that goes on: no writer is to make them anew."""
         identity = read_identity(self._directory_of(file))
-        return identity is not None and identity.log_id == file.ring.log_id and is_current(file)
+        is_there = identity is not None and identity.log_id == file.ring.log_id and is_current(file)
+        return is_there and stopped(self._place.name, self._directory_of(file)) is None
 
     def let_go(self) -> None:
         """Leave the writer that was started to itself: it is ready, or this session is closed."""
@@ -250,9 +251,9 @@ def _is_empty(file: RingFile) -> bool:
 def _remove_unused(file: RingFile) -> None:
     """Remove a ring that is empty, has no writer, and that only this process is attached to.
 
-    Its log is gone, so no writer will do it.  With the writer's lock held none begins meanwhile.  The ring is
-    closed first: a process that attaches then looks for another ring.  One that attached before has its name
-    left.
+    Its log is gone or was stopped, so no writer will do it.  With the writer's lock held none begins.  The
+    ring is closed first: a process that attaches then looks for another ring.  One that attached before has
+    its name left.
     """
     ring = file.ring
     if not lock_as_writer(file):

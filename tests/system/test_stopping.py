@@ -101,6 +101,14 @@ class TestStop:
 
         assert data_of(path)[-1] == b"after"
 
+    def test_the_last_process_to_leave_removes_the_ring(self, name: str, path: Path) -> None:
+        """It is empty, and no writer will come for it."""
+        with disklog_mp.open(name, path, **SMALL) as log:
+            log.log(b"before")
+            assert run("stop", name).returncode == 0
+        assert not has_ring(name)
+        assert data_of(path) == [b"before"]
+
     def test_a_process_that_attached_by_name_does_not_either(self, name: str, path: Path) -> None:
         """Nor one that logs on."""
         with disklog_mp.open(name, path, **SMALL), worker_on(name):

@@ -13,16 +13,15 @@ import logging
 import os
 from typing import Unpack
 
-from disklog_mp._loggers.logger import configure_loggers_once
+from disklog_mp._loggers.logger import Log, configure_loggers_once, name_of
 from disklog_mp._options import LogOptions
-from disklog_mp._session.session import Session
 from disklog_mp.logging import DiskLogHandler
 
 __all__ = ["start"]
 
 
 def start(
-    name: str | Session,
+    name: Log,
     path: str | os.PathLike[str] | None = None,
     level: int | str = logging.INFO,
     encoding: str = "structured",
@@ -42,7 +41,7 @@ def start(
     configure_loggers_once(
         name, path, level=level, on_full=on_full, timeout=timeout, missing=missing, **options
     )
-    root, log_name = logging.getLogger(), name if isinstance(name, str) else name.name
+    root, log_name = logging.getLogger(), name_of(name)
     root.setLevel(level)
     if not any(isinstance(it, DiskLogHandler) and it.log_name == log_name for it in root.handlers):
         root.addHandler(

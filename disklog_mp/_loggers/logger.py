@@ -25,6 +25,7 @@ from disklog_mp._session.session import Session
 
 __all__ = ["Logger", "configure_loggers", "get_logger"]
 
+Log = str | Session
 FOLLOW = -1  # the level of a logger that has none of its own
 NAMES = {0: "NOTSET", 10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
 
@@ -53,10 +54,14 @@ def configure_loggers(
     _outlets.default.threshold = number
 
 
-def configure_loggers_once(log: str | Session, path: str | os.PathLike[str] | None, **options: Any) -> None:
+def name_of(log: Log) -> str:
+    """Return the name of a log that is given by its name, or by a session."""
+    return log if isinstance(log, str) else log.name
+
+
+def configure_loggers_once(log: Log, path: str | os.PathLike[str] | None, **options: Any) -> None:
     """Do as configure_loggers(), unless that was done already for a log of this name."""
-    name = log if isinstance(log, str) else log.name
-    if not (_outlets.default.is_configured and _outlets.default.log_name == name):
+    if not (_outlets.default.is_configured and _outlets.default.log_name == name_of(log)):
         configure_loggers(log, path, **options)
 
 

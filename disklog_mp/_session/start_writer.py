@@ -10,6 +10,7 @@ there.
 from __future__ import annotations
 
 import array
+import errno
 import json
 import os
 import sys
@@ -43,6 +44,7 @@ LONGEST_ANSWER = 64 << 10  # bytes
 LONGEST_WORD = (
     128 << 10
 ) - 1  # bytes of an argument, or of a variable of the environment: Linux takes no more
+LONGEST_VARIABLES = (LONGEST_WORD, 4096, 512)  # tried in turn: all of them together may be too long
 LONGEST_PART = 16 << 10  # characters of sys.path that go with the order; the rest has arguments of its own
 
 
@@ -142,14 +144,39 @@ def begin(
         "sys_path": sys_path[:part],
     }
     command = [*interpreter.command(), json.dumps(order), *sys_path[part:]]
-    uid, gid, groups = (-1, -1, b"") if user is None else (user.uid, user.gid, _packed(user.groups))
     reaping.collect()
-    pid, answers = _core.spawn(
-        os.fsencode(command[0]), _block(command), _block(_environment()), _stderr(), uid, gid, groups
-    )
+    pid, answers = _spawn(command, user)
     starting = Starting(name, answers)
     reaping.note(pid)
     return starting
+
+
+def _spawn(command: list[str], user: User | None) -> tuple[int, int]:
+    """Start a process; return its pid and the pipe it answers through.
+
+    Of an environment that is too large with the arguments, the longest variables are left out.
+    """
+    _refuse_to_be_first()
+    uid, gid, groups = (-1, -1, b"") if user is None else (user.uid, user.gid, _packed(user.groups))
+    program, arguments, stderr = os.fsencode(command[0]), _block(command), _stderr()
+    for longest in LONGEST_VARIABLES:
+        environment = _block(_environment(longest))
+        try:
+            return _core.spawn(program, arguments, environment, stderr, uid, gid, groups)
+        except OSError as error:
+            if error.errno != errno.E2BIG or longest == LONGEST_VARIABLES[-1]:
+                raise
+    raise AssertionError
+
+
+def _refuse_to_be_first() -> None:
+    """Raise OSError if a child of this process would be the first of a new pid namespace (unshare).
+
+    The first that ends takes all others with it, and leaves this process none to start.
+    """
+    if os.path.exists("/proc/self/ns/pid") and not os.path.exists("/proc/self/ns/pid_for_children"):
+        text = "no writer can be started as the first process of a new pid namespace: fork before logging"
+        raise OSError(errno.ECHILD, text)
 
 
 def start(
@@ -178,8 +205,11 @@ def start(
         starting.close()
 
 
-def _environment() -> list[str]:
-    """Return the environment of a writer: the program's own (LD_PRELOAD, TZ, locale), and that it is one."""
+def _environment(longest: int) -> list[str]:
+    """Return the environment of a writer: the program's own (LD_PRELOAD, TZ, locale), and that it is one.
+
+    It has no variables of that many bytes, or more.
+    """
     kept = {key: value for key, value in os.environ.items() if _is_inherited(key)}
     if not _is_home(kept.get("PYTHONHOME", "")):  # set for another Python, that this program starts
         kept.pop("PYTHONHOME", None)
@@ -190,7 +220,7 @@ def _environment() -> list[str]:
     # process.
     kept["PYINSTALLER_RESET_ENVIRONMENT"] = "1"
     entries = (f"{key}={value}" for key, value in kept.items())
-    return [entry for entry in entries if len(os.fsencode(entry)) < LONGEST_WORD]
+    return [entry for entry in entries if len(os.fsencode(entry)) < longest]
 
 
 def _is_inherited(variable: str) -> bool:
@@ -199,7 +229,8 @@ def _is_inherited(variable: str) -> bool:
 
 def _is_home(home: str) -> bool:
     """True if PYTHONHOME is where this program's Python is."""
-    return os.path.realpath(home.partition(os.pathsep)[0]) == os.path.realpath(sys.base_prefix)
+    where = home.partition(os.pathsep)[0]  # a relative one leads nowhere from / or a directory that is gone
+    return os.path.isabs(where) and os.path.realpath(where) == os.path.realpath(sys.base_prefix)
 
 
 def _how_many_fit(entries: list[str]) -> int:

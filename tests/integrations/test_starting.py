@@ -140,6 +140,8 @@ class TestPython:
             "import os; os.environ['PYTHONPATH'] = os.path.dirname(__file__)",
             "import os; os.environ['LARGE'] = 200_000 * 'x'",
             "import os; os.environ.update(dict.fromkeys(WRONG, 'nonsense'))",
+            "import os; os.environ.update({f'LARGE{i}': 100_000 * 'x' for i in range(80)})",
+            "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir(os.getcwd())",
             "sys.path += ['/nonexistent/' + 200 * 'x' + str(number) for number in range(3000)]",
         ],
     )
@@ -151,7 +153,7 @@ class TestPython:
             (place / stray).write_text("raise SystemExit('a stray module')")
         here = os.fspath(place)
         imports = f"WRONG = {WRONG}; sys.path.remove({here!r}); import logging.handlers, json; "
-        said = run(sys.executable, write_program(place, imports + before), name, path)
+        said = run(sys.executable, write_program(place, imports + before), name, path, cwd=place)
 
         assert said == ""
         assert_logged(name, path)

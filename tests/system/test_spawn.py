@@ -1,6 +1,7 @@
 """Programs started by the core: no child of this process, with nothing inherited but what is named."""
 
 import array
+import ctypes
 import errno
 import json
 import os
@@ -10,8 +11,12 @@ import sys
 import time
 
 import pytest
+from support.children import fork, succeeds
 
 from disklog_mp import _core
+from disklog_mp._session import start_writer
+
+CLONE_NEWPID = 0x20000000
 
 REPORT = """
 import json, os, resource, signal, sys
@@ -135,3 +140,20 @@ def test_waiting_ends_with_the_time_the_answer_or_the_end() -> None:
     assert _core.wait_readable(fd, 10)
     assert os.read(fd, 10) == b""
     os.close(fd)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a pid namespace")
+def test_no_writer_is_the_first_process_of_a_namespace() -> None:
+    """Its end would be the end of every other child of the program."""
+
+    def unshare_and_log() -> None:
+        assert ctypes.CDLL(None).unshare(CLONE_NEWPID) == 0
+        with pytest.raises(OSError, match="fork before logging") as refused:
+            start_writer.begin("unused", "/nonexistent", {}, None)
+        assert refused.value.errno == errno.ECHILD
+        first = os.fork()  # the program may have it, all the same
+        if first == 0:
+            os._exit(0)
+        assert os.waitpid(first, 0)[1] == 0
+
+    succeeds(fork(unshare_and_log))

@@ -1,8 +1,10 @@
 """Processes: what tells one from all others, whether it runs, and since which boot.
 
-It knows nothing of producers and writers.
+It knows nothing of producers and writers.  /proc may hide other users' processes (hidepid, ProtectProc=), or
+be that of another pid namespace: what cannot be seen there is not known, and not gone.
 """
 
+import contextlib
 import io
 import os
 from typing import NamedTuple
@@ -18,7 +20,7 @@ class Identity(NamedTuple):
     """What tells one process from all others on this machine, although pids are reused."""
 
     pid: int
-    start: int  # clock ticks after boot
+    start: int  # clock ticks after boot, in any time namespace; 0: not known
     namespace: int  # inode of the pid namespace the pid is in
 
 
@@ -29,9 +31,36 @@ def identity() -> Identity:
 
 
 def start_ticks(pid: int) -> int | None:
-    """Return when a process started, in clock ticks after boot; None if there is no process of that pid."""
+    """Return when a process started, in clock ticks after boot; None if no process of that pid is seen."""
     status = _status(pid)
-    return int(status[19]) if status else None
+    return int(status[19]) - _offset_of_boot() if status else None
+
+
+def may_have_started(pid: int, start: int) -> bool:
+    """False if the process of that pid is seen, and started at another time."""
+    seen = start_ticks(pid)
+    # Ticks are rounded; no pid comes again within two of them.
+    return seen is None or start == 0 or abs(seen - start) <= 1
+
+
+def _offset_of_boot() -> int:
+    """Return how much earlier the machine was started in this process's time namespace, in clock ticks."""
+    with contextlib.suppress(OSError):
+        mine, childrens = (os.stat(f"/proc/self/ns/{name}").st_ino for name in ("time", "time_for_children"))
+        if mine == childrens:  # the offsets are those of children
+            with io.FileIO("/proc/self/timens_offsets") as file:
+                clock, seconds, nanoseconds = file.read().split()[-3:]
+            if clock == b"boottime":
+                return (int(seconds) * 10**9 + int(nanoseconds)) * os.sysconf("SC_CLK_TCK") // 10**9
+    return 0
+
+
+def shows_our_pids() -> bool:
+    """True if /proc shows the pids of this process's pid namespace."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
 
 
 def parent_of(pid: int) -> int | None:
@@ -53,9 +82,17 @@ def name_of(pid: int) -> str:
 
 
 def is_running(pid: int, start: int) -> bool:
-    """True if the process of that pid and start exists and is not a zombie."""
+    """False if the process of that pid and start is certainly gone, or a zombie."""
     status = _status(pid)
-    return status[:1] not in ([], [b"Z"], [b"X"]) and int(status[19]) == start
+    if status:
+        return status[0] not in (b"Z", b"X") and may_have_started(pid, start)
+    try:
+        os.getpgid(pid)  # the kernel tells this of every process
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def signal_that_ended(pid: int, start: int, pidfd: int | None) -> int | None:
@@ -81,13 +118,16 @@ def _may_know(pid: int) -> bool:
 
 
 def _status(pid: int) -> list[bytes]:
-    """The fields of /proc/<pid>/stat behind the process's name; [] if there is no such process.
+    """The fields of /proc/<pid>/stat behind the process's name; [] if no such process is seen there.
 
     By hand, because psutil tells starts in seconds of the wall clock, which may be set.
     """
+    is_own = pid == os.getpid()
+    if not is_own and not shows_our_pids():
+        return []
     try:
         # Not open(): a destructor may log during interpreter shutdown, when that name is gone already.
-        with io.FileIO(f"/proc/{pid}/stat") as file:
+        with io.FileIO("/proc/self/stat" if is_own else f"/proc/{pid}/stat") as file:
             return file.read().rpartition(b")")[2].split()
     except (FileNotFoundError, PermissionError, ProcessLookupError):  # /proc may hide other users' processes
         return []

@@ -14,7 +14,7 @@ from support.command import call, kill_writer, lines, objects
 from support.layout import LOGGED, slot_offset
 from support.machine import stop_writer, wait_until
 from support.pages import frame, write_page
-from support.rings import attach_ring, ring_path
+from support.rings import attach_ring, remove_ring, ring_path
 
 import disklog_mp
 from disklog_mp import _core
@@ -368,6 +368,27 @@ class TestVerify:
         assert note.startswith("note 2: 640 positions before it are unused")
         assert "number 30, not 10: records 10-29 are missing, between 1970-01-01 " in found
         assert ("damage", 20, 0) == (told["status"], told["missing"], told["dropped"])
+
+    def test_stat_reads_the_pages_though_a_dead_writer_left_its_ring(
+        self, open_log: OpenLog, name: str, path: Path
+    ) -> None:
+        """The writer was killed and none came: damage is told as without a ring, and by name, too."""
+        log = open_log(page_records=3, linger=60)
+        for i in range(10):
+            log.log(b"record number %d" % i)
+        log.flush()
+        log.close()
+        stop_writer(name, signal.SIGKILL)
+        (told,) = objects("stat", name)
+        assert ("ok", 0, 0) == (told["status"], told["missing"], told["dropped"])
+        change(page(path, 2), HEADER + 70, b"\xff")
+
+        for log_of in (name, path):
+            (told,) = objects("stat", log_of, code=3)
+            assert ("damage", 1, 0) == (told["status"], told["missing"], told["dropped"])
+            assert "ring_capacity" in told
+            assert told["problems"][-1].startswith("damaged, at least 1 record missing: `disklog-mp verify")
+        remove_ring(name)
 
     def test_drops_after_the_writer_has_left(self, tmp_path: Path) -> None:
         """They are counted from the pages: exit code 1, which process, how many, when and why."""

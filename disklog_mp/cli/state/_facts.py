@@ -28,6 +28,8 @@ def of_ring(file: _ring.RingFile) -> dict[str, Any]:
     holder = _holder(file.ring)
     told = _of_file(stats.path) if _survey.is_log_of(stats.path, file) else {}
     facts["status"], facts["problems"] = _judge(stats, holder, is_stopped=bool(told.get("stopped")))
+    if told and not stats.writer_pid:  # what the pages tell is all of it
+        _add_losses(facts, stats.path, _survey.survey(stats.path).unreadable)
     facts["held_up_by"] = holder
     facts["ends_with_process_1"] = any(each.pid == 1 for each in stats.producers) and _is_in_shm(file)
     return facts | told
@@ -73,7 +75,7 @@ def _judge(stats: _stats.Stats, holder: int | None, *, is_stopped: bool) -> tupl
         percent = 100 * stats.ring_used // stats.ring_capacity
         warnings.append(f"the ring is {percent} % full: the writer or its disk is slower than the producers")
     if stats.dropped:
-        warnings.append(f"{_text.plural(stats.dropped, 'record')} dropped because the ring was full")
+        warnings.append(_dropped(stats.dropped))
     if not is_stopped and not stats.writer_pid and (stats.producers or stats.ring_used):
         waiting = "producers are attached" if stats.producers else "records are in the ring"
         warnings.append(
@@ -100,15 +102,26 @@ def of_pages(path: str, name: str, ring_dir: str | None) -> dict[str, Any]:
     told = found._asdict()
     del told["unreadable"]
     status = "warning" if problems else "ok"
-    if not found.writer_pid:  # no counters tell: the pages do
-        lost = _survey.losses(path)
-        told |= {"dropped": lost.dropped, "missing": lost.missing}
-        if lost.dropped:
-            status = "warning"
-            problems.append(f"{_text.plural(lost.dropped, 'record')} dropped because the ring was full")
-        if lost.ranges or found.unreadable:
-            status = "damage"
-            records = _text.plural(lost.missing, "record")
-            problems.append(f"damaged, at least {records} missing: `disklog-mp verify {path}` shows details")
     facts = {"name": name, "path": path, **told, "status": status, "problems": problems}
+    if not found.writer_pid:  # no counters tell: the pages do
+        _add_losses(facts, path, found.unreadable)
     return facts | _of_file(path)
+
+
+def _add_losses(facts: dict[str, Any], path: str, unreadable: int) -> None:
+    """Read all pages of a log that has no writer, and add what was dropped, is damaged or missing."""
+    lost, counted = _survey.losses(path), facts.get("dropped", 0)
+    facts |= {"dropped": max(lost.dropped, counted), "missing": lost.missing}
+    if lost.dropped > counted:
+        facts["status"] = facts["status"].replace("ok", "warning")
+        facts["problems"].append(_dropped(lost.dropped))
+    if lost.ranges or unreadable:
+        facts["status"] = "damage"
+        records = _text.plural(lost.missing, "record")
+        facts["problems"].append(
+            f"damaged, at least {records} missing: `disklog-mp verify {path}` shows details"
+        )
+
+
+def _dropped(count: int) -> str:
+    return f"{_text.plural(count, 'record')} dropped because the ring was full"

@@ -39,8 +39,8 @@ def describe(file: _ring.RingFile) -> list[dict[str, Any]]:
 def _command(slot: _core.Slot) -> str | None:
     import psutil  # only stat needs it
 
-    if _processes.start_ticks(slot.pid) != slot.start:
-        return None  # gone, or the pid is another's by now
+    if not _processes.may_have_started(slot.pid, slot.start):
+        return None  # the pid is another's by now
     try:
         return " ".join(psutil.Process(slot.pid).cmdline()) or None
     except psutil.Error:

@@ -33,7 +33,7 @@ def stat(log: str | None, as_json: bool, ring_dir: str | None) -> int:
 
     Exit code 0 fine, 1 a warning, 2 an error, 3 damage.  A warning: the ring is more than 80 % full, records
     were dropped, records wait for a writer and none is alive, a process is stopped inside log().  An error:
-    the writer cannot write, there is no such log.  Once the writer has left, all pages are read for drops and
+    the writer cannot write, there is no such log.  While no writer is alive, all pages are read for drops and
     damage.
     """
     places = _logs.rings(ring_dir) if log is None else [log]

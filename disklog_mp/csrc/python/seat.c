@@ -3,7 +3,11 @@
  * The object gives both back when the last reference to it goes, so an exception between two lines of Python,
  * out of a signal handler, leaves nothing open and no slot taken.  All changes are made here, in one call
  * each: Python runs no signal handler in the middle of one.  A list of all seats lets a fork's child close
- * its parent's descriptors: a child that held the parent's locks would keep a dead parent alive. /
+ * its parent's descriptors: a child that held the parent's locks would keep a dead parent alive.
+ *
+ * A lock lasts as long as the open file behind the descriptor, and a mapping keeps that open, too.  So a
+ * process with a slot maps one page more, which no child inherits: a daemon that closes all its descriptors
+ * keeps the lock, which is the only sign of its life that is seen from other pid namespaces. /
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* F_OFD_SETLK; Python.h defines it, what stands in for it does not */
@@ -14,12 +18,15 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "objects.h"
 #include "ring_slots.h"
 #include "ring_wait.h"
+
+enum { GUARD_LENGTH = 1 }; /* bytes: the kernel maps a whole page */
 
 typedef struct seat {
     PyObject_HEAD
@@ -28,6 +35,7 @@ typedef struct seat {
     unsigned int slot;
     uint32_t incarnation;
     pid_t pid; /* of the process that took the slot */
+    void *guard; /* one page, mapped through the descriptor that holds the lock, or NULL */
     int fd; /* -1: closed */
     dev_t device;
     ino_t inode;
@@ -54,6 +62,25 @@ static void close_file(Seat *seat)
     seat->fd = -1;
 }
 
+static void map_guard(Seat *seat)
+{
+    void *page = mmap(NULL, GUARD_LENGTH, PROT_READ, MAP_SHARED, seat->fd, 0);
+    if (page == MAP_FAILED)
+        return;
+    if (madvise(page, GUARD_LENGTH, MADV_DONTFORK) == 0)
+        seat->guard = page;
+    else
+        munmap(page, GUARD_LENGTH);
+}
+
+static void unmap_guard(Seat *seat)
+{
+    /* A child of a fork that ran no handler has nothing there, or something else. */
+    if (seat->guard != NULL && seat->pid == getpid())
+        munmap(seat->guard, GUARD_LENGTH);
+    seat->guard = NULL;
+}
+
 static bool lock_slot(int fd, unsigned int slot)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = slot, .l_len = 1};
@@ -69,7 +96,9 @@ static void give_slot_back(Seat *seat)
     if (seat->pid == getpid()) {
         struct dl_slot *slot = &ring_of(ring)->slots[seat->slot];
         /* The slot's word was scribbled over, or another process has the slot: the lock says which. */
-        if (!dl_leave_slot(slot, seat->incarnation) && has_file(seat) && lock_slot(seat->fd, seat->slot))
+        const bool left = dl_leave_slot(slot, seat->incarnation);
+        unmap_guard(seat);
+        if (!left && has_file(seat) && lock_slot(seat->fd, seat->slot))
             dl_leave_slot(slot, dl_slot_incarnation(slot));
         dl_wake_writer(ring_of(ring)); /* it may have stayed for this process alone */
     }
@@ -132,8 +161,10 @@ void dl_leave_seats_to_parent(void)
 {
     static const pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
     list_lock = fresh; /* a thread that held it is not there any more */
-    for (Seat *seat = all_seats; seat != NULL; seat = seat->next)
+    for (Seat *seat = all_seats; seat != NULL; seat = seat->next) {
+        seat->guard = NULL; /* it was not inherited */
         close_file(seat);
+    }
 }
 
 PyDoc_STRVAR(reopen_doc,
@@ -175,6 +206,7 @@ static PyObject *seat_attach(PyObject *self, PyObject *args)
         seat->incarnation = dl_slot_incarnation(&ring_of(ring)->slots[seat->slot]);
         seat->pid = getpid();
         seat->ring = ring;
+        map_guard(seat);
     }
     return taken;
 }
@@ -198,7 +230,7 @@ static PyObject *seat_mend(PyObject *self, PyObject *args)
     if (fd < 0)
         return PyBool_FromLong(0);
     bool good = fstat(fd, &status) == 0 && status.st_dev == seat->device && status.st_ino == seat->inode
-                && lock_slot(fd, seat->slot);
+                && (seat->guard != NULL || lock_slot(fd, seat->slot));
     if (good)
         seat->fd = fd;
     else

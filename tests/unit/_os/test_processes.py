@@ -18,7 +18,7 @@ def test_this_process_runs_since_its_start() -> None:
     assert start == processes.start_ticks(pid) != processes.start_ticks(1)
     assert namespace == os.stat("/proc/self/ns/pid").st_ino
     assert processes.is_running(pid, start)
-    assert not processes.is_running(pid, start + 1)
+    assert not processes.is_running(pid, start + 2)
     assert processes.is_there(pid)
     assert not processes.is_stopped(pid)
 

@@ -10,6 +10,7 @@ from support.pages import Source, page_writer
 
 from disklog_mp import _options
 from disklog_mp._os import clocks as _clocks
+from disklog_mp._pages import file as _file
 from disklog_mp._pages import roll_times as _roll_times
 from disklog_mp._pages.roll_times import next_roll, rule_of
 
@@ -163,7 +164,7 @@ class TestPages:
         boot_time = _clocks.boot_time()
         monkeypatch.setattr(time, "time", lambda: self.now)
         monkeypatch.setattr(time, "time_ns", lambda: int(self.now * 1e9))
-        for module in (_roll_times, __import__("disklog_mp._pages.file", fromlist=["file"])):
+        for module in (_roll_times, _file):
             monkeypatch.setattr(module, "boot_time", lambda: boot_time + self.passed)
 
     def pass_time(self, seconds: float) -> None:

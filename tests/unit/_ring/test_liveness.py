@@ -55,7 +55,7 @@ def test_two_witnesses_tell_the_dead(tmp_path: Path) -> None:
     producer = _ring.attach(path_in(tmp_path))
     with closing(writer, producer):
         living = attach(writer, 1, me)
-        earlier = attach(writer, 2, me._replace(start=me.start - 1))  # its pid is this process's now
+        earlier = attach(writer, 2, me._replace(start=me.start - 2))  # its pid is this process's now
         elsewhere = attach(writer, 3, me._replace(namespace=me.namespace + 1))
         locked = attach(writer, 4, me._replace(namespace=me.namespace + 1))
         nowhere = attach(writer, 5, me._replace(pid=2**31))
@@ -83,7 +83,7 @@ def test_no_process_is_killed_for_a_slot_that_is_not_its_own(tmp_path: Path) -> 
     me = processes.identity()
     with closing(file := new_ring(tmp_path)):
         witnesses = liveness.Witnesses(file, me)
-        assert not witnesses.kill(attach(file, 1, me._replace(start=me.start - 1)))
+        assert not witnesses.kill(attach(file, 1, me._replace(start=me.start - 2)))
         assert not witnesses.kill(attach(file, 2, me._replace(namespace=me.namespace + 1)))
         witnesses.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import mmap
 import os
 import re
 import struct
@@ -13,6 +14,11 @@ IMMUTABLE = 0x10
 NO_COPY_ON_WRITE = 0x800000
 _GET, _SET = 0x80086601, 0x40086602  # FS_IOC_GETFLAGS, FS_IOC_SETFLAGS
 _INT = struct.Struct("i")
+_FIEMAP = struct.Struct("=QQIIII")  # begin, length, flags, extents found, extents there is room for
+_EXTENT = struct.Struct("=QQQ16xI12x")  # logical, physical, length, flags
+_FIEMAP_CALL, _SHARED, _LAST = 0xC020660B, 0x2000, 0x1  # FS_IOC_FIEMAP, FIEMAP_EXTENT_...
+EXTENTS = 64  # asked for at once
+POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, Linux 5.14
 _ESCAPED = re.compile(r"\\([0-7]{3})")  # a space in the path of a mount
 
 
@@ -31,6 +37,37 @@ def set_attribute(fd: int, attribute: int) -> bool:
     except OSError:
         return False
     return bool(attributes(fd) & attribute)
+
+
+def has_shared_blocks(fd: int) -> bool:
+    """True if a file has blocks that belong to another file, too (a reflink, a snapshot)."""
+    begin = 0
+    while True:
+        call = bytearray(
+            _FIEMAP.pack(begin, 2**64 - 1 - begin, 0, 0, EXTENTS, 0) + bytes(EXTENTS * _EXTENT.size)
+        )
+        try:
+            fcntl.ioctl(fd, _FIEMAP_CALL, call)
+        except OSError:  # no blocks, as in memory
+            return False
+        found = _FIEMAP.unpack_from(call)[3]
+        extents = list(_EXTENT.iter_unpack(call[_FIEMAP.size :]))[:found]
+        if any(flags & _SHARED for *_, flags in extents):
+            return True
+        if not extents or extents[-1][3] & _LAST:
+            return False
+        begin = extents[-1][0] + extents[-1][2]
+
+
+def give_own_blocks(fd: int, size: int) -> bool:
+    """Have a file write its shared blocks anew, while others may write it; False if it still shares some.
+
+    Raises OSError if there is no room, or the kernel cannot.
+    """
+    with mmap.mmap(fd, size) as memory:
+        memory.madvise(POPULATE_WRITE)  # as if each page was stored to, but an error is no signal
+        os.fsync(fd)  # while they are mapped: a block gets its place when it is written
+    return not has_shared_blocks(fd)
 
 
 def kind_of(path: str) -> str:

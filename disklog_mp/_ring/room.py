@@ -52,6 +52,26 @@ def write_all(fd: int, size: int) -> None:
     file.sync()
 
 
+def keep_own_blocks(fd: int, size: int, path: str) -> None:
+    """Have a ring's file share no blocks with a copy of it: a store would need room for blocks of its own.
+
+    Raises OSError if it shares some and there is no room now.
+    """
+    if os.path.dirname(path) == SHM or not _attributes.has_shared_blocks(fd):
+        return
+    number = errno.EOPNOTSUPP
+    try:
+        if _attributes.give_own_blocks(fd, size):
+            return
+    except OSError as error:
+        number = errno.ENOSPC if error.errno == errno.EFAULT else error.errno or number
+    text = (
+        "the ring shares blocks with a copy of its file (reflink, snapshot), and has no room for its own: on "
+        "a full disk that would end the processes that log; make room, or remove the copy"
+    )
+    raise OSError(number, text, path)
+
+
 def check_memory_limit(size: int, where: str) -> None:
     """Raise OSError if the kernel would end this process for the memory that a ring takes."""
     limit, place = memory_limit()
@@ -113,7 +133,15 @@ def no_room(error: OSError, size: int, mount: str) -> OSError:
         )
     if error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EDQUOT, errno.EFBIG):
         return error
+    if error.errno == errno.EDQUOT:
+        text = f"a ring of {size_text(size)} passes a disk quota: raise it, or give a smaller ring_bytes"
+        return OSError(errno.EDQUOT, text, mount)
     space = os.statvfs(mount)
+    if space.f_files and not space.f_favail:
+        text = (
+            "no ring can be made: the file system has no inode left; remove files, or give another ring_dir="
+        )
+        return OSError(errno.ENOSPC, text, mount)
     total, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
     return OSError(
         errno.ENOSPC,
@@ -141,6 +169,8 @@ def not_mapped(error: OSError, size: int, mount: str) -> OSError:
 def no_place(error: OSError, size: int, where: str) -> OSError:
     """Return the error for a place in which no ring can be made, with what can be seen of it."""
     number = error.errno or errno.EIO
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return no_room(error if error.filename is None else OSError(number, ""), size, where)
     if number not in (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
         return error
     try:

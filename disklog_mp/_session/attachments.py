@@ -22,6 +22,7 @@ from disklog_mp._ring import file as _ring
 from disklog_mp._ring.labels import default_label
 from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._ring.names import log_of
+from disklog_mp._ring.room import keep_own_blocks
 from disklog_mp._ring.slots import take_slot
 from disklog_mp._session.place import Place
 from disklog_mp.errors import LogNotFoundError
@@ -64,6 +65,7 @@ class Attachment:
         held = _ring.hold(path, owner) if inheritance is None else inheritance.take()
         self._path = path
         self._ring, self._seat = held
+        keep_own_blocks(self._seat.fd, len(self._ring), path)
         self._rescuer: weakref.ref[object] | None = None
         ring = self._ring
         # A slot in a ring that has ended, or that its writer is about to replace, is of no use.

@@ -24,6 +24,7 @@ from disklog_mp._core import Slot
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._ring.file import RingFile, is_current
 from disklog_mp._ring.liveness import Witnesses, locked_slots
+from disklog_mp._ring.room import keep_own_blocks
 from disklog_mp._ring.slots import read_slots
 from disklog_mp._writer import intervals
 from disklog_mp._writer import live_ring as _live
@@ -71,6 +72,7 @@ class Succession:
         live, position = self._live, self._pages.position
         if live.is_given_up:
             return
+        self._keep_own_blocks()
         if live.guard.is_damaged(position, live.durable, live.abandoned):
             if not self._is_damaged:
                 self._is_damaged = True
@@ -89,6 +91,16 @@ class Succession:
             self._is_ending = True
             self.close_if_ending()
         self._troubles.over("ring", "there is a ring, or room for it")
+
+    def _keep_own_blocks(self) -> None:
+        """Another process may have copied the ring's file, as a backup does."""
+        file = self._live.file
+        try:
+            keep_own_blocks(file.fd, len(file.ring), file.path)
+        except OSError as error:
+            self._troubles.meet("blocks", error, f"{error}; trying again")
+        else:
+            self._troubles.over("blocks", "the ring's blocks are its own again")
 
     def check(self, now: float) -> None:
         """Between two inspections: what a waiting producer would feel at once, and what is under way."""

@@ -23,6 +23,7 @@ from disklog_mp._ring import contents as _contents
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import liveness as _liveness
 from disklog_mp._ring.file import RingFile
+from disklog_mp._ring.room import keep_own_blocks
 from disklog_mp._writer import live_ring as _live
 from disklog_mp._writer.ring_maker import RingMaker
 from disklog_mp._writer.salvage import save, whole_runs
@@ -106,6 +107,11 @@ def _find_ring(maker: RingMaker) -> RingFile | None:
             os.close(file.fd)
             raise active
         if _ring.is_current(file):
+            try:
+                keep_own_blocks(file.fd, len(file.ring), file.path)
+            except OSError:
+                os.close(file.fd)
+                raise
             _ring.tidy(file.path)
             return file
         os.close(file.fd)  # replaced between the two checks

@@ -11,7 +11,7 @@ from pathlib import Path
 import posix_ipc
 import pytest
 from support.machine import stop_writer
-from support.mounts import fill, system
+from support.mounts import Mount, fill, system
 from support.rings import has_ring, remove_ring
 
 import disklog_mp
@@ -54,6 +54,16 @@ def open_in(setup: str, name: str, path: Path, rings: Path | None) -> str:
         pytest.skip("mounting takes root")
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_shared_memory_without_an_inode(mount: Mount, tmp_path: Path) -> None:
+    """There is room, and no file can be made: that is said, and nothing is left."""
+    disk = mount("-t", "tmpfs", "-o", "nr_inodes=3,size=10m", "tmpfs")
+    for number in range(2):
+        (disk / str(number)).touch()
+    with pytest.raises(OSError, match="no inode left; remove files, or give another ring_dir="):
+        _ring.reserve(str(disk / "ring"), capacity=1 << 16, mode=0o600, gid=-1)
+    assert sorted(os.listdir(disk)) == ["0", "1"]
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,11 @@ def test_memory_that_is_not_there_is_an_error_with_a_remedy(
         new_ring(tmp_path)
     assert caught.value.errno == errno.ENOSPC
 
+    fail(errno.EDQUOT)
+    with pytest.raises(OSError, match=r"a ring of .* passes a disk quota: raise it") as caught:
+        new_ring(tmp_path)
+    assert caught.value.errno == errno.EDQUOT
+
     fail(errno.EIO)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         new_ring(tmp_path)

@@ -24,6 +24,7 @@ COMMANDS = {
     "cat": "records.cat",
     "tail": "records.tail",
     "events": "records.events",
+    "summary": "records.summary",
     "stat": "state.stat",
     "ls": "state.ls",
     "verify": "state.verify",

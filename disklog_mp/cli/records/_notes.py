@@ -24,14 +24,15 @@ from disklog_mp.cli.records._between import Between
 
 FULL = "the ring was full"
 EVENTS_POLL = 1.0  # seconds between looks for events while no records come
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, RecursionError)
 
 
 class Notes:
     """Shows notes where the options say, and remembers whether anything was damaged or missing."""
 
     def __init__(self, how: dict[str, Any], layout: str, log: str | None = None) -> None:
-        wanted: bool | None = how["notes"]
-        self._hidden = wanted is False or how["quiet"]
+        wanted: bool | None = how.get("notes")
+        self._hidden = wanted is False or how.get("quiet", False)
         self._log = log
         self._zone = zone_of(how)
         self._json = layout == "json"
@@ -76,13 +77,11 @@ class Notes:
         told = _formats.identity(record)
         process = f"process {_formats.producer(record)}"
         try:
-            gap = json.loads(record.data)
-            dropped, since = int(gap["dropped"]), int(gap["since"])
-            until = int(gap.get("until", record.timestamp))
+            dropped, since, until = drops_in(record)
             times = f"from {_text.moment(since, self._zone)} to {_text.moment(until, self._zone)}"
             told |= {"dropped": dropped, "from": _iso(since), "to": _iso(until), "why": FULL}
             text = f"{process} dropped {_text.plural(dropped, 'record')} {times}: {FULL}"
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, RecursionError):
+        except UNREADABLE:
             said = record.data.decode("utf-8", "backslashreplace")  # no session wrote that
             told["data"], text = said, f"{process} dropped records: {said}"
         self.tell("gap", text, told)
@@ -153,6 +152,15 @@ class Notes:
 
 def _nothing() -> None:
     """For notes that nothing has to be printed before."""
+
+
+def drops_in(record: Record) -> tuple[int, int, int]:
+    """Return what a gap record says: how many records were dropped, from when to when.
+
+    Raises one of UNREADABLE if no session wrote it.
+    """
+    gap = json.loads(record.data)
+    return int(gap["dropped"]), int(gap["since"]), int(gap.get("until", record.timestamp))
 
 
 def _iso(nanoseconds: int) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -67,11 +67,11 @@ OUTPUT_OPTIONS = (
         help="Show drops, damage, missing records and all events of the log in the output, or not at all.  "
         "[on stderr, within the output of a terminal, without events that are routine]",
     ),
-    utc_option,
-    tz_option,
 )
 
 SELECTION_OPTIONS = (
+    utc_option,
+    tz_option,
     click.option(
         "-S",
         "--since",
@@ -133,6 +133,10 @@ SELECTION_OPTIONS = (
     ),
     click.option("-i", "--ignore-case", is_flag=True, help="With --grep: small letters as large ones."),
     click.option("-v", "--invert-match", is_flag=True, help="With --grep: records without REGEX."),
+    _logs.ring_dir_option,
+)
+
+CONTEXT_OPTIONS = (
     click.option(
         "-A",
         "--after-context",
@@ -144,7 +148,6 @@ SELECTION_OPTIONS = (
         "-B", "--before-context", type=click.IntRange(0), metavar="N", help="N records before each as well."
     ),
     click.option("-C", "--context", type=click.IntRange(0), metavar="N", help="N before and N after."),
-    _logs.ring_dir_option,
 )
 
 follow_option = click.option(
@@ -154,7 +157,15 @@ follow_option = click.option(
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options about which records to show and how to a command."""
-    options = (*OUTPUT_OPTIONS, *SELECTION_OPTIONS)
+    return _with((*OUTPUT_OPTIONS, *SELECTION_OPTIONS, *CONTEXT_OPTIONS), command)
+
+
+def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options about which records are looked at to a command."""
+    return _with(SELECTION_OPTIONS, command)
+
+
+def _with(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) -> Callable[..., Any]:
     return functools.reduce(lambda so_far, option: option(so_far), reversed(options), command)
 
 

@@ -1,5 +1,6 @@
 """cat and tail: which records they show, by the letters of journalctl, tail and grep; exit codes."""
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -284,8 +285,12 @@ def test_help_needs_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
             if name.partition(".")[0] not in ours:
                 raise ModuleNotFoundError(f"refused: {name}", name=name)
 
+    for module in cli.COMMANDS.values():
+        importlib.import_module(f"disklog_mp.cli.{module}")  # so that each is there again afterwards
     for name in [name for name in sys.modules if name.startswith("disklog_mp.cli.")]:
         monkeypatch.delitem(sys.modules, name)
+    for name, value in vars(cli).copy().items():
+        monkeypatch.setitem(vars(cli), name, value)
     monkeypatch.setattr(sys, "meta_path", [Refused(), *sys.meta_path])
     assert b"crashtest" in call("--help").stdout
     for name in cli.COMMANDS:

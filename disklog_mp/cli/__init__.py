@@ -33,6 +33,7 @@ COMMANDS = {
     "rm": "control.rm",
     "bench": "bench.command",
     "crashtest": "crashtest.command",
+    "completion": "completion",
     "version": "version",
 }
 NoArguments = getattr(click.exceptions, "NoArgsIsHelpError", ())  # not in click 8.1, which prints the help

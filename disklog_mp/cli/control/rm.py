@@ -8,10 +8,11 @@ from disklog_mp._ring import removal
 from disklog_mp._ring.names import log_of
 from disklog_mp.cli import _find as _logs
 from disklog_mp.cli import _text
+from disklog_mp.cli._complete import complete_logs
 
 
 @click.command()
-@click.argument("log")
+@click.argument("log", shell_complete=complete_logs)
 @click.option("-f", "--force", is_flag=True, help="Remove it even if records in it were never written.")
 @_logs.ring_dir_option
 def rm(log: str, force: bool, ring_dir: str | None) -> int:

@@ -8,10 +8,11 @@ from disklog_mp import _options
 from disklog_mp._session import requests
 from disklog_mp.cli import _find as _logs
 from disklog_mp.cli import _text
+from disklog_mp.cli._complete import complete_logs
 
 
 @click.command("set", short_help="Change options of LOG while it runs.")
-@click.argument("log")
+@click.argument("log", shell_complete=complete_logs)
 @click.argument("assignments", nargs=-1, required=True, metavar="OPTION=VALUE...")
 @_logs.ring_dir_option
 def set(log: str, assignments: tuple[str, ...], ring_dir: str | None) -> int:

@@ -10,12 +10,13 @@ from disklog_mp import _options
 from disklog_mp._session import requests
 from disklog_mp.cli import _find as _logs
 from disklog_mp.cli import _text
+from disklog_mp.cli._complete import complete_logs
 
 TRIES = 3  # a writer may be killed while it stops
 
 
 @click.command(short_help="Write all that LOG holds, and end its writer.")
-@click.argument("log")
+@click.argument("log", shell_complete=complete_logs)
 @click.option("--timeout", default="30s", metavar="TIME", help="Wait at most this long.  [30s]")
 @_logs.ring_dir_option
 def stop(log: str, timeout: str, ring_dir: str | None) -> int:

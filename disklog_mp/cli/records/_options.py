@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from disklog_mp.cli import _complete
 from disklog_mp.cli import _find as _logs
 from disklog_mp.cli._times import to_moment, tz_option, utc_option
 from disklog_mp.cli.records._levels import to_levels
@@ -103,6 +104,7 @@ SELECTION_OPTIONS = (
         "--level",
         "levels",
         callback=to_levels,
+        shell_complete=_complete.complete_levels,
         metavar="LEVEL",
         help="Only this level and above: err, WARNING, or a number; warning..critical: only these.",
     ),
@@ -111,6 +113,7 @@ SELECTION_OPTIONS = (
         "loggers",
         multiple=True,
         metavar="A.B",
+        shell_complete=_complete.complete_loggers,
         help="Only this logger and those below it; repeat for several.",
     ),
     click.option(
@@ -118,6 +121,7 @@ SELECTION_OPTIONS = (
         "fields",
         multiple=True,
         callback=to_fields,
+        shell_complete=_complete.complete_fields,
         metavar="KEY=VALUE",
         help="Only records whose field KEY is VALUE; also != < <= > >= and ~ (a regex); user.id: id in user. "
         " Repeat for several values of a KEY, and for other KEYs: all must fit.  Also process, thread, task.",
@@ -169,6 +173,11 @@ def _with(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) ->
     return functools.reduce(lambda so_far, option: option(so_far), reversed(options), command)
 
 
+logs_argument = click.argument(
+    "logs", metavar="LOG...", nargs=-1, required=True, shell_complete=_complete.complete_logs
+)
+
+
 class CountingCommand(click.Command):
     """A command that takes -20 for -n 20, as tail and journalctl do."""
 
@@ -184,4 +193,5 @@ class CountingCommand(click.Command):
                 break
             is_value = place > 0 and args[place - 1] in valued
             counted += ["-n", argument[1:]] if COUNT.fullmatch(argument) and not is_value else [argument]
+        ctx.meta[_complete.WORDS] = tuple(counted)
         return super().parse_args(ctx, counted)

@@ -14,6 +14,7 @@ from disklog_mp._core import Ring
 from disklog_mp._loggers import cutting as _cutting
 from disklog_mp._loggers import lines as _lines
 from disklog_mp._ring import control as _control
+from disklog_mp.cli._complete import complete_logs
 from disklog_mp.cli._find import find, ring_dir_option
 
 CHUNK = 256 << 10
@@ -25,7 +26,7 @@ GROUP_BYTES = 32 << 10  # most bytes of one group
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_logs)
 @click.option("-0", "--null", is_flag=True, help="Records end with a NUL byte, not with a newline.")
 @click.option("--tag", type=click.IntRange(0, 65535), default=0, help="Tag of each record.")
 @click.option("--tee", is_flag=True, help="Copy the input to stdout as well.")

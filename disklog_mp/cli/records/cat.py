@@ -7,14 +7,20 @@ from typing import Any
 import click
 
 from disklog_mp.cli.records._following import follow_logs
-from disklog_mp.cli.records._options import CountingCommand, follow_option, lines_option, output_options
+from disklog_mp.cli.records._options import (
+    CountingCommand,
+    follow_option,
+    lines_option,
+    logs_argument,
+    output_options,
+)
 from disklog_mp.cli.records._shown import show_logs
 
 LAST = 10  # records that --follow begins with, as tail
 
 
 @click.command(cls=CountingCommand)
-@click.argument("logs", metavar="LOG...", nargs=-1, required=True)
+@logs_argument
 @lines_option(None)
 @click.option(
     "--start", type=int, metavar="NUMBER", help="First record number to show (0 is the oldest ever logged)."

@@ -13,13 +13,14 @@ from disklog_mp._reader.events import LogEvent
 from disklog_mp._reader.reader import Reader
 from disklog_mp.cli import _find as _logs
 from disklog_mp.cli import _text
+from disklog_mp.cli._complete import complete_logs
 
 TIMES = ("from", "to", "until", "since", "last_time")  # fields that are ns since the epoch, but for
 OPTION = "configured"  # where they are values of an option
 
 
 @click.command()
-@click.argument("log")
+@click.argument("log", shell_complete=complete_logs)
 @click.option("-f", "--follow", is_flag=True, help="Wait for new events.")
 @_logs.json_option
 @_logs.ring_dir_option

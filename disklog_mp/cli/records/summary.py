@@ -12,12 +12,12 @@ import click
 
 from disklog_mp import _options
 from disklog_mp._reader.reader import Reader
-from disklog_mp.cli import _find, _text
+from disklog_mp.cli import _complete, _find, _text
 from disklog_mp.cli._times import zone_of
 from disklog_mp.cli.records import _groups
 from disklog_mp.cli.records._groups import Group, Tally
 from disklog_mp.cli.records._notes import Notes
-from disklog_mp.cli.records._options import selection_options
+from disklog_mp.cli.records._options import CountingCommand, logs_argument, selection_options
 from disklog_mp.cli.records._output import exit_code, selection_of
 from disklog_mp.cli.records._shown import names_of
 
@@ -49,12 +49,13 @@ def to_length(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     return length
 
 
-@click.command()
-@click.argument("logs", metavar="LOG...", nargs=-1, required=True)
+@click.command(cls=CountingCommand)
+@logs_argument
 @click.option(
     "--by",
     default="level",
     callback=to_kind,
+    shell_complete=_complete.complete_kinds,
     metavar="KIND",
     help="pid, level, logger, label, log, tag, or field:NAME.  [level]",
 )

@@ -8,13 +8,19 @@ import click
 
 from disklog_mp.cli import _text
 from disklog_mp.cli.records._following import ALL, follow_logs, resume_log
-from disklog_mp.cli.records._options import CountingCommand, follow_option, lines_option, output_options
+from disklog_mp.cli.records._options import (
+    CountingCommand,
+    follow_option,
+    lines_option,
+    logs_argument,
+    output_options,
+)
 from disklog_mp.cli.records._shown import show_logs
 from disklog_mp.errors import CursorError
 
 
 @click.command(cls=CountingCommand)
-@click.argument("logs", metavar="LOG...", nargs=-1, required=True)
+@logs_argument
 @lines_option("10")
 @follow_option
 @click.option(

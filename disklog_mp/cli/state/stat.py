@@ -12,6 +12,7 @@ from disklog_mp._ring.names import log_of
 from disklog_mp._ring.repair import Repair
 from disklog_mp.cli import _find as _logs
 from disklog_mp.cli import _text
+from disklog_mp.cli._complete import complete_logs
 from disklog_mp.cli.state import _facts, _producers
 from disklog_mp.errors import DiskLogError
 
@@ -23,7 +24,7 @@ ENDS_WITH_PROCESS_1 = (
 
 
 @click.command(short_help="Show the state of LOG, or of all open logs.")
-@click.argument("log", required=False)
+@click.argument("log", required=False, shell_complete=complete_logs)
 @_logs.json_option
 @_logs.ring_dir_option
 def stat(log: str | None, as_json: bool, ring_dir: str | None) -> int:

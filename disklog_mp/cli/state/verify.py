@@ -10,10 +10,11 @@ from disklog_mp._verify.log import verify as verify_log
 from disklog_mp._verify.told import Told
 from disklog_mp.cli import _find as _logs
 from disklog_mp.cli import _text
+from disklog_mp.cli._complete import complete_logs
 
 
 @click.command(short_help="Check every byte and page, and that no record is missing.")
-@click.argument("log")
+@click.argument("log", shell_complete=complete_logs)
 @_logs.json_option
 @_logs.ring_dir_option
 def verify(log: str, as_json: bool, ring_dir: str | None) -> int:

@@ -68,6 +68,8 @@ if TYPE_CHECKING:
     from disklog_mp._reader.events import LogEvent
     from disklog_mp._reader.page import Page
     from disklog_mp._reader.reader import Reader
+    from disklog_mp._verify.calls import LogInfo, list_logs, verify
+    from disklog_mp._verify.log import Report
     from disklog_mp._writer.serving import serve
     from disklog_mp._writer.serving_all import serve_all
 
@@ -85,6 +87,7 @@ __all__ = [
     "FormatVersionError",
     "LogEvent",
     "LogFullError",
+    "LogInfo",
     "LogNotFoundError",
     "LogStoppedError",
     "Logger",
@@ -95,6 +98,7 @@ __all__ = [
     "Reader",
     "Record",
     "RecordTooLargeError",
+    "Report",
     "RingFullError",
     "Session",
     "SessionClosedError",
@@ -106,9 +110,11 @@ __all__ = [
     "configure_loggers",
     "freeze_support",
     "get_logger",
+    "list_logs",
     "open",
     "serve",
     "serve_all",
+    "verify",
 ]
 
 
@@ -143,6 +149,10 @@ _LATER = {
     "get_logger": "disklog_mp._loggers.logger",
     "serve": "disklog_mp._writer.serving",
     "serve_all": "disklog_mp._writer.serving_all",
+    "LogInfo": "disklog_mp._verify.calls",
+    "list_logs": "disklog_mp._verify.calls",
+    "verify": "disklog_mp._verify.calls",
+    "Report": "disklog_mp._verify.log",
 }
 _MODULES = (
     "aio",

@@ -19,7 +19,7 @@ from disklog_mp.errors import DiskLogError
 
 
 @dataclass
-class Verification:
+class Report:
     """The result of a check."""
 
     path: str
@@ -102,10 +102,10 @@ class Verification:
         }
 
 
-def verify(path: str, name: str, file: _ring.RingFile | None) -> Verification:
+def verify(path: str, name: str, file: _ring.RingFile | None) -> Report:
     """Check the log in a directory, and the counters of its ring if it has one.  Changes nothing."""
     directory = Directory(path)
-    result = Verification(path, name, live=directory.is_locked())
+    result = Report(path, name, live=directory.is_locked())
     aside = _set_aside(directory)
     numbers = directory.pages()
     for number in numbers:

@@ -18,7 +18,7 @@ from disklog_mp import _core, aio
 from disklog_mp._options import Options
 from disklog_mp._ring import slots as _slots
 from disklog_mp._ring.stats import Stats
-from disklog_mp._verify.log import Verification, verify
+from disklog_mp._verify.log import Report, verify
 from disklog_mp._writer.writer import Writer
 
 OPTIONS = Options(ring_bytes=1 << 14, linger=None)
@@ -42,7 +42,7 @@ def write(name: str, path: Path) -> Iterator[Callable[[], None]]:
     remove_ring(name)
 
 
-def check(name: str, path: Path) -> Verification:
+def check(name: str, path: Path) -> Report:
     file = attach_ring(name)
     try:
         return verify(str(path), name, file)

@@ -42,7 +42,7 @@ MAY = {  # room: the rooms, or single modules, that it may import besides FREE a
     "testing": {"_loggers", "_session", "_reader", "_ring.removal", "_os.processes", "doors"},
     # All but FACE is loaded when it is asked for.
     "__init__": FACE
-    | {"aio", "doors", "testing", "_writer.serving", "_writer.serving_all", "_writer.process"},
+    | {"aio", "doors", "testing", "_verify", "_writer.serving", "_writer.serving_all", "_writer.process"},
     "cli": {
         "__init__",
         "_verify",

@@ -190,6 +190,15 @@ class TestLs:
 
         assert [name, str(writer), "1", "MiB", "0", "%", "1", str(path)] == shown
         assert (writer, 1, str(path)) == (told["writer_pid"], told["producers"], told["path"])
+        [info] = [each for each in disklog_mp.list_logs() if each.name == name]
+        assert told.items() <= info._asdict().items()
+        assert (ring_path(name), "") == (info.ring, info.problem)
+        log.log(b"x")
+        log.flush()
+        report = disklog_mp.verify(path)
+        assert (report.status, report.name, report.live, report.records) == ("clean", name, True, 1)
+        assert report.books is not None
+        assert report.to_dict() == objects("verify", path)[0]
 
     def test_what_is_no_ring(self, tmp_path: Path) -> None:
         """A ring that cannot be read is reported on stderr, with exit code 1; other files are ignored."""
@@ -200,6 +209,9 @@ class TestLs:
         assert done.returncode == 1
         assert done.stdout == b""
         assert done.stderr.startswith(b"disklog-mp: broken: ")
+        [info] = disklog_mp.list_logs(tmp_path)
+        assert info.name == "broken"
+        assert f"disklog-mp: broken: {info.problem}\n".encode() == done.stderr
 
 
 class TestVerify:

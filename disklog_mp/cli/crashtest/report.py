@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from disklog_mp._verify.log import Verification
+from disklog_mp._verify.log import Report
 from disklog_mp.cli import _text
 from disklog_mp.cli.crashtest.attached import Restarts
 from disklog_mp.cli.crashtest.ledger import Balance
@@ -34,7 +34,7 @@ class Result:
     stalls: int = 0
     restarts: Restarts = field(default_factory=Restarts)  # of writers, by the sessions that are attached
     leaks: dict[str, list[str]] = field(default_factory=dict)
-    verification: Verification | None = None
+    verification: Report | None = None
     findings: list[str] = field(default_factory=list)
     kept: str | None = None  # the directory that is kept if anything is wrong
 

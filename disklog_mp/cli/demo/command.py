@@ -16,7 +16,7 @@ import click
 
 import disklog_mp
 from disklog_mp._ring import names as _names
-from disklog_mp._verify.log import Verification, verify
+from disklog_mp._verify.log import Report, verify
 from disklog_mp.cli import _text, _workers
 from disklog_mp.cli._find import find
 from disklog_mp.cli.demo import report as _demo_report
@@ -125,7 +125,7 @@ def _start(name: str, root: str, files: list[str], count: int) -> list[SpawnProc
 
 
 def _problems(
-    files: list[str], root: str, followed: int, summary: _demo_report.Summary, verification: Verification
+    files: list[str], root: str, followed: int, summary: _demo_report.Summary, verification: Report
 ) -> list[str]:
     """Return what is missing or wrong."""
     wrong = [f"{finding.kind}: {finding.line()}" for finding in verification.findings]

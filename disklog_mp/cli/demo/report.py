@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import disklog_mp
-from disklog_mp._verify.log import Verification
+from disklog_mp._verify.log import Report
 from disklog_mp.cli import _text
 from disklog_mp.cli.demo.work import FINISHED
 from disklog_mp.cli.state.verify import counters_line
@@ -51,7 +51,7 @@ def read_back(reader: disklog_mp.Reader, first_number: int) -> Summary:
     return summary
 
 
-def lines(summary: Summary, verification: Verification, reader: disklog_mp.Reader) -> list[str]:
+def lines(summary: Summary, verification: Report, reader: disklog_mp.Reader) -> list[str]:
     """Return the report."""
     workers = ", ".join(f"{pid} ({count:,})" for pid, count in sorted(summary.by_pid.items()))
     pages = ", ".join(f"{count:,}" for _, count in summary.pages)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from disklog_mp._verify.books import Books
-from disklog_mp._verify.log import Verification
+from disklog_mp._verify.log import Report
 from disklog_mp._verify.log import verify as verify_log
 from disklog_mp._verify.told import Told
 from disklog_mp.cli import _find as _logs
@@ -34,7 +34,7 @@ def verify(log: str, as_json: bool, ring_dir: str | None) -> int:
     return result.exit_code
 
 
-def lines(result: Verification) -> list[str]:
+def lines(result: Report) -> list[str]:
     """Return the result as text."""
     sealed = sum(page.sealed for page in result.pages)
     size = sum(page.bytes for page in result.pages)

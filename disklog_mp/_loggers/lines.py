@@ -51,9 +51,14 @@ def origin_of(line: bytes) -> Origin | None:
 
 def log_line(session: Session, line: bytes, origin: Origin, tag: int = 0) -> int:
     """Log a line as of its own time, with its level as the tag unless one is given.  Raises as log() does."""
+    return log_of(session, 0, line, tag or origin.level, origin.time)
+
+
+def log_of(session: Session, pid: int, data: bytes, tag: int = 0, time: int = 0) -> int:
+    """Log a record of another process (0: this one), of another time (0: now).  Raises as log() does."""
     from disklog_mp._session.session import connection_of
 
-    return connection_of(session).log_for(0, line, tag or origin.level, origin.time)
+    return connection_of(session).log_for(pid, data, tag, time)
 
 
 def _level(value: Any) -> int:

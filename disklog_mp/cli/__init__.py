@@ -21,6 +21,7 @@ COMMANDS = {
     "demo": "demo.command",
     "serve": "control.serve",
     "append": "records.append",
+    "run": "control.run",
     "cat": "records.cat",
     "tail": "records.tail",
     "events": "records.events",

@@ -18,7 +18,6 @@ from support.rings import has_ring
 import disklog_mp
 from disklog_mp._loggers import structured as _structured
 from disklog_mp.cli import COMMANDS, _text, commands
-from disklog_mp.cli.records import append as _append
 
 OpenLog = Callable[..., disklog_mp.Session]
 __all__ = ["kill_writer"]  # a fixture
@@ -324,16 +323,6 @@ class TestAppend:
         assert event is not None
         assert (event.logger, event.fields) == ("db", {"full_length": len(structured)})
         assert records[5].data.endswith(b" [full_length=600000]")
-
-    def test_of_a_line_without_an_end_little_is_held(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Its length is counted all the same."""
-        monkeypatch.setattr(_append, "LONGEST_HELD", 1000)
-        line = _append._Line(100)
-        for _ in range(10):
-            line.add(b"x" * 300)
-        assert line.take() == b"x" * (100 - len(" [full_length=3000]")) + b" [full_length=3000]"
-        line.add(b"short")
-        assert line.take() == b"short"
 
 
 class TestRm:

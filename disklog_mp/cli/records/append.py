@@ -16,11 +16,9 @@ from disklog_mp._loggers import lines as _lines
 from disklog_mp._ring import control as _control
 from disklog_mp.cli._complete import complete_logs
 from disklog_mp.cli._find import find, ring_dir_option
+from disklog_mp.cli._long_line import LongLine
 
 CHUNK = 256 << 10
-LONGEST_HELD = (
-    64 << 20
-)  # bytes of a line that are held to be cut by its parts; of a longer one, its beginning
 GROUP = 64  # most records of one group: a damaged byte on disk costs its whole group
 GROUP_BYTES = 32 << 10  # most bytes of one group
 
@@ -84,37 +82,11 @@ def _records(fd: int, end: bytes, limit: int) -> Iterator[tuple[bytes, list[byte
 
     A read returns what is there, so a line is never held back while more input is awaited.
     """
-    line = _Line(limit)
+    line = LongLine(limit)
     while chunk := os.read(fd, CHUNK):
-        *records, last = chunk.split(end)
-        if records:
-            line.add(records[0])
-            records[0] = line.take()
-        line.add(last)
-        yield chunk, records
+        yield chunk, line.split(chunk, end)
     if line.length:
         yield b"", [line.take()]
-
-
-class _Line:
-    """A line while it is read: its end may never come, so what is held of it is bounded."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._held = bytearray()
-        self.length = 0
-
-    def add(self, part: bytes) -> None:
-        """Go on with the line."""
-        self.length += len(part)
-        self._held += part[: max(0, LONGEST_HELD - len(self._held))]
-
-    def take(self) -> bytes:
-        """Return the line, cut if not all of it is held, and begin another."""
-        held, length = bytes(self._held), self.length
-        self._held.clear()
-        self.length = 0
-        return held if length == len(held) else _cutting.cut_text(held, self._limit, length)
 
 
 class _Sink:

@@ -218,18 +218,23 @@ def hold(path: str, owner: int | None = None) -> Held:
         raise _refusal(path, "has the name of the ring: remove it") from None
     status = os.fstat(seat.fd)
     check_owner(status, path, owner)
-    if status.st_size < 4096:
-        raise FormatVersionError(path, f"{status.st_size} bytes, no ring", _core.RING_VERSION)
+    ring = map_ring(seat.fd, status.st_size, path)
+    seat.reopen()
+    return Held(ring, seat)
+
+
+def map_ring(fd: int, size: int, path: str, *, apart: bool = False) -> _core.Ring:
+    """Return the ring in an open file; raises FormatVersionError.  `apart`: see _core.Mapping."""
+    if size < 4096:
+        raise FormatVersionError(path, f"{size} bytes, no ring", _core.RING_VERSION)
     try:
-        ring = _core.Ring(seat.fd, status.st_size, writable=True)
+        return _core.Ring(fd, size, writable=True, apart=apart)
     except ValueError as problem:
         found = str(problem)
         if found == "version":
-            found = f"a ring of version {version_of(seat.fd)}"
-        hint = f"`disklog-mp rm --force {name}` removes it"
+            found = f"a ring of version {version_of(fd)}"
+        hint = f"`disklog-mp rm --force {log_of(path)}` removes it"
         raise FormatVersionError(path, f"{found}; {hint}", _core.RING_VERSION) from None
-    seat.reopen()
-    return Held(ring, seat)
 
 
 def version_of(fd: int) -> int:

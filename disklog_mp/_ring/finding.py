@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from disklog_mp._core import REPLACED
 from disklog_mp._ring import file as _ring
@@ -21,13 +22,15 @@ from disklog_mp._ring.file import RingFile
 from disklog_mp.errors import AmbiguousLogError, FormatVersionError, LogNotFoundError
 
 
-def find(name: str, ring_dir: str | None = None) -> RingFile:
+def find(
+    name: str, ring_dir: str | None = None, attach: Callable[[str], RingFile] = _ring.attach
+) -> RingFile:
     """Attach to the ring of the log of that name, as the table says.
 
     Raises AmbiguousLogError, LogNotFoundError, PermissionError, FormatVersionError.
     """
     _names.check_name(name)
-    found, problem = attach_all(_names.rings_of(name, ring_dir))
+    found, problem = attach_all(_names.rings_of(name, ring_dir), attach)
     try:
         chosen = _choose(name, found)
     except BaseException:
@@ -51,14 +54,16 @@ def find_path(name: str, ring_dir: str | None = None) -> str:
     return file.path
 
 
-def attach_all(paths: list[str]) -> tuple[list[RingFile], OSError | FormatVersionError | None]:
+def attach_all(
+    paths: list[str], attach: Callable[[str], RingFile] = _ring.attach
+) -> tuple[list[RingFile], OSError | FormatVersionError | None]:
     """Attach to the rings of these paths; return those that can be, and the first problem with another."""
     found: list[RingFile] = []
     problem: OSError | FormatVersionError | None = None
     try:
         for path in paths:
             try:
-                found.append(_ring.attach(path))
+                found.append(attach(path))
             except LogNotFoundError:  # removed meanwhile
                 continue
             except (PermissionError, FormatVersionError) as one:

@@ -9,9 +9,9 @@ import errno
 import os
 from typing import NamedTuple
 
-from disklog_mp._ring import file as _ring
 from disklog_mp._ring import names as _names
 from disklog_mp._ring import stats as _stats
+from disklog_mp._ring.observing import observe
 from disklog_mp._verify import log as _log
 from disklog_mp._verify import survey as _survey
 from disklog_mp._verify.log import Report
@@ -46,7 +46,7 @@ def list_logs(ring_dir: str | os.PathLike[str] | None = None) -> list[LogInfo]:
 
 def _info(path: str) -> LogInfo:
     try:
-        file = _ring.attach(path)
+        file = observe(path)
     except (DiskLogError, PermissionError) as problem:
         text = str(problem) if isinstance(problem, DiskLogError) else f"{path}: {problem.strerror}"
         return LogInfo(_names.log_of(path), "", 0, 0, 0, 0, path, text)
@@ -73,7 +73,7 @@ def verify(path: str | os.PathLike[str], *, ring_dir: str | os.PathLike[str] | N
     file, problem = None, ""
     if ring is not None:
         try:
-            file = _ring.attach(ring)
+            file = observe(ring)
         except LogNotFoundError:
             pass
         except (DiskLogError, PermissionError) as trouble:

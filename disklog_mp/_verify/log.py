@@ -130,7 +130,7 @@ def verify(path: str, name: str, file: _ring.RingFile | None) -> Report:
     return result
 
 
-def _told_findings(result: Verification, told: Told) -> list[Finding]:
+def _told_findings(result: Report, told: Told) -> list[Finding]:
     """Compare what the log's events say with the pages."""
     found = [Finding(DAMAGE, 0, text) for text in told.damage]
     found += [Finding(NOTE, 0, text) for text in told.torn]

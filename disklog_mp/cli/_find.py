@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import click
 
 from disklog_mp._ring import file as _ring
-from disklog_mp._ring import finding as _finding
 from disklog_mp._ring import names as _names
+from disklog_mp._ring.observing import look, observe
 from disklog_mp._session import requests
 from disklog_mp._verify import survey as _survey
 from disklog_mp.cli import _text
@@ -53,11 +53,11 @@ def find(log: str, ring_dir: str | None, *, reads_pages: bool = True) -> Found:
     """Find a log and its ring.  `reads_pages` False: what the ring tells will do.
 
     A word is the name of an open log, or else a directory; with a slash in it, it is a directory.
-    Raises what directory() raises, and what finding.find() raises for a name.
+    Raises what directory() raises, and what observing.look() raises for a name.
     """
     if _names.NAME.fullmatch(log) and log not in (".", ".."):
         try:
-            file = _finding.find(log, ring_dir)
+            file = look(log, ring_dir)
         except LogNotFoundError:
             pass
         else:
@@ -104,8 +104,8 @@ def _refuse_another_log(file: _ring.RingFile, name: str) -> None:
 
 
 def at(path: str) -> Found:
-    """Return the log of a ring, by the ring's path; raises what _ring.attach() raises."""
-    file = _ring.attach(path)
+    """Return the log of a ring, by the ring's path; raises what observe() raises."""
+    file = observe(path)
     return Found(file.ring.path, _names.log_of(path), file)
 
 
@@ -115,7 +115,7 @@ def _ring_of(path: str, name: str, ring_dir: str | None) -> _ring.RingFile | Non
     if ring_path is None:
         return None
     try:
-        return _ring.attach(ring_path)
+        return observe(ring_path)
     except LogNotFoundError:
         return None
     except (FormatVersionError, PermissionError) as problem:

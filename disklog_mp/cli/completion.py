@@ -8,7 +8,7 @@ from click.shell_completion import ShellComplete, get_completion_class
 VARIABLE = "_DISKLOG_MP_COMPLETE"  # under which click is asked for completions
 
 
-@click.command()
+@click.command(short_help="Print the script that completes commands in SHELL.")
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 def completion(shell: str) -> None:
     """Print the script that completes commands, options, logs and fields in SHELL.

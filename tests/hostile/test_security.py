@@ -212,6 +212,30 @@ class TestGroup:
             with pytest.raises(PermissionError, match=denied):
                 as_user(MEMBER, lambda: disklog_mp.attach(name))
 
+    def test_who_may_read_looks_by_name(self, name: str, path: Path) -> None:
+        """A member of the group with mode=0o640, and root at anybody's log: all that only reads; no advice
+        to widen rights for all others.
+        """
+
+        def look_at_all() -> list[int]:
+            commands = ("stat", "tail", "verify", "events", "summary")
+            names = [info.name for info in disklog_mp.list_logs() if info.path == str(path)]
+            return [*(call(command, name).returncode for command in commands), len(names)]
+
+        with serving(ROOT, name, path, mode=0o640, group=SHARED):
+            log_and_read(name, path, b"x")
+            before = Path(ring_path(name)).read_bytes()[:64]
+            assert [0, 0, 0, 0, 0, 1] == as_user(MEMBER, look_at_all)
+            assert before == Path(ring_path(name)).read_bytes()[:64]
+            refused = as_user(NOBODY, lambda: call("stat", name))
+            assert 2 == refused.returncode
+            assert b"its owner, root, and members of a group that may read it can look" in refused.stderr
+            assert HINT.encode() not in refused.stderr
+        remove_ring(name)
+        with serving(MEMBER, name, path.with_name("theirs"), mode=0o600):
+            as_user(MEMBER, lambda: log_and_read(name, path.with_name("theirs"), b"x"))
+            assert [0, 0, 0, 0, 0, 0] == look_at_all()
+
     @pytest.mark.parametrize(
         ("mode", "gid", "umask"),
         [(0o600, -1, 0), (0o640, SHARED, 0o077), (0o660, SHARED, 0o777), (0o664, 0, 0)],

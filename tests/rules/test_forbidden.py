@@ -12,7 +12,12 @@ EVALUATORS = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "clou
 }
 SIGNALS = {"kill", "killpg", "terminate", "send_signal", "pidfd_send_signal"}
 # With kill_stalled= a writer ends a producer that has the ring mapped, by a pidfd; with SIGTERM itself.
-KILLS = {"pidfd_send_signal": {"_ring/liveness.py"}, "kill": {"_writer/producers.py"}}
+# `run` passes signals on to the command that it started.
+KILLS = {
+    "pidfd_send_signal": {"_ring/liveness.py"},
+    "kill": {"_writer/producers.py"},
+    "send_signal": {"cli/control/_child.py"},
+}
 PLAYERS = ("cli/crashtest/", "cli/demo/", "cli/bench/", "cli/_workers.py")
 MODULES = {
     name: ast.parse(file.read_text())

@@ -198,7 +198,10 @@ class TestLs:
         report = disklog_mp.verify(path)
         assert (report.status, report.name, report.live, report.records) == ("clean", name, True, 1)
         assert report.books is not None
-        assert report.to_dict() == objects("verify", path)[0]
+        told, same = objects("verify", path)[0], report.to_dict()
+        for part in ("books", "told"):  # their counters may have changed since
+            assert told.pop(part).keys() == same.pop(part).keys()
+        assert told == same
 
     def test_what_is_no_ring(self, tmp_path: Path) -> None:
         """A ring that cannot be read is reported on stderr, with exit code 1; other files are ignored."""

@@ -33,7 +33,10 @@ class NoCommandError(click.ClickException):
     exit_code = NOT_FOUND
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(
+    short_help="Run COMMAND, and log what it and its children write.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
 @click.option(
     "--name", metavar="NAME", shell_complete=complete_logs, help="Name of the log.  [that of the command]"
 )

@@ -35,7 +35,7 @@ class Notes:
         self._hidden = wanted is False or how.get("quiet", False)
         self._log = log
         self._zone = zone_of(how)
-        self._json = layout == "json"
+        self._json = layout in ("json", "flat")
         within = sys.stdout.isatty() and not self._json if wanted is None else wanted
         self._within = within and layout != "raw"
         self._is_wanted = wanted is True and layout != "raw"

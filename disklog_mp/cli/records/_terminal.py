@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +20,9 @@ def has_colours(wanted: str) -> bool:
 
 def _pager() -> list[str] | None:
     """The command of the pager; None if there is none."""
+    import shlex  # only a terminal needs them
+    import shutil
+
     for name in ("DISKLOG_MP_PAGER", "PAGER"):
         if name in os.environ:
             command = shlex.split(os.environ[name])
@@ -42,6 +41,9 @@ def paged(wanted: bool) -> Iterator[None]:
     if command is None:
         yield
         return
+    import signal  # only a pager needs them
+    import subprocess
+
     sys.stdout.flush()
     terminal = os.dup(1)
     pager = subprocess.Popen(command, stdin=subprocess.PIPE, env={"LESS": LESS, **os.environ})

@@ -49,7 +49,7 @@ def to_length(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     return length
 
 
-@click.command(cls=CountingCommand)
+@click.command(cls=CountingCommand, short_help="Count the records of LOG by level, process, logger, field.")
 @logs_argument
 @click.option(
     "--by",

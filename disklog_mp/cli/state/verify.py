@@ -62,7 +62,7 @@ def equation(sums: dict[str, int]) -> str:
     )
 
 
-def drops_line(result: Verification, told: Told) -> str:
+def drops_line(result: Report, told: Told) -> str:
     """Return in one line how many drops the ring counted, events tell, and records in the pages report."""
     counted = "" if result.books is None else f"{result.books.dropped:,} counted, "
     return f"drops: {counted}{told.dropped:,} told by events, {result.reported:,} reported in the pages"

@@ -38,10 +38,10 @@ static void *map_aligned(size_t length, int access, int fd)
 
 static int mapping_map(Mapping *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"fd", "length", "writable", NULL};
-    int fd;
+    static char *names[] = {"fd", "length", "writable", "apart", NULL};
+    int fd, apart = 0;
     Py_ssize_t length;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "in|p", names, &fd, &length, &self->writable))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "in|pp", names, &fd, &length, &self->writable, &apart))
         return -1;
     if (length <= 0) {
         PyErr_SetString(PyExc_ValueError, "length of a mapping must be positive");
@@ -49,9 +49,10 @@ static int mapping_map(Mapping *self, PyObject *args, PyObject *kwargs)
     }
     /* No descriptor is kept: a daemon that closes all of them does not reach the mapping. */
     const int access = PROT_READ | (self->writable ? PROT_WRITE : 0);
-    void *memory = self->writable && (size_t)length >= HUGE_PAGE
+    const int flags = apart ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED;
+    void *memory = self->writable && !apart && (size_t)length >= HUGE_PAGE
                        ? map_aligned((size_t)length, access, fd)
-                       : mmap(NULL, (size_t)length, access, MAP_SHARED, fd, 0);
+                       : mmap(NULL, (size_t)length, access, flags, fd, 0);
     if (memory == MAP_FAILED) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;

@@ -15,7 +15,8 @@ def test_a_log_without_a_writer(path: Path) -> None:
 
     assert isinstance(report, disklog_mp.Report)
     assert (report.status, report.exit_code, report.records, report.live) == ("clean", 0, 2, False)
-    assert report.sums == {"ever": 2, "kept": 2, "retired": 0, "missing": 0}
+    assert report.sums is not None
+    assert (2, 2, 0) == tuple(report.sums[key] for key in ("ever", "kept", "missing"))
     assert report.books is None
     page = bytearray(page_path(path).read_bytes())
     page[4096 + 26] ^= 1

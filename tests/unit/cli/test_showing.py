@@ -220,6 +220,7 @@ class TestSeveralLogs:
         page_path(two[1]).write_bytes(b"nonsense")
         done = call("cat", *two)
         noted = call("cat", "--json", "--notes", *two).stdout.splitlines()
+        assert all(json.loads(line) for line in call("cat", "--flat", "--notes", *two).stdout.splitlines())
 
         assert done.returncode == 1
         assert done.stderr.startswith(b"disklog-mp: web2: page 1: no page header")

@@ -28,6 +28,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 _numbers = itertools.count(1)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Have files begun in their order, deaths/faults among the first and unit tests last.
+
+    xdist would begin with those of most tests, which are the quickest, and end with one core at work.
+    """
+    config.option.loadscopereorder = False
+
+
 def pytest_collection_finish() -> None:
     """Leave what is there before the first test out of all collections.
 

@@ -4,5 +4,5 @@ from support.census import multiprocessing_helpers, nothing_left_behind
 
 __all__ = ["multiprocessing_helpers", "nothing_left_behind"]  # fixtures
 
-BUDGET = 130  # seconds for all tests of this folder
+BUDGET = 100  # seconds for all tests of this folder
 TIMEOUT = 60  # seconds for one

@@ -50,9 +50,9 @@ static bool take_escape(struct reader *reader)
     return true;
 }
 
-/* True if one of eight bytes ends a run of plain ones: a quote, a backslash, and what is not ASCII to be
- * seen. */
-static inline bool any_special(const char *bytes)
+/* The bytes, of eight, that end a run of plain ones: a quote, a backslash, and what is not ASCII to be seen.
+ * The lowest bit set is that of the first one; above it there may be others that are not special. */
+static inline uint64_t specials(const char *bytes)
 {
     const uint64_t ones = 0x0101010101010101u, high = 0x80 * ones;
     uint64_t word;
@@ -70,8 +70,12 @@ static bool take_string(struct reader *reader, struct dl_span *span)
     span->start = reader->at;
     span->escaped = false;
     for (;;) {
-        while (reader->end - reader->at >= 8 && !any_special(reader->at))
-            reader->at += 8;
+        while (reader->end - reader->at >= 8) {
+            const uint64_t special = specials(reader->at);
+            reader->at += special == 0 ? 8 : __builtin_ctzll(special) / 8;
+            if (special != 0)
+                break;
+        }
         if (reader->at >= reader->end)
             return false;
         const unsigned char byte = (unsigned char)*reader->at++;
@@ -163,10 +167,13 @@ static bool take_value(struct reader *reader, uint32_t depth)
 
 static enum dl_part part_of(const struct dl_span *key)
 {
-    static const char *const names[] = {"level",  "logger", "message", "process",   "thread",
-                                        "task",   "caller", "fields",  "exception", "stack"};
+    static const struct {
+        const char *name;
+        size_t length;
+    } parts[] = {{"level", 5}, {"logger", 6}, {"message", 7}, {"process", 7},   {"thread", 6},
+                 {"task", 4},  {"caller", 6}, {"fields", 6},  {"exception", 9}, {"stack", 5}};
     for (int i = 0; i < DL_PARTS; i++)
-        if (strlen(names[i]) == key->length && memcmp(names[i], key->start, key->length) == 0)
+        if (parts[i].length == key->length && memcmp(parts[i].name, key->start, key->length) == 0)
             return (enum dl_part)i;
     return DL_PARTS;
 }

@@ -13,6 +13,7 @@
 #include "record.h"
 
 #define ENOUGH (1u << 20) /* bytes of one call */
+#define USUAL (64u << 10)
 #define SECONDS 64u /* whose text is kept */
 #define LONGEST_SECOND 48u /* bytes: date, time, zone */
 
@@ -445,6 +446,7 @@ static PyObject *renderer_render(PyObject *self, PyObject *args)
     struct dl_record values;
     bool going = true;
     dl_text_begin(&text);
+    dl_text_grow(&text, USUAL);
     while (going && at >= 0 && at < PyList_Size(records) && text.length < ENOUGH) {
         PyObject *record = PyList_GetItem(records, at);
         if (record == NULL || !dl_record_values(record, &values) || values.gap)

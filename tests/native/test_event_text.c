@@ -1,0 +1,150 @@
+/*
+ * Owns the proof that event_text.c reads what our encoder writes, says no to all that is not quite that, and
+ * touches no memory outside of what it was given: each input lies in memory of just its size.
+ * Must not know more than event_text.h promises.
+ *
+ *   test_event_text [--runs N]
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "event_text.h"
+
+#define CHECK(condition)                                                                                 \
+    do {                                                                                                 \
+        if (!(condition)) {                                                                              \
+            fprintf(stderr, "FAILED line %d: %s\n", __LINE__, #condition);                               \
+            abort();                                                                                     \
+        }                                                                                                \
+    } while (0)
+
+static uint64_t random_state = 1;
+
+static uint32_t dice(uint32_t sides)
+{
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(random_state >> 33) % sides;
+}
+
+/* Read a copy in memory of just its size; all that is found lies inside. */
+static bool is_read(const char *text, size_t length, struct dl_event_text *event, size_t *members)
+{
+    char *bytes = malloc(length == 0 ? 1 : length);
+    CHECK(bytes != NULL);
+    memcpy(bytes, text, length);
+    const bool read = dl_read_event(bytes, length, event);
+    *members = 0;
+    for (int i = 0; read && i < DL_PARTS; i++) {
+        const struct dl_span *part = &event->parts[i];
+        CHECK(part->start == NULL || (part->start > bytes && part->start + part->length < bytes + length));
+    }
+    if (read && event->parts[DL_FIELDS].start != NULL) {
+        struct dl_span key, value;
+        bool is_string;
+        size_t at = 0;
+        for (; dl_next_member(&event->parts[DL_FIELDS], &at, &key, &value, &is_string); ++*members)
+            CHECK(value.start > key.start && value.start + value.length < bytes + length);
+        CHECK(at == event->parts[DL_FIELDS].length && *members > 0);
+    }
+    free(bytes);
+    return read;
+}
+
+#define BEGINNING "{\"time\":1,\"level\":\"INFO\",\"logger\":\"app\",\"message\":\"m\""
+#define FIELDS BEGINNING ",\"fields\":"
+
+static void what_is_read_and_what_is_not(void)
+{
+    static const struct {
+        const char *text;
+        bool read;
+        size_t members;
+    } cases[] = {
+        {BEGINNING "}", true, 0},
+        {BEGINNING, false, 0},
+        {BEGINNING "} ", false, 0},
+        {BEGINNING "}}", false, 0},
+        {BEGINNING ",}", false, 0},
+        {BEGINNING ", \"task\":\"t\"}", false, 0},
+        {BEGINNING ",\"task\":\"t\",\"stack\":\"s\"}", true, 0},
+        {BEGINNING ",\"task\":\"t\",\"task\":\"s\"}", false, 0},
+        {BEGINNING ",\"task\":null}", false, 0},
+        {BEGINNING ",\"more\":1}", false, 0},
+        {"{\"time\":01,\"level\":\"\",\"logger\":\"\",\"message\":\"\"}", false, 0},
+        {"{\"time\":-1,\"level\":\"\",\"logger\":\"\",\"message\":\"\"}", false, 0},
+        {"{\"time\":1,\"level\":\"\",\"logger\":\"\"}", false, 0},
+        {"{\"time\":1,\"level\":\"\",\"logger\":\"\",\"message\":\"\"}", true, 0},
+        {FIELDS "{}}", false, 0},
+        {FIELDS "{\"a\":1,\"b\":\"x\",\"c\":[1,{\"d\":null}],\"e\":{}}}", true, 4},
+        {FIELDS "{\"a\":-0}}", false, 0},
+        {FIELDS "{\"a\":-0.0,\"b\":1e+16,\"c\":1.5e-07}}", true, 3},
+        {FIELDS "{\"a\":1.}}", false, 0},
+        {FIELDS "{\"a\":1E5}}", false, 0},
+        {FIELDS "{\"a\":.5}}", false, 0},
+        {FIELDS "{\"a\":true,\"b\":false}}", true, 2},
+        {FIELDS "{\"a\":truth}}", false, 0},
+        {FIELDS "{\"a\":\"\\\"\\\\\\n\\t\\u00e9\"}}", true, 1},
+        {FIELDS "{\"a\":\"\\/\"}}", false, 0},
+        {FIELDS "{\"a\":\"\\u12g4\"}}", false, 0},
+        {FIELDS "{\"a\":\"a\nb\"}}", false, 0},
+        {FIELDS "{\"a\":\"a\x7f\"}}", false, 0},
+        {FIELDS "{\"a\" :1}}", false, 0},
+        {FIELDS "[1]}", false, 0},
+    };
+    struct dl_event_text event;
+    size_t members;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (is_read(cases[i].text, strlen(cases[i].text), &event, &members) != cases[i].read
+            || members != cases[i].members) {
+            fprintf(stderr, "FAILED %s\n", cases[i].text);
+            abort();
+        }
+}
+
+static void what_is_said_about_a_record(void)
+{
+    struct dl_event_text event;
+    size_t members;
+    CHECK(is_read(BEGINNING "}", sizeof BEGINNING, &event, &members) && event.ascii && !event.unicode);
+    CHECK(event.parts[DL_MESSAGE].length == 1 && !event.parts[DL_MESSAGE].escaped);
+    static const char escaped[] = BEGINNING ",\"stack\":\"a\\nlong one\"}";
+    CHECK(is_read(escaped, sizeof escaped - 1, &event, &members) && event.parts[DL_STACK].escaped);
+    static const char foreign[] = BEGINNING ",\"stack\":\"k\xc3\xa4se\"}";
+    CHECK(is_read(foreign, sizeof foreign - 1, &event, &members) && !event.ascii);
+    static const char unicode[] = BEGINNING ",\"stack\":\"\\u0041\"}";
+    CHECK(is_read(unicode, sizeof unicode - 1, &event, &members) && event.unicode);
+    for (size_t depth = 10; depth <= 200; depth += 190) {
+        char deep[1024] = FIELDS "{\"a\":";
+        const size_t from = strlen(deep);
+        memset(deep + from, '[', depth);
+        memset(deep + from + depth, ']', depth);
+        strcat(deep, "}}");
+        CHECK(is_read(deep, strlen(deep), &event, &members) == (depth == 10));
+    }
+}
+
+/* Good records, a few bytes of them changed, and cut. */
+static void changed_records_are_read_within_their_memory(void)
+{
+    static const char good[] = FIELDS "{\"a\":1.5,\"b\":[\"x\\n\",null],\"c\":{\"d\":true}},\"exception\":\"E\\u0041\"}";
+    static const char some[] = "\"\\{}[]:,0u-.e\x7f\n\x80 n";
+    char text[sizeof good];
+    struct dl_event_text event;
+    size_t members;
+    memcpy(text, good, sizeof good);
+    for (uint32_t changes = dice(4); changes > 0; changes--)
+        text[dice(sizeof good - 1)] = some[dice(sizeof some - 1)];
+    is_read(text, dice(4) == 0 ? dice(sizeof good) : sizeof good - 1, &event, &members);
+}
+
+int main(int count, char **arguments)
+{
+    const uint64_t runs = count > 2 && strcmp(arguments[1], "--runs") == 0 ? strtoull(arguments[2], NULL, 0) : 200000;
+    what_is_read_and_what_is_not();
+    what_is_said_about_a_record();
+    for (uint64_t i = 0; i < runs; i++)
+        changed_records_are_read_within_their_memory();
+    printf("%llu passed, 0 failed\n", (unsigned long long)runs);
+    return 0;
+}

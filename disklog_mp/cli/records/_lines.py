@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from disklog_mp._core import Record, Renderer
@@ -58,30 +59,38 @@ def lines_of(show: Format, layout: str, *, null: bool, style: Style, encoding: s
 class Batch:
     """Records that are still to be printed, so that many are rendered at once."""
 
-    MOST = 256  # records
+    MOST = 512  # records
 
     def __init__(
         self, write: Callable[[bytes], object], lines: Lines, on_other: Callable[[Record | None], object]
     ) -> None:
         self._write, self._lines, self._on_other = write, lines, on_other
         self._records: list[Record | None] = []
+        self._next = 0  # index of the first one that is still to be printed
+        self._is_printing = False
         self.printed = 0
 
-    def add(self, record: Record | None) -> None:
-        """Take a record; print all when there are many."""
-        self._records.append(record)
-        if len(self._records) >= self.MOST:
-            self.print()
+    def take(self, records: Iterator[Record | None]) -> bool:
+        """Take some records and print them; False if there were none."""
+        self._records.clear()
+        self._next = 0
+        self._records.extend(islice(records, self.MOST))  # one by one: a note on the way calls print()
+        taken = len(self._records) > 0
+        self.print()
+        return taken
 
     def print(self) -> None:
-        """Print all that were taken; `on_other` is called for gap records, and for None."""
-        records, self._records = self._records, []  # on_other may come here again
-        at = 0
-        while at < len(records):
-            text, end = self._lines.of(records, at)
+        """Print all that were taken so far; `on_other` is called for gap records, and for None."""
+        if self._is_printing:  # a note of a gap record: what is behind it comes later
+            return
+        records = self._records
+        self._is_printing = True
+        while self._next < len(records):
+            text, end = self._lines.of(records, self._next)
+            self.printed += end - self._next
+            self._next = end
             self._write(text)
-            self.printed += end - at
-            at = end
-            if at < len(records) and ((record := records[at]) is None or record.gap):
+            if end < len(records) and ((record := records[end]) is None or record.gap):
+                self._next += 1
                 self._on_other(record)
-                at += 1
+        self._is_printing = False

@@ -93,9 +93,10 @@ def write(records: Iterable[Record | None], show: Lines, notes: Notes, *, flush:
             notes.gap(record)
 
     batch = Batch(out.write, show, on_other)
+    some = iter(records if notes.due == math.inf else _reached(records, notes))
     with notes.behind(batch.print):
-        for record in records if notes.due == math.inf else _reached(records, notes):
-            batch.add(record)
+        while batch.take(some):
+            pass
     if flush:
         out.flush()
     return batch.printed

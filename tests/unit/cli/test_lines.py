@@ -1,7 +1,7 @@
 """Lines that the core renders: the same as Python's, for records of every kind."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, timedelta, timezone
 from typing import Any
 
@@ -13,7 +13,7 @@ from disklog_mp import Record
 from disklog_mp._loggers import structured
 from disklog_mp.cli.records import _formats
 from disklog_mp.cli.records._formats import Style
-from disklog_mp.cli.records._lines import Lines, lines_of
+from disklog_mp.cli.records._lines import Batch, Lines, lines_of
 
 PIECES = (
     "a",
@@ -128,3 +128,31 @@ def test_structured_records_are_rendered_by_the_core() -> None:
         if layout != "raw":
             with pytest.raises(AssertionError):
                 lines.of([foreign], 0)
+
+
+def test_what_was_taken_is_printed_before_a_note_that_comes_behind_it() -> None:
+    """A note is told while records are taken; gap records and separators have their place among them."""
+    printed: list[Any] = []
+    records = [Record(b"%d" % number, number=number, gap=number == 3) for number in range(6)]
+    lines = lines_of(lambda record: b"", "raw", null=False, style=Style(UTC), encoding="utf-8")
+
+    def on_other(record: Record | None) -> None:
+        batch.print()  # as each note does
+        printed.append(record)
+
+    batch = Batch(printed.append, lines, on_other)
+
+    def with_a_note() -> Iterator[Record | None]:
+        yield from records[:2]
+        batch.print()
+        printed.append("note")
+        yield None
+        yield from records[2:]
+
+    taken = with_a_note()
+    while batch.take(taken):
+        pass
+
+    runs = [each for each in printed if each != b""]
+    assert runs == [b"0\n1\n", "note", None, b"2\n", records[3], b"4\n5\n"]
+    assert batch.printed == 5

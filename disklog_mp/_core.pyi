@@ -469,8 +469,10 @@ class Ring(Mapping):
 
     labels_wanted: int  # not 0: a producer waits for the index of its label
 
-    def label(self, slot: int, /) -> tuple[bytes, int]:
-        """The label that the slot's owner wants, and the writer's answer (0: none yet); unchecked."""
+    def label(self, slot: int, /) -> tuple[bytes, int, int]:
+        """The label that the slot's owner wants, the writer's answer (0: none yet), and the policies by which
+        records were dropped or refused, a bit each; unchecked.
+        """
 
     def unlabelled(self) -> list[int]:
         """Slots whose producers wait for the index of their label."""
@@ -563,8 +565,8 @@ class Producer:
     def unbind(self) -> int:
         """From now on NEEDS_ATTACH; how many appends are still on their way."""
 
-    def count(self, dropped: int, waited: int, /) -> None:
-        """Add to the counts in the slot."""
+    def count(self, dropped: int, waited: int, policy: int = 0, /) -> None:
+        """Add to the counts in the slot; `policy`: the bit of that by which records were dropped."""
 
 @disjoint_base
 class Handle:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from disklog_mp import _core
 from disklog_mp._options import parse_duration
+from disklog_mp._ring import policies as _policies
 from disklog_mp._ring.file import RingFile
 from disklog_mp._ring.labels import check_label
 from disklog_mp._ring.liveness import writer_alive
@@ -212,7 +213,7 @@ class Connection(_core.Producer):
         `since`: when the first was dropped, in ns since the epoch (0: now).
         """
         self.report_later(count, since)
-        self.count(count, 0)
+        self.count(count, 0, _policies.BITS["drop"])
 
     def report_later(self, count: int, since: int = 0) -> None:
         """Have the log report drops, as drop() does; they are in the slot's counter already."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from disklog_mp._core import DAMAGED, ENDED, FULL, HALTED, KIND_RECORD, NEEDS_ATTACH, SPACE, TOO_LARGE
 from disklog_mp._ring import control as _control
+from disklog_mp._ring import policies as _policies
 from disklog_mp._ring.liveness import writer_alive
 from disklog_mp._session.connection import Connection
 from disklog_mp._session.waiting import (
@@ -101,7 +102,7 @@ def log_or_refuse(
             connection.drop(entry.records)
             return DROPPED
         if connection.on_full == "raise" or waited >= connection.timeout:
-            connection.count(entry.records, 0)
+            connection.count(entry.records, 0, _policies.BITS.get(connection.on_full, 0))
             raise (yield from _refusal(connection, entry, waited))
         status = yield from _wait_for_room(connection, entry, connection.timeout - waited, sleep)
         sleep = LONGEST_SLEEP

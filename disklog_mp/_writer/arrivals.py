@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from disklog_mp._core import Slot
 from disklog_mp._os import processes as _processes
+from disklog_mp._ring import policies as _policies
 from disklog_mp._ring.slots import tallies
 from disklog_mp._writer.event_book import EventBook, Totals
 from disklog_mp._writer.live_ring import LiveRing
@@ -139,6 +140,7 @@ class Arrivals:
             "dropped",
             **self._names(slot, known),
             count=slot.dropped - known.dropped,
+            policy=_policies.names(self._live.ring.label(slot.index)[2]) or None,
             **{"from": known.at, "to": known.grew_at},
         )
         tell_again = time.monotonic() + DROPS_INTERVAL

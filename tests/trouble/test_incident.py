@@ -84,6 +84,7 @@ def test_what_happened_when_and_what_was_lost(name: str, mount: Mount) -> None:
     assert began < error["time_ns"] < recovered["time_ns"] < ended
     assert recovered["after"] >= FULL_SECONDS
     assert sum(each["count"] for each in events if each["event"] == "dropped") == dropped
+    assert {each["policy"] for each in events if each["event"] == "dropped"} == {"drop"}
     assert all(began < each["from"] <= each["to"] < ended for each in events if each["event"] == "dropped")
     ever = logged + sum(record.gap for record in disklog_mp.Reader(path, on_damage=lambda damage: None))
     assert verified.returncode == 3

@@ -334,7 +334,8 @@ static_assert(sizeof(struct dl_slot) == 64, "one cache line per producer");
  * there stays in one line, and these bytes are touched once. */
 #define DL_LABEL_LENGTH 64u /* bytes: a host name has at most so many */
 struct dl_label {
-    uint32_t length; /* of the text, 0: none wanted; the slot's owner, before ATTACHED */
+    uint16_t length; /* of the text, 0: none wanted; the slot's owner, before ATTACHED */
+    _Atomic uint16_t policies; /* by which the producer dropped or refused records, a bit each; its threads */
     _Atomic uint32_t index; /* 0: no answer yet; the writer's answer, DL_NO_LABEL: there is none to be had */
     char text[DL_LABEL_LENGTH]; /* UTF-8 */
 };

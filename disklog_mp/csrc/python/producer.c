@@ -413,16 +413,29 @@ PyObject *dl_producer_log_many(PyObject *self, PyObject *args, PyObject *kwargs)
     return result;
 }
 
-/* Counts of this process's slot: (dropped, waited) to add. */
+static void note_policy(Producer *producer, uint16_t policy)
+{
+    _Atomic uint16_t *policies = &ring_of(producer->ring)->labels[producer->claimant.slot].policies;
+    uint16_t before = DL_LABEL(count:A, atomic_load_explicit(policies, memory_order_relaxed));
+    if ((before & policy) != policy)
+        DL_LABEL(count:A, atomic_store_explicit(policies, before | policy, memory_order_relaxed));
+}
+
+/* Counts of this process's slot: (dropped, waited) to add; a bit for the policy by which records were
+ * dropped.  Of two policies that two threads note at the same moment one may be left: the next drop of the
+ * other notes it. */
 static PyObject *producer_count(PyObject *self, PyObject *args)
 {
     Producer *producer = (Producer *)self;
     unsigned long long dropped, waited;
-    if (!PyArg_ParseTuple(args, "KK", &dropped, &waited))
+    unsigned int policy = 0;
+    if (!PyArg_ParseTuple(args, "KK|I", &dropped, &waited, &policy))
         return NULL;
     if (producer->slot != NULL && producer->token != 0) {
         DL_LABEL(count:A, atomic_fetch_add_explicit(&producer->slot->dropped, dropped, memory_order_relaxed));
         DL_LABEL(count:A, atomic_fetch_add_explicit(&producer->slot->waited, waited, memory_order_relaxed));
+        if (policy != 0)
+            note_policy(producer, (uint16_t)policy);
     }
     Py_RETURN_NONE;
 }

@@ -134,7 +134,8 @@ PyObject *dl_ring_attach(PyObject *self, PyObject *args)
     DL_LABEL(slot:D, atomic_store(&slot->dropped, 0));
     DL_LABEL(slot:D, atomic_store(&slot->waited, 0));
     struct dl_label *label = &ring_of(self)->labels[index];
-    label->length = (uint32_t)length;
+    label->length = (uint16_t)length;
+    DL_LABEL(slot:D, atomic_store(&label->policies, 0));
     memcpy(label->text, text, (size_t)length);
     DL_LABEL(label:C, atomic_store_explicit(&label->index, 0, memory_order_relaxed));
     DL_POINT("attaching");
@@ -145,7 +146,8 @@ PyObject *dl_ring_attach(PyObject *self, PyObject *args)
     return PyBool_FromLong(1);
 }
 
-/* label(slot): the text that the slot's owner wants, and the writer's answer; nothing in it is checked. */
+/* label(slot): the text that the slot's owner wants, the writer's answer, and the policies by which records
+ * were dropped or refused; nothing in it is checked. */
 PyObject *dl_ring_label(PyObject *self, PyObject *args)
 {
     unsigned int index;
@@ -153,9 +155,10 @@ PyObject *dl_ring_label(PyObject *self, PyObject *args)
         return NULL;
     const struct dl_label *label = &ring_of(self)->labels[index];
     const uint32_t length = label->length;
-    return Py_BuildValue("(y#I)", label->text,
+    return Py_BuildValue("(y#II)", label->text,
                          (Py_ssize_t)(length < DL_LABEL_LENGTH ? length : DL_LABEL_LENGTH),
-                         DL_LABEL(label:A, atomic_load_explicit(&label->index, memory_order_acquire)));
+                         DL_LABEL(label:A, atomic_load_explicit(&label->index, memory_order_acquire)),
+                         (unsigned int)DL_LABEL(slot:E, atomic_load(&label->policies)));
 }
 
 /* unlabelled(): the slots whose producers wait for the index of their label. */

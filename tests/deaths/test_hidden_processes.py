@@ -124,13 +124,14 @@ def test_one_that_is_hidden_and_dies_is_found(ring: RingFile, tmp_path: Path) ->
 
     asks, tells = os.pipe(), os.pipe()
     with child(lambda: in_child(hide_others, look)) as observer:
+        os.close(asks[1])  # an observer that failed asks nothing
         os.read(asks[0], 1)
         os.kill(pid, signal.SIGKILL)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         os.write(tells[1], b"x")
         succeeds(observer)
     os.waitpid(pid, 0)
-    for fd in (*asks, *tells):
+    for fd in (asks[0], *tells):
         os.close(fd)
 
 
@@ -197,7 +198,8 @@ def test_one_in_another_pid_namespace_that_closed_its_descriptors_lives(
             os.waitpid(fork(produce), 0)
 
         with child(outside):
-            os.read(told[0], 1)
+            os.close(told[1])
+            assert os.read(told[0], 1)
             (slot,) = slots.read_slots(ring.ring, _core.SLOT_ATTACHED)
             witnesses = liveness.Witnesses(ring, processes.identity())
             assert slot.namespace != processes.identity().namespace
@@ -209,5 +211,5 @@ def test_one_in_another_pid_namespace_that_closed_its_descriptors_lives(
                 assert witnesses.is_dead(slot)
                 ring.ring.retire(slot.index)
             witnesses.close()
-        for fd in (*told, *ask):
+        for fd in (told[0], *ask):
             os.close(fd)

@@ -32,7 +32,7 @@ def test_no_time_is_left_for_room_when_the_log_took_all_of_it(monkeypatch: pytes
     """The first attempt is made all the same."""
     attempts: list[int] = []
     connection: Any = SimpleNamespace(
-        on_full="block", timeout=1.0, needs_attention=False, count=lambda dropped, waited: None
+        on_full="block", timeout=1.0, needs_attention=False, count=lambda *counts: None
     )
     entry = policy.Entry(lambda: attempts.append(1) or FULL, lambda: 5, 1)
 

@@ -153,7 +153,11 @@ class Reader(Searching):
     # -- records -----------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Record]:
-        return self.records()
+        # One at a time, each checked when it is given: a page may be cut meanwhile.  search() looks ahead.
+        numbers = self._pages.numbers()
+        for page in self._pages.each(numbers, log_id=self._pages.log_id(numbers)):
+            with page:
+                yield from page.rest_of(page.records_from())
 
     def events(self, follow: bool = False, *, timeout: float | None = None) -> Iterator[LogEvent]:
         """Iterate what happened to the log itself, oldest first: see README for the events.

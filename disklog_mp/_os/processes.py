@@ -20,7 +20,7 @@ class Identity(NamedTuple):
     """What tells one process from all others on this machine, although pids are reused."""
 
     pid: int
-    start: int  # clock ticks after boot, in any time namespace; 0: not known
+    start: int  # clock ticks after boot, in any time namespace
     namespace: int  # inode of the pid namespace the pid is in
 
 
@@ -40,7 +40,7 @@ def may_have_started(pid: int, start: int) -> bool:
     """False if the process of that pid is seen, and started at another time."""
     seen = start_ticks(pid)
     # Ticks are rounded; no pid comes again within two of them.
-    return seen is None or start == 0 or abs(seen - start) <= 1
+    return seen is None or abs(seen - start) <= 1
 
 
 def _offset_of_boot() -> int:

@@ -721,11 +721,12 @@ def test_the_pids_of_producers_harm_nobody(open_log: OpenLog, path: Path) -> Non
     ring = ring_of(log)
     assert ring is not None
     me = _processes.identity()
-    with subprocess.Popen(["sleep", "1000"]) as bystander:
+    with subprocess.Popen(["sleep", "1000"]) as bystander, contextlib.ExitStack() as stack:
+        stack.callback(bystander.kill)  # or a failure would wait for it
         start = _processes.start_ticks(bystander.pid) or 0
         writer = log.stats().writer_pid
         wrong = [
-            (bystander.pid, start + 1, me.namespace),
+            (bystander.pid, start + 9, me.namespace),
             (bystander.pid, start, me.namespace + 1),
             (bystander.pid, start, me.namespace),  # it has no ring mapped
             (1, 0, me.namespace),
@@ -733,7 +734,7 @@ def test_the_pids_of_producers_harm_nobody(open_log: OpenLog, path: Path) -> Non
             (2**32 - 1, 0, me.namespace),
             (2**31, 0, 0),
             (writer, 0, me.namespace),
-            (me.pid, me.start + 1, me.namespace),
+            (me.pid, me.start + 9, me.namespace),
         ]
         for index, who in enumerate(wrong, 100):
             assert ring.attach(index, *who, 0)
@@ -743,5 +744,4 @@ def test_the_pids_of_producers_harm_nobody(open_log: OpenLog, path: Path) -> Non
 
         assert bystander.poll() is None
         assert log.stats().writer_pid == writer
-        bystander.kill()
     assert read(path) == [b"x"]

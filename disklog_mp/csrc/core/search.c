@@ -3,7 +3,7 @@
  * THE WALK OR THE MAPPING FIRST?  A needle could be looked for in the page's memory, and frames only around a
  * hit.  But frames lead forward only, and a record's number is known by counting: so each header is read in
  * any case, and it takes the processor as long to wait for the next header as to sum the bytes before it.
- * The walk with checksums takes less than half the time that grep takes for the same lines (bench: search).
+ * The walk with checksums takes about the time that grep takes for the same lines (bench: search).
  * It also keeps the reader's word: damage is found and told, whether or not a record near it is wanted.
  *
  * What is compared here is never more than a first look: where JSON may spell a key or a value in another

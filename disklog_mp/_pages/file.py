@@ -142,6 +142,10 @@ class PageFile:
         """True if it has no record."""
         return self.watermark == self.header.data_offset
 
+    def is_gone(self, path: str) -> bool:
+        """True if another process removed it from that path, which is its own."""
+        return self.file.is_removed() and not self.file.is_at(path)
+
     def resume(self, watermark: int, records: int, data_crc: int, first_time: int = 0) -> None:
         """Go on in a page of an earlier writer; `first_time` is that of its first record, if it is known."""
         self.floor = min(self.line.load64(WATERMARK), self.allocated)

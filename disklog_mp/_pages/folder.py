@@ -25,6 +25,7 @@ from disklog_mp._pages.unsynced import SealedPage
 from disklog_mp.errors import FormatVersionError
 
 NO_LIMIT = 2**63
+LISTING = 100  # of the writer's time, listing the directory takes one part in so many at most
 TICK = 10**9  # ns; the coarsest of file systems stamp changes to the second
 
 
@@ -107,7 +108,7 @@ class PageFolder:
             return None
         # A change within one tick of the clock that stamps files does not show.
         self._listed = changed if time.time_ns() - changed > TICK else -1
-        self._next_listing = now + 100 * (time.monotonic() - now)
+        self._next_listing = now + LISTING * (time.monotonic() - now)
         return numbers
 
     def newest_log_id(self) -> bytes | None:

@@ -143,7 +143,7 @@ class PageWriter:
             stretch = data[begin : begin + STRETCH]
             data_crc = crc32c_update(stretch, data_crc)
             page.file.write_at(stretch, offset + begin)
-        if page.file.is_removed() and not page.file.is_at(path):
+        if page.is_gone(path):
             self._give_up_page(page)
             raise FileNotFoundError(errno.ENOENT, "the page being written was removed", path)
         page.publish(watermark, records, last_time)
@@ -199,7 +199,6 @@ class PageWriter:
 
     def seal(self, why: str = "page_bytes") -> bool:
         """Make the page being written immutable; the next append begins another.  False if it is empty.
-
         Raises OSError, and then nothing has changed.
         """
         if self.page is None or self.is_empty():
@@ -227,14 +226,15 @@ class PageWriter:
         self.unsynced.put_to_sleep()
 
     def _keep(self, page: PageFile, why: str) -> None:
-        kept = KeptPage(page.header.number, page.watermark, boot_time(), page.records)
-        self.retention.sealed(kept, why)
+        self.retention.sealed(KeptPage(page.header.number, page.watermark, boot_time(), page.records), why)
         self.unsynced.add(page.as_sealed())
 
     def retire(self) -> list[int]:
         """Remove sealed pages that are no longer kept; return their numbers, and of those gone by hand."""
-        gone = self.retention.forget_removed(self.folder.pages_if_changed())
-        self.retire_error = None
+        self.retire_error, gone = None, self.retention.forget_removed(self.folder.pages_if_changed())
+        page, path = self.page, self.folder.directory.page_path(self.page_number)
+        if self.options.max_bytes is not None and page is not None and page.is_gone(path):
+            self._give_up_page(page)  # no record that comes would meet that if the log is full
         while (why := self.retention.exceeded()) is not None:
             number = self.retention.first_page()
             try:

@@ -9,7 +9,7 @@ import time
 from typing import NamedTuple
 
 DAMAGED, RETIRED, NO_FILE, UNKNOWN = "damaged", "retired", "page file missing", ""
-FOREIGN, TWICE = "page of another log", "numbered twice"
+FOREIGN, TWICE, EMPTY = "page of another log", "numbered twice", "page file empty"
 
 
 class Damage(NamedTuple):
@@ -35,7 +35,8 @@ class Missing(Damage):
     `before` and `after` are the times of the records around them, ns since the epoch, 0 if not known.
 
     `why` is "damaged": then offset and length say where.  Or "retired": retention removed them while the log
-    was read.  Or "page file missing": those of the pages `page` to `last_page`.  Or "", if it is not known.
+    was read.  Or "page file missing": those of the pages `page` to `last_page`.  Or "page file empty": as a
+    power loss can leave it, or another process that cut it.  Or "", if it is not known.
     Then they are missing before the first record of `page`, as in a directory made of several copies.
     "page of another log": `page` is passed over.  "numbered twice": `page` begins again with numbers that the
     page before it has, as in a directory made of two copies that both went on; no record is missing, and
@@ -84,6 +85,9 @@ def describe(damage: Damage) -> str:
     if not isinstance(damage, Missing):
         return f"page {damage.page}: {describe_range(damage)}"
     times = describe_times(damage.before, damage.after)
+    if damage.why == EMPTY:
+        numbers = _span(damage.first_number, damage.records)
+        return f"page {damage.page} is an empty file: {_count(damage.records, 'record')}{numbers}{times}"
     if damage.why in (NO_FILE, RETIRED) and not damage.length:
         text = describe_missing(damage.page, damage.last_page, damage.records, damage.first_number)
         if damage.why == RETIRED:

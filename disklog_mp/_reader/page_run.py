@@ -11,7 +11,17 @@ from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.format import NUMBER
 from disklog_mp._pages.identity import is_continued
 from disklog_mp._pages.labels import LabelTable
-from disklog_mp._reader.damage import DAMAGED, FOREIGN, NO_FILE, RETIRED, TWICE, UNKNOWN, Damage, Missing
+from disklog_mp._reader.damage import (
+    DAMAGED,
+    EMPTY,
+    FOREIGN,
+    NO_FILE,
+    RETIRED,
+    TWICE,
+    UNKNOWN,
+    Damage,
+    Missing,
+)
 from disklog_mp._reader.page import Page
 from disklog_mp.errors import CorruptPageError, FormatVersionError, PageNotFoundError, PageRetiredError
 
@@ -70,10 +80,8 @@ class PageRun:
         except PageNotFoundError:
             return None
         except CorruptPageError as problem:
-            size = 0
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(FileNotFoundError):
                 size = os.path.getsize(self.directory.page_path(number))
-            if size:  # an empty file never was a page
                 cut = problem.offset == size
                 (on_damage or self._on_damage)(Damage(number, 0, size, 0, 0, 0, cut))
             return None
@@ -159,7 +167,8 @@ class PageRun:
         elif unreadable:
             damage = unreadable.pop(0)
             page, length = damage.page, damage.length
-            last_page, why = page, damage.why if isinstance(damage, Missing) else DAMAGED
+            last_page, why = page, DAMAGED if length else EMPTY
+            why = damage.why if isinstance(damage, Missing) else why
         numbers = range(before.number, after.number)
         if why in (UNKNOWN, NO_FILE) and any(each in numbers for each, _ in self.directory.set_aside()):
             why = DAMAGED  # recovery found it

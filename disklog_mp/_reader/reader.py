@@ -43,6 +43,7 @@ a test; records 10-12 come while it reads.
     page 2 is cut behind record 5        | goes on in page 3               | 0-5, 8-9 | Missing
     page 2 has no header                 | goes on in page 3               | 0-3, 8-9 | Missing
     page 2 is an empty file              | goes on in page 3               | 0-3, 8-9 | Missing
+    page 3 is an empty file              | ends before it                  | 0-7      | torn Damage
     page 2 is missing                    | goes on in page 3               | 0-3, 8-9 | Missing
     page 2 is removed meanwhile          | goes on in page 3               | 0-3, 8-9 | Missing
     page 1 is an older copy              | goes on in page 2               | 0-1, 4-9 | Missing
@@ -61,6 +62,7 @@ a test; records 10-12 come while it reads.
     page 3 becomes one of other records  | a follower raises at its end    | 0-9      | CursorError
     page 3 is gone, page 2 is open       | a follower raises at its end    | 0-9      | CursorError
     an older page 3, then page 4         | a follower raises behind page 3 | 0-9      | CursorError
+    page 4 begins again with record 9    | a follower raises behind page 3 | 0-9      | CursorError
     page 3 is copied, and is written     | a follower goes on in the copy  | 0-11     | -
     page 3 is copied, then comes page 4  | a follower reads the copy first | 0-12     | -
     the log's directory is gone          | a follower waits                | 0-9      | -

@@ -182,14 +182,14 @@ class TestPages:
         with pytest.raises(CorruptPageError):
             reader.get_page(2)
 
-    def test_an_empty_file_never_was_a_page(self, path: Path) -> None:
-        """A file system that lost it all has nothing to report."""
+    def test_an_empty_file_is_a_page_that_was_lost(self, path: Path) -> None:
+        """A page has its name only when it is whole: the file system lost it, or a process that cut it."""
         write_log(path, numbered(3))
         page_path(path, 2).write_bytes(b"")
         damage: list[Damage] = []
 
         assert numbered(3) == data_of(Reader(path, on_damage=damage.append))
-        assert [] == damage
+        assert [Damage(2, 0, 0, 0, 0, 0, torn=True)] == damage
 
     def test_a_page_under_another_number_is_not_that_page(self, path: Path) -> None:
         """Renamed, copied, or hostile: a reader that believed it could go round for ever."""

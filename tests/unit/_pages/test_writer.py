@@ -25,6 +25,7 @@ from support.pages import (
 )
 
 from disklog_mp._os import clocks as _clocks
+from disklog_mp._pages import folder as _folder
 from disklog_mp._pages import format as _page_format
 from disklog_mp._pages import retention as _retention
 from disklog_mp._pages import roll_times as _roll_times
@@ -636,6 +637,45 @@ class TestRetention:
         page_path(path, 2).unlink()
 
         assert pages.retire() == [1, 2, 3]
+        pages.close()
+
+    def test_what_was_removed_by_hand_is_forgotten(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """And told; but not if another directory stands there, or none."""
+        monkeypatch.setattr(_folder, "LISTING", 0)
+        write_log(path, [b"%d" % i for i in range(10)], page_records=2)
+        pages = page_writer(path)
+        assert pages.folder.directory.lock(0o600, -1)
+        told: list[tuple[int, str]] = []
+        pages.retention.on_retired = lambda page, why: told.append((page.number, why))
+        before = pages.retention.total_bytes()
+        assert [] == pages.retire()
+        for number in (1, 3):
+            page_path(path, number).unlink()
+        assert [1, 3] == pages.retire()
+        assert 2 == pages.retention.first_page()
+        assert before > pages.retention.total_bytes()
+
+        path.rename(path.with_name("moved"))
+        assert [] == pages.retire()
+        path.mkdir()
+        assert [] == pages.retire()
+        assert [(1, "removed by hand"), (3, "removed by hand")] == told
+        pages.close()
+        pages.folder.directory.unlock()
+
+    def test_the_page_being_written_was_removed_from_a_full_log(self, path: Path) -> None:
+        """No record comes that would meet that; its bytes count no more."""
+        pages = page_writer(path, max_bytes=1)
+        source = Source()
+        source.log(b"x")
+        source.move(pages)
+        page_path(path, 1).unlink()
+        pages.retire()
+
+        assert 0 == pages.retention.total_bytes()
+        source.log(b"y")
+        source.move(pages)
+        assert [b"y"] == read_page(path, 2)[0]
         pages.close()
 
     def test_a_page_that_cannot_be_removed_is_tried_again(self, path: Path) -> None:

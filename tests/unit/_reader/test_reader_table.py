@@ -70,6 +70,11 @@ def empty(path: Path) -> Scene:
     return Scene()
 
 
+def empty_end(path: Path) -> Scene:
+    page_path(path, 3).write_bytes(b"")
+    return Scene()
+
+
 def missing(path: Path) -> Scene:
     page_path(path, 2).unlink()
     return Scene()
@@ -161,8 +166,7 @@ def overwritten(path: Path) -> Scene:
 
 
 def another_page(path: Path) -> Scene:
-    place = {"first_position": 7 * FRAME, "first_number": 7}
-    return Scene(when_read=lambda: last_page(path, range(7, 12), **place), only_followed=True)
+    return Scene(when_read=lambda: last_page(path, range(8, 10), log_id=b"o" * 16), only_followed=True)
 
 
 def other_records(path: Path) -> Scene:
@@ -184,6 +188,12 @@ def older_end_and_more(path: Path) -> Scene:
         write_page(path, [frame((64 + i) * FRAME, b"%d" % (9 + i)) for i in range(3)], **more)
 
     return Scene(when_read=restore, only_followed=True)
+
+
+def next_page_begins_again(path: Path) -> Scene:
+    place = {"number": 4, "first_position": 64 * FRAME, "first_number": 9}
+    frames = [frame((64 + i) * FRAME, b"%d" % (9 + i)) for i in range(3)]
+    return Scene(when_read=lambda: write_page(path, frames, **place), only_followed=True)
 
 
 def write_copy(path: Path) -> None:
@@ -237,6 +247,7 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
     "page 2 is cut behind record 5": cut,
     "page 2 has no header": harm(2, 0, b"no header"),
     "page 2 is an empty file": empty,
+    "page 3 is an empty file": empty_end,
     "page 2 is missing": missing,
     "page 2 is removed meanwhile": removed_meanwhile,
     "page 1 is an older copy": older_copy,
@@ -255,6 +266,7 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
     "page 3 becomes one of other records": other_records,
     "page 3 is gone, page 2 is open": earlier_end,
     "an older page 3, then page 4": older_end_and_more,
+    "page 4 begins again with record 9": next_page_begins_again,
     "page 3 is copied, and is written": copied,
     "page 3 is copied, then comes page 4": copied_and_more,
     "the log's directory is gone": no_directory,
@@ -378,6 +390,18 @@ MISSING: dict[Callable[[Path], object], Told] = {
             (2, 2),
             (0, at(4)),
             "page 2: no page header: 4,224 bytes skipped, 4 records (4-7), between",
+        )
+    ),
+    lambda path: page_path(path, 2).write_bytes(b""): (
+        (
+            4,
+            7,
+            300,
+            800,
+            "page file empty",
+            (2, 2),
+            (0, 0),
+            "page 2 is an empty file: 4 records (4-7), between",
         )
     ),
     bytes_were_set_aside: (2, 3, 100, 400, "damaged", (2, 2), (0, 0), ": their bytes were damaged"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -79,6 +80,9 @@ class Rest:
             places.append(self._pages.folder.directory.place())
         with suppress(OSError):
             places.append(place(self._live.file))
+        with suppress(OSError):  # pages that another process removes are most often the oldest
+            oldest = self._pages.retention.first_page()
+            places.append(_place_at(self._pages.folder.directory.page_path(oldest)))
         return Watched(tuple(places), self._live.witnesses.pidfds())
 
     def _is_something_due(self) -> bool:
@@ -88,3 +92,8 @@ class Rest:
         is_refusing = bool(self._live.ring.halted)
         is_leaving = self.is_stopping() or not self._attendance.is_wanted()
         return self._syncer.is_behind() or again or is_refusing or is_leaving
+
+
+def _place_at(path: str) -> Place:
+    status = os.stat(path, follow_symlinks=False)
+    return os.fsencode(path), status.st_dev, status.st_ino

@@ -112,6 +112,20 @@ def test_another_directory_in_the_place_of_its_own_is_taken(
     assert texts(path) == [b"second"]
 
 
+def test_a_page_that_was_removed_by_hand_is_seen(log: disklog_mp.Session, path: Path) -> None:
+    """The oldest one: stats() does not show it for long."""
+    log.configure(page_records=1)
+    for record in (b"second", b"third"):
+        log.log(record)
+    log.flush()
+    wait_until(lambda: is_asleep(ring_of(log)), 30)
+    first, last = log.stats().first_page, log.stats().last_page
+    os.unlink(disklog_mp.Reader(path).get_page(first).path)
+    wait_until(lambda: log.stats().first_page > first, 30)
+
+    assert last - first == log.stats().pages
+
+
 def test_a_record_is_found_without_a_bell(log: disklog_mp.Session, path: Path) -> None:
     """Whoever logged it was killed before it could ring, or is stopped."""
     ring = ring_of(log)

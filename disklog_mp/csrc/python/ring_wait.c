@@ -178,8 +178,8 @@ bool dl_wake_writer(struct dl_ring *ring)
     return futex_wake(&ring->control->bell, 1) > 0;
 }
 
-/* What a sleeping writer looks at besides the bell: paths that lead to files it has open, and processes. */
-#define WATCHED 2
+/* What a sleeping writer looks at besides the bell: paths that lead to files of the log, and processes. */
+#define WATCHED 3
 struct watched {
     int count;
     struct {

@@ -860,9 +860,9 @@ def test_a_ring_that_is_replaced_while_one_attaches_is_left_for_the_next(
     writer_stopped_between_two_rings(scene)
     hold = _ring.hold
 
-    def hold_slowly(path: str) -> _ring.Held:
+    def hold_slowly(path: str, owner: int | None = None) -> _ring.Held:
         monkeypatch.undo()
-        held = hold(path)
+        held = hold(path, owner)
         os.kill(scene.writer, signal.SIGCONT)
         old = _ring.RingFile(held.ring, held.seat.fd, path)
         wait_until(lambda: not _liveness.writer_alive(old), 60)

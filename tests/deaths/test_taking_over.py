@@ -191,12 +191,17 @@ def damage(path: Path, offset: int, data: bytes) -> None:
         file.write(data)
 
 
-def take_over(name: str, path: Path, capfd: pytest.CaptureFixture[str]) -> tuple[list[str], dict[str, Any]]:
-    """Let a writer of this process drain the ring and leave; what it said, and what `stat` tells then."""
+def take_over(
+    name: str, path: Path, capfd: pytest.CaptureFixture[str], code: int = 1
+) -> tuple[list[str], dict[str, Any]]:
+    """Let a writer of this process drain the ring and leave; what it said, and what `stat` tells then.
+
+    `code`: what stat returns, 1 because no writer is alive, 3 if pages are damaged.
+    """
     work = served_writer(name, path)
     with disklog_mp.attach(name):
         work.run(lambda: True)
-        (told,) = objects("stat", name, code=1)  # no writer is alive
+        (told,) = objects("stat", name, code=code)
     return capfd.readouterr().err.splitlines(), told
 
 
@@ -241,7 +246,8 @@ def test_what_was_repaired_is_told_and_kept(
     orphan.close()
     remove_ring(name)
     damage(path, offset, noise)
-    said_lines, told = take_over(name, path, capfd)
+    is_damaged = repair is not None and "corrupt_ranges" in repair
+    said_lines, told = take_over(name, path, capfd, code=3 if is_damaged else 1)
 
     if repair is None:
         assert (said_lines, told["repair"]) == ([], None)

@@ -53,7 +53,7 @@ test: $(VENV)/installed-test ## all tests
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(TESTS)
 
 integrations: $(VENV)/installed-integrations ## real servers and pools, their workers killed (needs redis-server; INTEGRATION_SECONDS=20)
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/integrations
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/integrations tests/system/test_set_up.py
 
 check: $(VENV)/installed-lint ## format, lint, types, stubs, layers
 	$(BIN)/python -m ruff format --check .
@@ -126,7 +126,7 @@ $(VENV)/installed-dist: $(VENV)/installed-test
 	$(BIN)/python -m pip install --quiet --editable '.[dist]'
 	@touch $@
 
-pythons: $(VENV)/installed-dist ## the fast tests on each other CPython from 3.11 up found here (PYTHON_TESTS="tests/unit tests/system" PYTHONS=3.13)
+pythons: $(VENV)/installed-dist ## unit and system tests on each other CPython from 3.11 up found here (PYTHON_TESTS=tests/unit PYTHONS=3.13)
 	$(NOX) -t tests -- $(PYTHON_TESTS)
 
 # The wheel gets the tag of the oldest Linux that it runs on, is checked, and logs a record on each Python found.

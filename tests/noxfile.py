@@ -24,12 +24,8 @@ import ensurepip, platform, sys, sysconfig
 print(platform.python_implementation(), platform.python_version(), sys.version_info[1],
       int(sysconfig.get_config_var('Py_GIL_DISABLED') or 0))
 """
-# All unit tests, the comparison with Python's headers, and of the system tests those that use most of what
-# differs from one Python to the next: processes, threads, signals, logging, asyncio.
-CHOSEN = [
-    *("-n", "3", "--dist", "loadfile", "tests/unit", "tests/rules/test_stable_abi.py"),
-    *(f"tests/system/test_{part}.py" for part in ("open", "session", "logging", "aio", "reader", "spawn")),
-]
+# All unit and system tests, and the comparison with Python's headers.
+CHOSEN = ["-n", "3", "--dist", "loadfile", "tests/unit", "tests/system", "tests/rules/test_stable_abi.py"]
 NEEDS_THE_GIL = "disklog-mp needs a Python with the GIL"
 RECORD = """
 import disklog_mp, sys

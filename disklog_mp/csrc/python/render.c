@@ -287,7 +287,7 @@ static bool put_words(struct dl_text *text, const struct dl_span *inside)
         DL_PUT(text, " ");
         for (size_t i = 0; i < key.length; i++)
             dl_put(text, key.start[i] == ' ' || key.start[i] == '=' ? "_" : key.start + i, 1);
-        dl_put(text, "_=" + (key.length != 0), 1u + (key.length == 0));
+        dl_put(text, key.length != 0 ? "=" : "_=", 1u + (key.length == 0));
         if (is_bare(&value))
             put_span(text, &value);
         else if (is_string) {

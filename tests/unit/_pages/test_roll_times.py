@@ -161,7 +161,7 @@ class TestPages:
     def _clocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = moment("2026-11-30T23:00")
         self.passed = 0.0
-        boot_time = _clocks.boot_time()
+        boot_time = float(int(_clocks.boot_time()))  # whole seconds: sums of them are exact
         monkeypatch.setattr(time, "time", lambda: self.now)
         monkeypatch.setattr(time, "time_ns", lambda: int(self.now * 1e9))
         for module in (_roll_times, _file):

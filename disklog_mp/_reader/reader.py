@@ -155,7 +155,7 @@ class Reader(Searching):
     # -- records -----------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Record]:
-        # One at a time, each checked when it is given: a page may be cut meanwhile.  search() looks ahead.
+        # One at a time, each checked when it is given: a page may be cut meanwhile.
         numbers = self._pages.numbers()
         for page in self._pages.each(numbers, log_id=self._pages.log_id(numbers)):
             with page:

@@ -10,7 +10,7 @@ from disklog_mp._reader.page import Page
 from disklog_mp._reader.page_run import PageRun
 from disklog_mp._reader.stepping import CLOCK_SLACK, pages_from
 
-FIRST, MOST = 16, 256  # records taken from the core at once; the first are few, for a caller that wants one
+FIRST, MOST = 16, 256  # records in a batch; the first are few, for a caller that wants one
 
 
 class Search:
@@ -32,13 +32,16 @@ class Search:
         self._conditions = conditions
 
     def records(self) -> Iterator[Record]:
-        """Iterate the records that meet the conditions."""
-        for records in self.batches():
+        """Iterate the records that meet the conditions, each checked when it is given.
+
+        A page may be cut while the caller has a record of it: those behind would come as zeros from a batch.
+        """
+        for records in self.batches(1, 1):
             yield from records
 
-    def batches(self) -> Iterator[list[Record]]:
+    def batches(self, first: int = FIRST, most_of_all: int = MOST) -> Iterator[list[Record]]:
         """Iterate lists of the records that meet the conditions, none of them empty."""
-        most = FIRST
+        most = first
         numbers = pages_from(self._pages, self._start, self._after)
         for page in self._pages.each(numbers, log_id=self._pages.log_id(numbers)):
             with page:
@@ -48,7 +51,7 @@ class Search:
                 frames = page.records_from(self._start)
                 while True:
                     while records := frames.find(found, most):
-                        most = min(2 * most, MOST)
+                        most = min(2 * most, most_of_all)
                         if not self._conditions.is_exact:
                             records = [each for each in records if self._conditions.meets(each)]
                         if records:

@@ -84,7 +84,10 @@ class Searching:
         since: object = None,
         until: object = None,
     ) -> Iterator[list[Record]]:
-        """Iterate what search() gives, many records at a time."""
+        """Iterate what search() gives, many records at a time: to be looked at at once.
+
+        Records of a page that is cut before they are looked at come as zeros.
+        """
         return self._search(conditions, start, stop, since, until).batches()
 
     def _search(

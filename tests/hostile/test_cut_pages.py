@@ -44,14 +44,24 @@ def page_path(open_log: OpenLog, path: Path) -> str:
     return disklog_mp.Reader(path).get_page(1).path
 
 
+WAYS = {
+    "iterate": iter,
+    "records": disklog_mp.Reader.records,
+    "search": lambda reader: reader.search(b" "),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("length", [0, 100, 4096, 500_000, 1_000_000])
-def test_a_reader_passes_over_what_was_cut_under_it(path: Path, page_path: str, length: int) -> None:
+def test_a_reader_passes_over_what_was_cut_under_it(
+    path: Path, page_path: str, length: int, way: str
+) -> None:
     """It is damage, reported like any other, and not the end of the process."""
     damages: list[disklog_mp.Damage] = []
 
     def read() -> None:
         seen = []
-        for record in disklog_mp.Reader(path, on_damage=damages.append):
+        for record in WAYS[way](disklog_mp.Reader(path, on_damage=damages.append)):
             seen.append(int(record.data))
             if len(seen) == 10:
                 os.truncate(page_path, length)

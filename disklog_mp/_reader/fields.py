@@ -31,7 +31,7 @@ class FieldCondition(NamedTuple):
     operator: str
     text: str
     pattern: re.Pattern[str] | None  # with ~
-    number: float | None  # what the text says, if it is a number
+    number: float | None  # the value of the text, if that is a number
 
     @classmethod
     def parse(cls, expression: str) -> FieldCondition:

@@ -6,7 +6,7 @@ import re
 
 COUNT = re.compile(rb"\{[0-9]*,?[0-9]*\}")
 SPECIAL = frozenset(b".^$*+?{}[]\\|()")
-REPEATS = frozenset(b"*?{")  # what stands before it may be missing
+REPEATS = frozenset(b"*?{")  # a byte before one of these may be missing
 
 
 def literal_of(pattern: re.Pattern[bytes]) -> bytes:

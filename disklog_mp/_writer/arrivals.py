@@ -43,7 +43,7 @@ class Arrivals:
         told = events.totals
         self._live = live
         self._tell = events.notices.tell
-        self.write = events.write  # what was told
+        self.write = events.write  # writes the events told
         self._known: dict[tuple[int, int], _Known] = {}
         self._moving: set[Process] = set()  # from a ring that was replaced
         self._abandoned: Counter[int] = Counter()  # claims, by slot

@@ -11,7 +11,7 @@ from disklog_mp._core import Record
 from disklog_mp._reader.literals import literal_of
 
 IN_OTHER_SPELLING = re.compile(rb'["\\/\x00-\x1f]')  # but by \u, which the search knows about
-ENDS = re.compile(r"[\^$\\]")  # what matches otherwise in a part of a record than in all of its JSON
+ENDS = re.compile(r"[\^$\\]")  # they match otherwise in a part of a record than in all of its JSON
 
 
 class Patterns:

@@ -28,7 +28,7 @@ def of_ring(file: _ring.RingFile) -> dict[str, Any]:
     holder = _holder(file.ring)
     told = _of_file(stats.path) if _survey.is_log_of(stats.path, file) else {}
     facts["status"], facts["problems"] = _judge(stats, holder, is_stopped=bool(told.get("stopped")))
-    if told and not stats.writer_pid:  # what the pages tell is all of it
+    if told and not stats.writer_pid:  # the pages tell all of it
         _add_losses(facts, stats.path, _survey.survey(stats.path).unreadable)
     facts["held_up_by"] = holder
     facts["ends_with_process_1"] = any(each.pid == 1 for each in stats.producers) and _is_in_shm(file)

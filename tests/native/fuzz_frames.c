@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "check.h"
 #include "crc32c.h"
 #include "frames.h"
 #include "ring.h"
@@ -27,14 +28,6 @@
 #define POSITION ((1ull << 32) - 4096) /* of the first frame in every input */
 #define CAPACITY 4096u
 #define LONGEST_INPUT (64u << 10)
-
-#define CHECK(condition)                                                                                 \
-    do {                                                                                                 \
-        if (!(condition)) {                                                                              \
-            fprintf(stderr, "FAILED line %d: %s\n", __LINE__, #condition);                               \
-            abort();                                                                                     \
-        }                                                                                                \
-    } while (0)
 
 /* ---- frames --------------------------------------------------------------------------------------- */
 

@@ -11,23 +11,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "check.h"
+#include "dice.h"
 #include "event_text.h"
-
-#define CHECK(condition)                                                                                 \
-    do {                                                                                                 \
-        if (!(condition)) {                                                                              \
-            fprintf(stderr, "FAILED line %d: %s\n", __LINE__, #condition);                               \
-            abort();                                                                                     \
-        }                                                                                                \
-    } while (0)
-
-static uint64_t random_state = 1;
-
-static uint32_t dice(uint32_t sides)
-{
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(random_state >> 33) % sides;
-}
 
 /* Read a copy whose end is the end of all memory: a page that may not be read follows it.  The address sanitizer
  * of gcc 12 misses a byte behind the end in a loop that was unrolled. */

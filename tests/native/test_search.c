@@ -9,28 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check.h"
+#include "dice.h"
 #include "crc32c.h"
 #include "search.h"
 
 #define SALT 42
 #define POSITION 4096
 #define MOST 64u
-
-#define CHECK(condition)                                                                                 \
-    do {                                                                                                 \
-        if (!(condition)) {                                                                              \
-            fprintf(stderr, "FAILED line %d: %s\n", __LINE__, #condition);                               \
-            abort();                                                                                     \
-        }                                                                                                \
-    } while (0)
-
-static uint64_t random_state = 1;
-
-static uint32_t dice(uint32_t sides)
-{
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(random_state >> 33) % sides;
-}
 
 /* Memory of just so many bytes, so that a sanitizer sees a step outside. */
 static uint8_t *just(const void *bytes, uint64_t length)

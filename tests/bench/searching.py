@@ -82,7 +82,7 @@ def _record(number: int, chance: random.Random) -> tuple[bytes, int]:
 
 
 def cpu_of(command: Sequence[str], output: str) -> float:
-    """Return the processor seconds of a command that prints into a file: into /dev/null, grep ends at once."""
+    """Return the processor seconds of a command.  It prints into a file: grep ends at once at /dev/null."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with open(output, "wb") as out:
         subprocess.run(command, stdout=out, stderr=subprocess.DEVNULL, check=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from support.pages import LOG_ID, crc32c, frame, page_path, seal, write_log, write_page
+from support.pages import LOG_ID, crc32c, frame, group, page_path, seal, write_log, write_page
 from support.tables import rows_of
 
 from disklog_mp._core import Record
@@ -197,10 +197,10 @@ def next_page_begins_again(path: Path) -> Scene:
 
 
 def write_copy(path: Path) -> None:
-    """Copy page 3, as an overlay does, and write records 10 and 11 to the copy."""
+    """Copy page 3, as an overlay does, and write records 10 and 11 to the copy, as a group."""
     page = bytearray(page_path(path, 3).read_bytes())
-    page[at(2) : at(4)] = b"".join(frame(i * FRAME, b"%d" % i) for i in (10, 11))
-    struct.pack_into("<QQ", page, WATERMARK, at(4), 4)
+    page[at(2) : at(5)] = group(10 * FRAME, [b"10", b"11"])
+    struct.pack_into("<QQ", page, WATERMARK, at(5), 4)
     (path / "copy").write_bytes(page)
     (path / "copy").rename(page_path(path, 3))
 
@@ -215,8 +215,8 @@ def copied_and_more(path: Path) -> Scene:
         page = bytearray(page_path(path, 3).read_bytes())
         seal(page)
         page_path(path, 3).write_bytes(page)
-        more = {"number": 4, "first_position": 12 * FRAME, "first_number": 12}
-        write_page(path, [frame(12 * FRAME, b"12")], **more)
+        more = {"number": 4, "first_position": 13 * FRAME, "first_number": 12}
+        write_page(path, [frame(13 * FRAME, b"12")], **more)
 
     return Scene(when_read=go_on, only_followed=True)
 

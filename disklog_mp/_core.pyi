@@ -757,6 +757,42 @@ class Renderer:
         It stops at the end, at what is no record, at a gap record, and when there is much.
         """
 
+@final
+class Columns:
+    """What records say, as buffers of Arrow's arrays, a row for each: see _reader/columns.py.
+
+    `fields` are names of fields, which may have dots, and kinds: 0 text, 1 a whole number, 2 a number, 3 true
+    or false.  `otherwise` returns the values of a record that the core does not read: those of the parts,
+    then of the fields.  Records of the levels in `passed` make no row.
+    """
+
+    def __new__(
+        cls,
+        fields: tuple[tuple[bytes, int], ...],
+        otherwise: Callable[[Record], tuple[Any, ...]],
+        passed: tuple[bytes, ...],
+    ) -> Self: ...
+    def add(self, records: list[Any], start: int, rows: int, /) -> int:
+        """Add records from that index on until there are so many rows; return the index behind them.
+
+        It stops, too, at a gap record and at what is no record.
+        """
+
+    def take(self) -> tuple[int, tuple[bytes, ...], tuple[tuple[bytes, bytes | None, bytes], ...]]:
+        """Return how many rows there are, and begin anew.
+
+        With it come number, position, time, pid, tag and label's index of each, and for each other column the
+        bits that tell which rows have a value, where each text ends (None for others), and the values.
+        """
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+
+    @property
+    def bytes(self) -> int:
+        """The length of the longest column."""
+
 @disjoint_base
 class Outlet:
     """The way to a log, as far as loggers in C follow it.  Delivery is the rest of it."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import Unpack
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Unpack
 
 from disklog_mp._core import Record
+from disklog_mp._reader.columns import fields_of
 from disklog_mp._reader.conditions import Conditions, Needle, Wanted
 from disklog_mp._reader.page_run import PageRun
 from disklog_mp._reader.search import Search
@@ -89,6 +90,45 @@ class Searching:
         Records of a page that is cut before they are looked at come as zeros.
         """
         return self._search(conditions, start, stop, since, until).batches()
+
+    def to_arrow(
+        self,
+        needle: Needle | Iterable[Needle] | None = None,
+        *,
+        columns: str | Mapping[str, str | type] = "",
+        start: int | None = None,
+        stop: int | None = None,
+        since: object = None,
+        until: object = None,
+        **conditions: Unpack[Wanted],
+    ) -> Any:
+        """Return the records that search() gives as a pyarrow.Table, without those that tell of drops.
+
+        columns: fields with a column of their own, "user:int,ms:float" or {"user": int}, of the types str,
+        int, float and bool.  The other fields are in `fields`, as JSON.  Times are UTC, in ns.
+        Raises ImportError without pyarrow: the extra `arrow`.
+        """
+        from disklog_mp._reader import arrow
+
+        batches = arrow.Batches(fields_of(columns), self._pages.labels.text)
+        wanted = Conditions.of(needle, **conditions)
+        parts = self.batches(wanted, start, stop, since, until)
+        return arrow.pyarrow().Table.from_batches(batches.of(parts), schema=batches.schema)
+
+    def to_pandas(
+        self,
+        needle: Needle | Iterable[Needle] | None = None,
+        *,
+        columns: str | Mapping[str, str | type] = "",
+        start: int | None = None,
+        stop: int | None = None,
+        since: object = None,
+        until: object = None,
+        **conditions: Unpack[Wanted],
+    ) -> Any:
+        """Return what to_arrow() returns as a pandas.DataFrame, which needs pandas."""
+        span: dict[str, Any] = {"start": start, "stop": stop, "since": since, "until": until}
+        return self.to_arrow(needle, columns=columns, **span, **conditions).to_pandas()
 
     def _search(
         self, conditions: Conditions, start: int | None, stop: int | None, since: object, until: object

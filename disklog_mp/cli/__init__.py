@@ -26,6 +26,8 @@ COMMANDS = {
     "tail": "records.tail",
     "events": "records.events",
     "summary": "records.summary",
+    "export": "questions.export",
+    "sql": "questions.sql",
     "stat": "state.stat",
     "ls": "state.ls",
     "verify": "state.verify",

@@ -53,6 +53,7 @@ MAY = {  # room: the rooms, or single modules, that it may import besides FREE a
         "_session.requests",  # a command asks a log's writer as a session does
         "_loggers.structured",
         "_os.background",
+        "_os.output",
         "_os.processes",
     },
     "__main__": {"cli"},

@@ -46,8 +46,8 @@ OUTPUT_OPTIONS = (
         "--format",
         "layout",
         metavar="FORMAT",
-        help="text, json, flat, logfmt, message, raw, or a template: '%T %l %m %{user}'.  %T time, %l level, "
-        "%n logger, %m message, %p pid, %L label, %t tag, %N number, %o position, \\n \\t \\0.  Or "
+        help="text, json, flat, lnav, logfmt, message, raw, or a template: '%T %l %m %{user}'.  %T time, "
+        "%l level, %n logger, %m message, %p pid, %L label, %t tag, %N number, %o position, \\n \\t \\0.  Or "
         "'%(time)s %(level)s %(message)s %(user)s'.",
     ),
     click.option(

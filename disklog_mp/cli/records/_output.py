@@ -33,7 +33,7 @@ def format_of(how: dict[str, Any], log: str | None = None) -> tuple[Lines, Notes
             ("--raw", how["raw"] and "raw"),
             ("--json", how["as_json"] and "json"),
             ("--flat", how["flat"] and "flat"),
-            ("--format", how["layout"]),
+            ("--format", "flat" if how["layout"] == "lnav" else how["layout"]),
         )
         if layout
     ]

@@ -56,11 +56,19 @@ class Selection:
 
     def records(self, reader: Reader, stop: int | None = None) -> Iterator[Record]:
         """Iterate the records that meet the conditions and are before number `stop`."""
+        return chain.from_iterable(self.batches(reader, stop=stop))
+
+    def batches(
+        self, reader: Reader, *, start: int | None = None, stop: int | None = None
+    ) -> Iterator[list[Record]]:
+        """Iterate the same records in lists, from number `start` on."""
+        begins = [number for number in (self.start, start) if number is not None]
         ends = [number for number in (self.stop, stop) if number is not None]
-        stop = min(ends, default=None)
-        found = chain.from_iterable(reader.batches(self._for_core, self.start, stop, self.since, self.until))
-        is_all = self.levels.are_numbers and self.patterns is None
-        return found if is_all else filter(self._by_rest, found)
+        first, end = max(begins, default=None), min(ends, default=None)
+        parts = reader.batches(self._for_core, first, end, self.since, self.until)
+        if self.levels.are_numbers and self.patterns is None:
+            return parts
+        return filter(None, ([*filter(self._by_rest, records)] for records in parts))
 
     def by_marks(self, record: Record) -> bool:
         """True if tag, pid, label, level, logger and fields meet the conditions."""

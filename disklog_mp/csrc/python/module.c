@@ -4,6 +4,7 @@
 
 #include "../core/crc32c.h"
 #include "../core/frames.h"
+#include "columns.h"
 #include "event_logger.h"
 #include "filter.h"
 #include "handle.h"
@@ -170,7 +171,8 @@ static int core_exec(PyObject *module)
     if (dl_add_mapping_type(module) != 0 || dl_add_ring_type(module) != 0 || dl_add_filter_type(module) != 0
         || dl_add_record_types(module) != 0 || dl_add_producer_type(module) != 0 || dl_add_handle_type(module) != 0
         || dl_add_encoders(module) != 0 || dl_add_outlet_type(module) != 0
-        || dl_add_renderer_type(module) != 0 || dl_add_spawning(module) != 0 || dl_add_seat_type(module) != 0)
+        || dl_add_renderer_type(module) != 0 || dl_add_columns_type(module) != 0
+        || dl_add_spawning(module) != 0 || dl_add_seat_type(module) != 0)
         return -1;
     return dl_add_event_logger_type(module);
 }

@@ -223,6 +223,7 @@ long long PyLong_AsLongLongAndOverflow(PyObject *number, int *overflow);
 
 #define Py_DTSF_ADD_DOT_0 0x02
 double PyFloat_AsDouble(PyObject *number);
+double PyOS_string_to_double(const char *text, char **end, PyObject *overflow);
 char *PyOS_double_to_string(double number, char format, int precision, int flags, int *kind);
 void PyMem_Free(void *memory);
 

@@ -10,7 +10,7 @@ from disklog_mp._os import files as _files
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import finding as _finding
 from disklog_mp._ring.names import log_of
-from disklog_mp.errors import FormatVersionError
+from disklog_mp.errors import FormatVersionError, LogNotFoundError
 
 
 def look(name: str, ring_dir: str | None = None) -> _ring.RingFile:
@@ -31,8 +31,24 @@ def observe(path: str) -> _ring.RingFile:
         return _ring.attach(path)
     except PermissionError as refusal:
         problem = refusal
+    return _map_apart(path, problem)
+
+
+def watch(path: str) -> _ring.RingFile:
+    """Map an existing ring so that no store reaches it, also for a user that may log.
+
+    Raises what observe() raises.
+    """
+    refusal = PermissionError(errno.EACCES, "the ring is another user's, or no file", path)
+    return _map_apart(path, refusal)
+
+
+def _map_apart(path: str, problem: PermissionError) -> _ring.RingFile:
+    """Map a ring to look at it; raises `problem` if it is not for this user."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise LogNotFoundError(log_of(path)) from None
     except PermissionError:
         raise _unseen(path) or problem from None
     except OSError:  # a link, perhaps

@@ -28,6 +28,7 @@ COMMANDS = {
     "summary": "records.summary",
     "export": "questions.export",
     "sql": "questions.sql",
+    "top": "top.command",
     "stat": "state.stat",
     "ls": "state.ls",
     "verify": "state.verify",

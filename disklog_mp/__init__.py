@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from disklog_mp._reader.events import LogEvent
     from disklog_mp._reader.page import Page
     from disklog_mp._reader.reader import Reader
+    from disklog_mp._session.steering import PageSpan
     from disklog_mp._verify.calls import LogInfo, list_logs, verify
     from disklog_mp._verify.log import Report
     from disklog_mp._writer.serving import serve
@@ -95,6 +96,7 @@ __all__ = [
     "Page",
     "PageNotFoundError",
     "PageRetiredError",
+    "PageSpan",
     "Reader",
     "Record",
     "RecordTooLargeError",
@@ -144,6 +146,7 @@ _LATER = {
     "LogEvent": "disklog_mp._reader.events",
     "Page": "disklog_mp._reader.page",
     "Reader": "disklog_mp._reader.reader",
+    "PageSpan": "disklog_mp._session.steering",
     "Logger": "disklog_mp._loggers.logger",
     "configure_loggers": "disklog_mp._loggers.logger",
     "get_logger": "disklog_mp._loggers.logger",

@@ -348,6 +348,14 @@ def check_changes(given: Mapping[str, Any]) -> dict[str, Any]:
     return changes
 
 
+def check_limits(keep: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what prune() is to keep (pages, bytes, age), in plain units.  Raises ValueError, TypeError."""
+    given = {name: CHECKS[f"keep_{name}"](value, name) for name, value in keep.items() if value is not None}
+    if not given:
+        raise ValueError("prune needs a limit: pages, bytes or age")
+    return given
+
+
 def check_names(given: Iterable[str]) -> None:
     """Raise TypeError for names that are no options, with those that were probably meant."""
     unknown = set(given) - set(CHECKS)

@@ -19,6 +19,7 @@ lock, is the only process that writes the file: whole, durably, under its name a
     longest_file  bytes that a file of the last writer could have (ulimit -f), if that was too little, or 0:
                 a process with the same limit starts no other writer
     done        the last requests that changed something: {"id", "answer"} of each, the oldest first
+    doing       requests that were begun, {"id", "ask", ...} of each: a writer carries out what it finds here
 
 A file that is empty, torn or not of this form is as good as none: the writer makes another from the pages.
 """
@@ -55,6 +56,7 @@ class LogIdentity(NamedTuple):
     done: tuple[dict[str, Any], ...] = ()
     former_ids: tuple[bytes, ...] = ()
     longest_file: int = 0
+    doing: tuple[dict[str, Any], ...] = ()
 
     def to_json(self) -> bytes:
         """Return the content of the file."""
@@ -68,8 +70,20 @@ class LogIdentity(NamedTuple):
         """Return it with one more request that was done."""
         return self._replace(done=(*self.done, {"id": request, "answer": answer})[-DONE:])
 
+    def with_plan(self, plan: dict[str, Any], answer: dict[str, Any]) -> LogIdentity:
+        """Return it with a request that is begun, and what will be answered."""
+        return self._replace(doing=(*self.doing, plan)).with_done(plan["id"], answer)
+
+    def without_plan(self, request: str, *, is_done: bool) -> LogIdentity:
+        """Return it with a request over that was begun: done, or taken back."""
+        doing = tuple(plan for plan in self.doing if plan.get("id") != request)
+        done = tuple(each for each in self.done if is_done or each.get("id") != request)
+        return self._replace(doing=doing, done=done)
+
     def answer_to(self, request: str) -> dict[str, Any] | None:
-        """Return the answer to a request that was done, None if it was not."""
+        """Return the answer to a request that was done, None if it was not, or is going on."""
+        if any(plan.get("id") == request for plan in self.doing):
+            return None
         for done in self.done:
             if done.get("id") == request:
                 answer: dict[str, Any] | None = done.get("answer")
@@ -153,6 +167,7 @@ def _parse(data: bytes, path: str) -> LogIdentity:
         done=tuple(_of(dict, done) for done in _of(list, told.get("done", []))),
         former_ids=tuple(_id(former) for former in _of(list, told.get("former_ids", []))),
         longest_file=_of(int, told.get("longest_file", 0)),
+        doing=tuple(_of(dict, plan) for plan in _of(list, told.get("doing", []))),
     )
 
 

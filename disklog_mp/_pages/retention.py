@@ -42,6 +42,8 @@ class Retention:
     def __init__(self, options: Options) -> None:
         self.pages: deque[KeptPage] = deque()
         self.current: PageFile | None = None  # the page being written: it counts, and is never removed
+        self.is_held = False  # pages are being moved elsewhere: none is removed meanwhile
+        self.gone_to, self.gone_why = 0, ""  # pages up to that number are not kept, and why
         self._options = options
         self._bytes = 0
         # Told of each page that is sealed, with the reason, or retired, with the option that retired it (or
@@ -80,11 +82,15 @@ class Retention:
         self.keep(page)
         self.on_sealed(page, why)
 
-    def forget_oldest(self, why: str) -> None:
-        """Note that the oldest page was removed, because that option does not keep it."""
+    def take_oldest(self) -> KeptPage:
+        """Forget the oldest page, and return it."""
         page = self.pages.popleft()
         self._bytes -= page.bytes
-        self.on_retired(page, why)
+        return page
+
+    def forget_oldest(self, why: str) -> None:
+        """Note that the oldest page was removed, because that option does not keep it."""
+        self.on_retired(self.take_oldest(), why)
 
     def first_page(self) -> int:
         """Return the number of the oldest page, 0 if there is none."""
@@ -99,9 +105,11 @@ class Retention:
     def exceeded(self) -> str | None:
         """Return the option that does not keep the oldest page any more; None if all are to be kept."""
         options, count = self._options, self._count()
-        if count <= 1:
+        if count <= 1 or self.is_held:
             return None
         oldest = self.pages[0]
+        if oldest.number <= self.gone_to:
+            return self.gone_why
         if options.keep_pages is not None and count > options.keep_pages:
             return "keep_pages"
         if options.keep_bytes is not None and self.total_bytes() > options.keep_bytes:
@@ -109,6 +117,21 @@ class Retention:
         if options.keep_age is not None and boot_time() - oldest.sealed_at >= options.keep_age:
             return "keep_age"
         return None
+
+    def surplus(self, pages: float | None, size: float | None, age: float | None) -> list[KeptPage]:
+        """Return the oldest pages, as many as have to go for these limits; None: no limit."""
+        count, total, gone = self._count(), self.total_bytes(), []
+        for page in self.pages:
+            is_over = (
+                (pages is not None and count > pages)
+                or (size is not None and total > size)
+                or (age is not None and boot_time() - page.sealed_at >= age)
+            )
+            if count <= 1 or not is_over:
+                break
+            gone.append(page)
+            count, total = count - 1, total - page.bytes
+        return gone
 
     def oldest_since(self) -> float:
         """Return when the oldest removable page was sealed, see boot_time(); infinite if none is."""

@@ -27,6 +27,8 @@ from disklog_mp._session import start_writer
 from disklog_mp.errors import FormatVersionError, LogNotFoundError, WriterActiveError
 
 TIMEOUT = 5.0  # seconds for a writer to answer
+LONG_TIMEOUT = 60.0  # likewise where it has to write what was logged, and sync, before
+LOOK = 0.05  # seconds between two questions whether a request is done that takes a while
 PAUSE = 0.01  # seconds between two attempts to reach a writer that is starting or leaving
 LONGEST_ANSWER = 1 << 20  # bytes
 
@@ -85,6 +87,17 @@ def ask(
         if not Directory(log.path).is_locked():
             _start(log, left)
         time.sleep(min(PAUSE, left))
+
+
+def ask_until_done(log: Log, what: str, **fields: Any) -> dict[str, Any]:
+    """Ask for something that may take a while, until the writer says that it is done; return its answer.
+
+    Raises what ask() raises.
+    """
+    number = new_number()
+    while (answer := ask(log, what, timeout=LONG_TIMEOUT, number=number, **fields)).get("goes_on"):
+        time.sleep(LOOK)
+    return answer
 
 
 def new_number() -> str:

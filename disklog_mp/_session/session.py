@@ -6,14 +6,14 @@ Where a call has to wait, what it waits for is decided in policy.py and waiting.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from disklog_mp import _core
-from disklog_mp._options import Changes, check_changes
-from disklog_mp._session import leaving, requests
+from disklog_mp._session import leaving
 from disklog_mp._session.connection import Connection
 from disklog_mp._session.pickling import connection_for, state_of
 from disklog_mp._session.policy import group_entry, log_or_refuse, record_entry
+from disklog_mp._session.steering import Steering
 from disklog_mp._session.waiting import carry_out, read_stats, ready_ring, wait_for
 
 if TYPE_CHECKING:
@@ -54,12 +54,14 @@ def _in_core(kind: type[Kind]) -> type[Kind]:
 
 
 @_in_core
-class Session(_core.Handle):
+class Session(Steering, _core.Handle):
     """A handle on a log, for all threads of a process and, after a fork, for the child as well.
 
     Get one from disklog_mp.open() or disklog_mp.attach().  Pickles to a session of the other process.  `with`
     closes it.
     """
+
+    _connection: BlockingConnection
 
     def __init__(self, connection: BlockingConnection) -> None:
         self._connection = connection
@@ -149,24 +151,6 @@ class Session(_core.Handle):
         """
         carry_out(wait_for(self._connection, "durable", timeout))
 
-    def roll(self) -> None:
-        """Ask the writer to seal the page being written; the next record begins another.  Does not wait.
-
-        Raises SessionClosedError, LogNotFoundError.
-        """
-        ask_roll(carry_out(ready_ring(self._connection)))
-
-    def configure(self, **options: Unpack[Changes]) -> None:
-        """Change options of the log while it runs: those of open(), for all processes.
-
-        None takes a limit back: keep_bytes=None keeps everything.  Returns when the options are in force and
-        outlive this writer; a ring of another size takes the old one's place a moment later.
-
-        Raises PermissionError for a user that may not write the log's directory, OSError (TimeoutError: the
-        writer does not answer), ValueError, TypeError, SessionClosedError, LogNotFoundError.
-        """
-        configure(self._connection, {**options})
-
     # -- reading -----------------------------------------------------------------------------------------
 
     def reader(self) -> Reader:
@@ -228,21 +212,6 @@ def _unpickle(*state: Any) -> Session:
     return Session(connection)
 
 
-def configure(connection: Connection, options: dict[str, Any]) -> None:
-    """Have the log's writer change options, and wait for its answer."""
-    changes = check_changes(options)
-    ring = carry_out(ready_ring(connection))
-    place = connection.place
-    log = requests.log_in(connection.name, place.path(), place.ring_dir, ring.wake)
-    requests.ask(log, "configure", options=changes)
-
-
 def connection_of(session: Session) -> BlockingConnection:
     """Return what a session works with, for other ways to log to the same ring."""
     return session._connection
-
-
-def ask_roll(ring: _core.Ring) -> None:
-    """Ask the ring's writer to seal the page being written."""
-    ring.ask_roll()
-    ring.wake()

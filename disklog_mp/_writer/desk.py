@@ -18,6 +18,7 @@ from disklog_mp._writer.page_keeper import PageKeeper
 from disklog_mp._writer.post import Post
 from disklog_mp._writer.requests import Requests
 from disklog_mp._writer.ring_maker import RingMaker
+from disklog_mp._writer.steering import Steering
 from disklog_mp._writer.succession import Succession
 from disklog_mp._writer.syncer import Syncer
 from disklog_mp._writer.troubles import BackOff, Troubles
@@ -43,6 +44,7 @@ class Desk:
         events: EventBook,
         troubles: Troubles,
         abandon_if_dead: Callable[[int], bool],
+        drain: Callable[[], bool],
     ) -> None:
         self.requests = Requests(lambda: directory.path, maker.ring_path, deaths, log_file)
         self.access = Access(
@@ -74,7 +76,10 @@ class Desk:
             abandon_if_dead=abandon_if_dead,
         )
         self.post = Post(self.requests, log_file, pages, troubles, is_wanted=attendance.is_wanted)
-        self.requests.add({**self.configuration.kinds(), **self.leaving.kinds()})
+        self.steering = Steering(live, pages, log_file, keeper, events=events, troubles=troubles, drain=drain)
+        for part in (self.configuration, self.leaving, self.steering):
+            self.requests.add(part.kinds())
         events.may_make = self.post.may_make_files
+        self.steering.resume()
         self.post.open()
         self.access.finish()

@@ -40,7 +40,7 @@ class Totals:
         self.attached_until = 0  # a producer that attached before that was told
         self.dropped = 0  # records that were told as dropped from the ring that is served
         self.is_full = False  # the log has reached max_bytes
-        self.rolled_to = self.retired_to = 0  # numbers of the newest pages that were told as such
+        self.rolled_to = self.retired_to = self.truncated_to = 0  # newest pages that were told as such
         self.lasting: dict[str, int] = {}  # errors that began and did not end, and when
         self.gone: deque[tuple[int, int]] = deque(maxlen=MOST_GONE)  # pid, since: told as left or died
         self.last = ""  # name of the last event
@@ -54,6 +54,7 @@ class Totals:
             self.attached_until = fields.get("attached_until", 0)
             self.dropped, self.is_full = fields.get("dropped", 0), fields.get("is_full", False)
             self.rolled_to, self.retired_to = fields.get("rolled_to", 0), fields.get("retired_to", 0)
+            self.truncated_to = fields.get("truncated_to", 0)
             self.lasting = dict(fields.get("lasting", {}))
             return
         if name == MISSED:
@@ -83,6 +84,8 @@ class Totals:
             self.lasting[fields.get("what", name)] = when
         elif name == "recovered":
             self.lasting.pop(fields.get("what", ""), None)
+        elif name == "truncated":
+            self.truncated_to = fields.get("last_page", 0)
         elif name == "retired":
             self.retired_to = max(self.retired_to, newest)
         elif name in PAGES:
@@ -98,6 +101,7 @@ class Totals:
             "is_full": self.is_full,
             "rolled_to": self.rolled_to,
             "retired_to": self.retired_to,
+            "truncated_to": self.truncated_to,
             "lasting": self.lasting,
         }
 

@@ -88,6 +88,16 @@ class PageKeeper:
             self._retire()
         self.publish()
 
+    def remove_up_to(self, number: int, why: str) -> None:
+        """Remove the sealed pages up to that number, oldest first.  Raises OSError; then the rest stays."""
+        retention = self._pages.retention
+        retention.gone_to, retention.gone_why = number, why
+        self._retire()
+        self.publish()
+        if self._pages.retire_error is not None:
+            retention.gone_to = 0
+            raise self._pages.retire_error
+
     def _retire(self) -> None:
         """Remove the pages that retention no longer keeps."""
         self._pages.retire()

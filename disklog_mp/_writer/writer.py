@@ -134,6 +134,7 @@ class Writer:
             events=self.events,
             troubles=troubles,
             abandon_if_dead=self._abandon_if_dead,
+            drain=self.drain,
         )
         self.leaving = self.desk.leaving
         self.making_way = MakingWay(self.producers, self.log_file, troubles, self.leaving.make_way)

@@ -13,15 +13,13 @@ import os
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from disklog_mp import _core
-from disklog_mp._options import Changes
 from disklog_mp._session import leaving, opening
 from disklog_mp._session.connection import Connection
 from disklog_mp._session.pickling import connection_for, state_of
 from disklog_mp._session.policy import Entry, group_entry, log_or_refuse, record_entry
-from disklog_mp._session.session import ask_roll, configure
 from disklog_mp._session.waiting import (
     Aside,
     Bell,
@@ -35,6 +33,7 @@ from disklog_mp._session.waiting import (
     wait_for,
 )
 from disklog_mp.aio._reader import Reader
+from disklog_mp.aio._steering import Steering
 from disklog_mp.aio._threads import in_thread, in_thread_within
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def _call_aside(function: Callable[[], object]) -> None:
     asyncio.get_running_loop().run_in_executor(None, call)
 
 
-class Session:
+class Session(Steering):
     """A handle on a log, for all event loops and threads of a process and, after a fork, for the child.
 
     Get one from open() or attach(); `async with` closes it.  Pickles to a session of the other process.
@@ -168,14 +167,6 @@ class Session:
     async def sync(self, timeout: float | None = None) -> None:
         """Wait until all that any process has logged so far is durable; see disklog_mp.Session.sync."""
         await _carry_out(wait_for(self._connection, "durable", timeout))
-
-    async def roll(self) -> None:
-        """Ask the writer to seal the page being written; the next record begins another."""
-        ask_roll(await _carry_out(ready_ring(self._connection)))
-
-    async def configure(self, **options: Unpack[Changes]) -> None:
-        """Change options of the log while it runs; see disklog_mp.Session.configure."""
-        await in_thread(configure, self._connection, {**options})
 
     # -- reading -----------------------------------------------------------------------------------------
 

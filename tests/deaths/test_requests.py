@@ -15,6 +15,7 @@ from disklog_mp._pages.identity import LogIdentity, read_identity
 from disklog_mp._session import requests
 
 STRIDE_OF_ASKER, STRIDE_OF_WRITER = (5, 25) if TIMES == 1 else (3, 10)  # lines between two kills
+STRIDE_OF_STEERER = 60 if TIMES == 1 else 15
 DYING = """
 import os, sys
 
@@ -60,14 +61,15 @@ name, path, number = sys.argv[1:]
 work = Writer(name, path, Options(), terms=Terms({}, "open", goes_on=True))
 print("ready", flush=True)
 die_at(int(number), "_finish", ("_writer/requests.py", "_writer/configuration.py", "_writer/log_file.py",
-    "_writer/leaving.py", "_writer/access.py", "_pages/identity.py", "_os/files.py"))
+    "_writer/leaving.py", "_writer/access.py", "_pages/identity.py", "_os/files.py", "_writer/steering.py",
+    "_writer/page_keeper.py", "_pages/retention.py", "_pages/folder.py", "_pages/writer.py"))
 work.run()
 """
 )
 
 
 @pytest.fixture(autouse=True)
-def _log(name: str, path: Path) -> Iterator[disklog_mp.Session]:
+def attached(name: str, path: Path) -> Iterator[disklog_mp.Session]:
     """A log with a process attached, so that its writers stay."""
     with disklog_mp.open(name, path, ring_bytes=1 << 16, linger=0) as log:
         yield log
@@ -107,19 +109,69 @@ def test_a_process_that_dies_asking(name: str, path: Path) -> None:
     assert outcomes == {True, False}
 
 
+@pytest.mark.parametrize("what", ["roll", "prune", "truncate"])
+def test_a_writer_that_dies_steering(attached: disklog_mp.Session, name: str, path: Path, what: str) -> None:
+    """The next one finds what was planned, and does it: once, and the answer says what was done."""
+    ends = set()
+    last = 0
+    for number in itertools.count(STRIDE_OF_STEERER, STRIDE_OF_STEERER):
+        attached.log_many([b"%d" % number] * 2)
+        attached.flush()
+        if what == "prune":
+            attached.roll()
+            attached.log(b"another page")
+            attached.flush()
+        stop_writer(name, 9)
+        writer = start_writer(name, path, number)
+        if writer is None:
+            continue
+        request = requests.new_number()
+        fields = {"keep": {"pages": 1}} if what == "prune" else {}
+        log = requests.log_in(name, str(path), None)
+        answer = requests.ask(log, what, timeout=20, number=request, **fields)
+        again = requests.ask(log, what, timeout=20, number=request, **fields)
+
+        assert answer == again
+        assert times_done(path, request) == 1
+        done = answer["page"] if what == "roll" else answer["last"]
+        assert done > last
+        last = done
+        there = disklog_mp.Reader(path).page_numbers()
+        if what == "roll":
+            assert there[-1] in (last, last + 1)
+            assert all(page.sealed for page in disklog_mp.Reader(path).pages() if page.number <= last)
+        else:
+            assert there == [last + 1]
+        report = disklog_mp.verify(path)
+        assert report.status == "clean", report.findings
+        ends.add(writer.poll())
+        writer.kill()
+        writer.communicate()
+        if None in ends:
+            break
+
+    assert ends == {None, -9}
+
+
+def start_writer(name: str, path: Path, number: int) -> "subprocess.Popen[bytes] | None":
+    """Start a writer that dies at that line; None if a session was faster."""
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, name, path, str(number)], stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    if writer.stdout.readline() == b"ready\n":
+        return writer
+    writer.wait()
+    writer.stdout.close()
+    return None
+
+
 @pytest.mark.parametrize("what", ["configure", "stop"])
 def test_a_writer_that_dies_answering(name: str, path: Path, what: str) -> None:
     """The next one is asked with the same id: it is done in the end, and once."""
     ended = False
     for number in itertools.count(1, STRIDE_OF_WRITER):
         stop_writer(name, 9)
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, name, path, str(number)], stdout=subprocess.PIPE
-        )
-        assert writer.stdout is not None
-        if writer.stdout.readline() != b"ready\n":  # a session was faster
-            writer.wait()
-            writer.stdout.close()
+        writer = start_writer(name, path, number)
+        if writer is None:
             continue
         request = requests.new_number()
         log = requests.log_in(name, str(path), None)

@@ -91,6 +91,27 @@ class TestFullDisk:
         assert not [entry for entry in os.listdir(path) if entry.endswith(".new")]
         assert_healed(log)
 
+    def test_steering_on_a_full_disk(self, open_log: OpenLog, path: Path, ballast: Path) -> None:
+        """What makes room works; the rest says why not, loses nothing, and works when there is room."""
+        log = open_log(page_records=2)
+        for i in range(5):
+            log.log(b"%d" % i)
+        log.flush()
+        fill(ballast)
+        assert log.prune(pages=2).last == 1
+        fill(ballast.with_suffix(".more"))
+        with pytest.raises(OSError, match="No space left on device"):
+            log.truncate()
+        assert [2, 3, 4] == numbers(path)
+        assert log.roll() == 3
+
+        ballast.unlink()
+        assert log.truncate().records == 3
+        log.log(b"5")
+        log.flush()
+        assert [5] == numbers(path)
+        assert disklog_mp.verify(path).status == "clean"
+
     def test_a_ring_left_behind_is_taken_up_on_a_full_disk(
         self, open_log: OpenLog, path: Path, ballast: Path
     ) -> None:
@@ -252,7 +273,9 @@ class TestReadOnly:
             log.sync(30)
             before = log.stats()
             trigger.write_text("1")
-            log.roll()
+            for steer in (log.roll, log.truncate):
+                with pytest.raises(OSError, match="Read-only file system"):
+                    steer()
             log.log(b"1")
             wait_until(lambda: "Read-only" in (log.stats().error or ""))
             assert_trouble(log.name, "[Errno 30] Read-only file system")

@@ -18,6 +18,7 @@ ROUTINE = {
     "stopped",
     "rolled",
     "retired",
+    "truncated",
     "configured",
     "producer-attached",
     "producer-left",

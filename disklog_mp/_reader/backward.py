@@ -8,7 +8,7 @@ from disklog_mp._core import Record
 from disklog_mp._reader.cursor import Cursor
 from disklog_mp._reader.damage import Damage
 from disklog_mp._reader.page import Page
-from disklog_mp._reader.page_run import PageRun, foreign
+from disklog_mp._reader.page_run import PageRun
 from disklog_mp._reader.stream import Stream
 
 
@@ -23,6 +23,7 @@ class BackwardStream:
         self._pages = pages
         self._wanted = cursor
         self._position, self._number = cursor.position, cursor.number
+        self._below = cursor.position  # the next record is before it; of another copy a page may end behind
         self._run: list[Record] = []  # the records right before this place
         self._told: set[Damage] = set()  # pages without a valid header before the oldest one that has one
         self._page = Stream(pages, cursor).locate()
@@ -47,12 +48,13 @@ class BackwardStream:
                 break
             records.append(self._run.pop())
             self._position, self._number = records[-1].position, records[-1].number
+            self._below = self._position
         return records
 
     def _fill(self) -> bool:
         """Have the records before this place in `_run`; False if there are none."""
         while not self._run and self._page is not None:
-            self._run = self._page.run_before(self._position)
+            self._run = self._page.run_before(self._below)
             if not self._run and not self._go_back(self._page):
                 return False
         return bool(self._run)
@@ -62,14 +64,11 @@ class BackwardStream:
         numbers = self._pages.numbers()
         unreadable: list[Damage] = []
         for number in reversed(numbers[: bisect.bisect_left(numbers, page.number)]):
-            former = self._pages.find(number, on_damage=unreadable.append)
-            if former is not None and not self._pages.is_of(former, page.header.log_id):
-                unreadable.append(foreign(former))
-                former.close()
-            elif former is not None:
+            former = self._pages.find_of(page.header.log_id, number, unreadable)
+            if former is not None:
                 self._pages.report_step(former, page, unreadable[::-1])
                 page.close()
-                self._page = former
+                self._page, self._below = former, max(self._position, former.end_position())
                 return True
         self._pages.report(damage for damage in unreadable if damage not in self._told)
         self._told |= set(unreadable)

@@ -39,8 +39,8 @@ class Missing(Damage):
     power loss can leave it, or another process that cut it.  Or "", if it is not known.
     Then they are missing before the first record of `page`, as in a directory made of several copies.
     "page of another log": `page` is passed over.  "numbered twice": `page` begins again with numbers that the
-    page before it has, as in a directory made of two copies that both went on; no record is missing, and
-    `records` is 0.
+    page before it has, or (then `last_number` is before `first_number`) at a position that it has, as in a
+    directory made of two copies that both went on; no number is missing, and `records` is 0.
     """
 
     first_number: int
@@ -98,6 +98,8 @@ def describe(damage: Damage) -> str:
         skipped = f"of another log: {_count(damage.length, 'byte')} skipped{lost if damage.records else ''}"
         return f"page {damage.page} is {skipped}{times}"
     if damage.why == TWICE:
+        if damage.last_number < damage.first_number:
+            return f"page {damage.page} begins before the page before it ends: another copy of the log had it"
         begin = f"page {damage.page} begins with record {damage.first_number:,} again"
         return f"{begin}: the page before it ends with record {damage.last_number:,}"
     if damage.length:

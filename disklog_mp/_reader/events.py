@@ -6,6 +6,7 @@ then the first one is `totals`, which says what all before it came to.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -13,11 +14,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from disklog_mp._core import Record
-from disklog_mp._pages.directory import EventsDirectory
+from disklog_mp._pages.directory import Directory, EventsDirectory
+from disklog_mp._pages.identity import read_identity
 from disklog_mp._reader.damage import Damage
 from disklog_mp._reader.page_run import PageRun
 from disklog_mp._reader.stream import Stream
-from disklog_mp.errors import PageRetiredError
+from disklog_mp.errors import FormatVersionError, PageRetiredError
 
 TOTALS = "totals"
 
@@ -31,15 +33,29 @@ class LogEvent(NamedTuple):
     fields: dict[str, Any]
 
 
+class _EventRun(PageRun):
+    """The pages of the events of one log: its file and its records say which log that is."""
+
+    def log_id(self, numbers: list[int]) -> bytes | None:
+        """Return the id of the log; the newest page of events says it only where nothing else does."""
+        path = self.directory.path
+        with contextlib.suppress(OSError, FormatVersionError):
+            identity = read_identity(path)
+            if identity is not None:
+                return identity.log_id
+        records = PageRun(Directory(path), lambda damage: None)
+        return records.log_id(records.numbers()) or super().log_id(numbers)
+
+
 class EventStream:
     """The events of the log in a directory, as far as they are there: iterate it again for those to come."""
 
     def __init__(self, path: str, on_damage: Callable[[Damage], object]) -> None:
-        self._pages = PageRun(EventsDirectory(path), on_damage)
+        self._pages = _EventRun(EventsDirectory(path), on_damage)
         self._begin()
 
     def _begin(self) -> None:
-        self._stream, self._is_first = Stream(self._pages, None), True
+        self._stream, self._is_first = Stream(self._pages, None, passes_foreign=True), True
 
     def __iter__(self) -> Iterator[LogEvent]:
         while True:

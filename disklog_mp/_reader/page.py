@@ -102,15 +102,15 @@ class Page(MappedPage):
 
     def extend(self, frames: RecordIterator) -> bool:
         """Let `frames` go on to what was published since; False if nothing was."""
-        self._report_damage(frames)
+        self.report_damage(frames)
         end = self.end()
         if end <= frames.end:
             return False
         frames.extend(end, self._mapping)
         return True
 
-    def _report_damage(self, frames: RecordIterator) -> None:
-        """Report the damage that the iterator met, and bytes that are missing behind its end."""
+    def report_damage(self, frames: RecordIterator) -> None:
+        """Report the damage that the iterator met, each once, and bytes that are missing behind its end."""
         open_, missing = self._mapping.load32(STATE) == PAGE_OPEN, self._missing(frames.end)
         for found in frames.damage:
             offset, length, crc, expected, records = found
@@ -155,6 +155,13 @@ class Page(MappedPage):
         while self.extend(frames):
             yield frames
 
+    def check(self) -> None:
+        """Report all damage in it, as iterating it does."""
+        frames = self.records_from()
+        frames.seek(ALL)
+        while self.extend(frames):
+            frames.seek(ALL)
+
     def __len__(self) -> int:
         if self.sealed:
             return self.line().records
@@ -178,7 +185,7 @@ class Page(MappedPage):
             while counter.position != self._header.position_of(counter.offset):
                 counter.seek(counter.number + 1)
             self._checkpoints.append((counter.number, counter.offset))
-        self._report_damage(counter)
+        self.report_damage(counter)
         return counter.number
 
     @overload
@@ -247,3 +254,15 @@ class Page(MappedPage):
         number = self._count(ALL)
         assert self._counter is not None
         return self._counter.position, number, self._counter.time
+
+    def time_before(self, number: int, expected: int) -> int:
+        """Return the time of its last record if the next one has that number; 0 if it is not known.
+
+        If it is not as `expected`, the records are read: a reader that was here may have met damage.
+        """
+        _, behind, time = self.place()
+        if behind != number or time == expected:
+            return time if behind == number else 0
+        frames = self.records_from()
+        frames.seek(ALL)
+        return 0 if frames.damage else frames.time

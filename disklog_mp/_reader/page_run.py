@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Container, Iterable, Iterator
 
 from disklog_mp._pages.directory import Directory
-from disklog_mp._pages.format import NUMBER
+from disklog_mp._pages.format import LOG_ID, NUMBER
 from disklog_mp._pages.identity import is_continued
 from disklog_mp._pages.labels import LabelTable
 from disklog_mp._reader.damage import (
@@ -32,8 +32,19 @@ def foreign(page: Page) -> Missing:
     return Missing.of(Damage(page.number, 0, size, 0, 0, 0, False), page.first_number, why=FOREIGN)
 
 
+def _of_another_log(page: Page, log_id: bytes | None) -> CorruptPageError:
+    expected = "" if log_id is None else log_id.hex()
+    return CorruptPageError(page.path, LOG_ID, f"a page of log {page.header.log_id.hex()}", f"log {expected}")
+
+
+def overlap(before: Page, after: Page) -> bool:
+    """True if a page begins with a number or at a position that the page before it has, too."""
+    again = after.first_number < before.first_number + len(before)
+    return again or after.first_position < before.end_position()
+
+
 def _numbered_twice(before: Page, after: Page, end: int) -> Missing:
-    """Return what is reported of a page that begins with a number that the page before it has, too."""
+    """Return what is reported of a page that begins before the page before it ends."""
     damage = Damage(after.number, 0, 0, 0, 0, 0, False)
     twice = Missing.of(damage, after.first_number, before.last_time(), after.first_time(), TWICE)
     twice.last_number = end - 1
@@ -47,6 +58,7 @@ class PageRun:
         self.directory = directory
         self.labels = LabelTable(directory.path)
         self._on_damage = on_damage
+        self._own_id: bytes | None = None  # of the log, as its newest page said when it was asked last
 
     def numbers(self) -> list[int]:
         """Return the numbers of the pages there are now, in order."""
@@ -86,6 +98,31 @@ class PageRun:
                 (on_damage or self._on_damage)(Damage(number, 0, size, 0, 0, 0, cut))
             return None
 
+    def find_of(self, log_id: bytes | None, number: int, unreadable: list[Damage]) -> Page | None:
+        """Return a page of that log (None: of any log); None if there is none.
+
+        What is wrong with it is added to `unreadable`: it has no valid header, or is of another log.
+        """
+        page = self.find(number, on_damage=unreadable.append)
+        if page is None or self.is_of(page, log_id):
+            return page
+        page.close()
+        unreadable.append(foreign(page))
+        return None
+
+    def get_own(self, number: int) -> Page:
+        """Return a page by its number.
+
+        Raises what get() raises, and CorruptPageError if it is not of this log, as its newest page says.
+        """
+        page = self.get(number)
+        if page.header.log_id != self._own_id:
+            self._own_id = self.log_id(self.numbers())
+            if not self.is_of(page, self._own_id):
+                page.close()
+                raise _of_another_log(page, self._own_id)
+        return page
+
     def anew(self, page: Page) -> Page | None:
         """Return the page that the path of `page` leads to now, opened again; None if none can be read.
 
@@ -104,11 +141,8 @@ class PageRun:
         before: Page | None = None
         unreadable: list[Damage] = []
         for number in numbers:
-            page = self.find(number, on_damage=unreadable.append)
-            if page is not None and not self.is_of(page, log_id):
-                unreadable.append(foreign(page))
-                page.close()
-            elif page is not None:
+            page = self.find_of(log_id, number, unreadable)
+            if page is not None:
                 self.report_step(before, page, unreadable, numbers)
                 before, unreadable = page, []
                 yield page
@@ -150,7 +184,7 @@ class PageRun:
         first = 0 if before is None else before.first_number + len(before)
         lost = after.first_number - first
         if before is None or lost <= 0:
-            if before is not None and lost < 0 and not before.damage:
+            if before is not None and not before.damage and overlap(before, after):
                 self.report([_numbered_twice(before, after, first)])
             self.report(unreadable)
             return
@@ -196,11 +230,13 @@ class PageRun:
                 low, high = (middle, high) if begins_before(page) else (low, middle)
         return numbers[numbers.index(readable[low]) :] if readable else []
 
-    def first_behind(self, page: Page, number: int, unreadable: list[Damage]) -> Page | None:
+    def first_behind(
+        self, page: Page, number: int, unreadable: list[Damage], log_id: bytes | None = None
+    ) -> Page | None:
         """Return the first readable page from that number on; it is behind `page`.
 
-        Pages before it that cannot be read are added to `unreadable`.  Raises PageRetiredError if retention
-        has removed `page` and all up to it.
+        Pages before it that cannot be read are added to `unreadable`, with `log_id` also those of another
+        log.  Raises PageRetiredError if retention has removed `page` and all up to it.
         """
         numbers = self.numbers()
         # Pages get their names in order: if the next one is not there now, it did not come before others.
@@ -209,7 +245,7 @@ class PageRun:
         elif numbers and numbers[0] > page.number:
             raise PageRetiredError(page.number + 1, numbers[0], numbers[-1])
         for found in numbers[bisect.bisect_left(numbers, number) :]:
-            following = self.find(found, on_damage=unreadable.append)
+            following = self.find_of(log_id, found, unreadable)
             if following is not None:
                 return following
         return None

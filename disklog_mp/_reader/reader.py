@@ -144,9 +144,10 @@ class Reader(Searching):
     def get_page(self, number: int) -> Page:
         """Return a page by its number, from 1.
 
-        Raises PageNotFoundError, PageRetiredError if it is gone, CorruptPageError if its header is damaged.
+        Raises PageNotFoundError, PageRetiredError if it is gone, CorruptPageError if its header is damaged,
+        or is that of another log's page.
         """
-        return self._pages.get(number)
+        return self._pages.get_own(number)
 
     def find_page(self, number: int) -> Page | None:
         """Return a page by its number; None if it is gone, or has no valid header, which is reported."""
@@ -244,7 +245,7 @@ class Reader(Searching):
         self._backward[:] = [stream]
         return records, stream.cursor()
 
-    def step(self, cursor: Cursor | str | None, pages: int = 1) -> Cursor | None:
+    def step(self, cursor: Cursor | str | None, pages: int = 1, *, check: bool = True) -> Cursor | None:
         """Return the cursor of the first record of the page that is `pages` on (negative: back).
 
         It is counted from the page of the record at the cursor (None: the oldest); 0 is that page itself.
@@ -252,9 +253,10 @@ class Reader(Searching):
 
         Raises PageNotFoundError if there is no such page, PageRetiredError if it is gone, CorruptPageError if
         its header is damaged, and what read() raises.  What is missing between the pages on the way is
-        reported; it costs opening each of them.
+        reported, and what is damaged in them and in that page: it costs reading them.  Without `check` they
+        are only opened.
         """
-        return step(self._pages, cursor, pages)
+        return step(self._pages, cursor, pages, check=check)
 
     def cursor_at(self, number: int | None = None, *, since: object = None) -> Cursor | None:
         """Return the cursor of the first record of at least that number, or of a time not before `since`.

@@ -30,10 +30,11 @@ def first_of(page: Page) -> Cursor:
     return Cursor(page.header.log_id.hex(), page.first_position, page.first_number)
 
 
-def step(pages: PageRun, cursor: Cursor | str | None, count: int) -> Cursor | None:
+def step(pages: PageRun, cursor: Cursor | str | None, count: int, *, check: bool) -> Cursor | None:
     """Return the cursor of the first record of the page `count` pages behind that of the cursor.
 
-    What is missing between the pages on the way is reported.  Raises CursorError for another log's page.
+    What is missing between the pages on the way is reported, with `check` also what is damaged in them.
+    Raises CursorError for another log's page.
     """
     here = Stream(pages, cursor).locate()
     if here is None:
@@ -45,14 +46,18 @@ def step(pages: PageRun, cursor: Cursor | str | None, count: int) -> Cursor | No
     numbers = [each for each in pages.numbers() if first <= each <= last]
     for page in pages.each(numbers, log_id=log_id):
         with page:
+            if check:
+                page.check()
             if page.number == target:
                 found = first_of(page)
-    if found is None:
-        with pages.get(target) as page:  # raises what is wrong with it
-            found = first_of(page)
-        path, detail = pages.directory.path, f"page {target} is of log {found.log_id}"
-        raise CursorError(first_of(here), "another log", path, detail)
-    return found
+    if found is not None:
+        return found
+    with pages.get(target) as page:  # raises what is wrong with it
+        found = first_of(page)
+        if pages.is_of(page, log_id):  # it came since the pages were listed
+            return found
+    path, detail = pages.directory.path, f"page {target} is of log {found.log_id}"
+    raise CursorError(first_of(here), "another log", path, detail)
 
 
 def at_number(pages: PageRun, number: int) -> Cursor | None:
@@ -63,13 +68,14 @@ def at_number(pages: PageRun, number: int) -> Cursor | None:
     end: Cursor | None = None
     for page in pages.each(numbers, log_id=pages.log_id(numbers)):
         with page:
-            if number < page.first_number and page.number == numbers[0]:
+            before = numbers[: numbers.index(page.number)]  # damaged, or gone since they were listed
+            if end is None and number < page.first_number and not any(map(pages.exists, before)):
                 raise PageRetiredError(page.number - 1, page.number, numbers[-1])
             frames = page.records_from(number)
-            before = frames.time
+            time_before = frames.time
             for record in page.rest_of(frames):
                 if record.number >= number:
-                    return Cursor(page.header.log_id.hex(), record.position, record.number, before)
+                    return Cursor(page.header.log_id.hex(), record.position, record.number, time_before)
             end = Cursor(page.header.log_id.hex(), frames.position, frames.number, frames.time)
     if end is not None and end.number < number:
         wanted = Cursor(end.log_id, end.position, number)

@@ -32,8 +32,11 @@ def _identity(page: Page) -> tuple[bytes, int, int, int, int]:
 class Stream:
     """A follower's place in the log: iterate it for what is there now, wait(), iterate it again."""
 
-    def __init__(self, pages: PageRun, cursor: Cursor | str | None) -> None:
+    def __init__(self, pages: PageRun, cursor: Cursor | str | None, *, passes_foreign: bool = False) -> None:
+        """With `passes_foreign`, pages of another log or copy are reported, as iterating does, not raised."""
         self._pages = pages
+        self._passes_foreign = passes_foreign
+        self._log_id: bytes | None = None  # pages of other logs are passed over; None: of none
         self._wanted = Cursor.parse(cursor) if isinstance(cursor, str) else cursor
         if self._wanted is not None:
             self._wanted.checked()
@@ -97,7 +100,9 @@ class Stream:
         else:
             log_id = bytes.fromhex(wanted.log_id)
             numbers = self._pages.from_last(lambda page: page.first_position <= wanted.position, log_id)
-        page = next(self._pages.each(numbers), None)
+        if self._passes_foreign:
+            self._log_id = self._pages.log_id(numbers)
+        page = next(self._pages.each(numbers, log_id=self._log_id), None)
         if page is None:
             if wanted is not None and wanted.number and not numbers:
                 raise self._beyond(wanted)
@@ -136,8 +141,7 @@ class Stream:
         found = frames.time
         if wanted.number == page.first_number == frames.number:
             former = self._pages.find(page.number - 1, on_damage=lambda damage: None)
-            _, behind, time_of_last = (0, 0, 0) if former is None else former.place()
-            found = time_of_last if behind == wanted.number else 0
+            found = 0 if former is None else former.time_before(wanted.number, wanted.before)
         if frames.number != wanted.number or (found and found != wanted.before):
             path = self._pages.directory.path
             detail = "the record before it is another one: the log was restored from a backup and went on"
@@ -161,11 +165,11 @@ class Stream:
         now = time.monotonic()
         unreadable: list[Damage] = []
         if self._pages.exists(page.number + 1):
-            following = self._pages.find(page.number + 1, on_damage=unreadable.append)
+            following = self._pages.find_of(self._log_id, page.number + 1, unreadable)
             if following is None:  # a page that is still empty is false, so no `or` here
-                following = self._pages.first_behind(page, page.number + 2, unreadable)
+                following = self._pages.first_behind(page, page.number + 2, unreadable, self._log_id)
         elif now >= self._next_list or self._pages.exists(page.number + 2):
-            following = self._pages.first_behind(page, page.number + 1, unreadable)
+            following = self._pages.first_behind(page, page.number + 1, unreadable, self._log_id)
             self._next_list, self._list_poll = now + self._list_poll, min(2 * self._list_poll, LIST_POLL[1])
         self._unreadable = [damage for damage in unreadable if damage not in self._told]
         if following is not None:
@@ -198,7 +202,9 @@ class Stream:
             self._next_path, self._path_poll = 0.0, PATH_POLL[0]
             return True
         anew.close()
-        if following is not None and following.first_number < frames.number and not frames.damage:
+        if following is None or frames.damage or self._passes_foreign:
+            return False
+        if following.first_number < frames.number:
             raise self._rewound(f"page {following.number} begins with record {following.first_number:,}")
         return False
 
@@ -238,9 +244,10 @@ class Stream:
         self._unreadable = []
 
     def cursor(self) -> Cursor | None:
-        """The cursor of the next record."""
+        """The cursor of the next record.  A reader that goes on from there is not told what is before it."""
         if self._page is None or self._frames is None:
             return self._wanted
+        self._page.report_damage(self._frames)
         log_id = self._page.header.log_id.hex()
         if self._given_back is not None:
             back = self._given_back

@@ -110,9 +110,9 @@ class Reader:
         read = partial(self._reader.read, cursor, max_records, max_bytes, backward=backward)
         return await in_thread(read)
 
-    async def step(self, cursor: Cursor | str | None, pages: int = 1) -> Cursor | None:
+    async def step(self, cursor: Cursor | str | None, pages: int = 1, *, check: bool = True) -> Cursor | None:
         """Return the cursor of a page so many pages on or back; see disklog_mp.Reader.step."""
-        return await in_thread(self._reader.step, cursor, pages)
+        return await in_thread(partial(self._reader.step, cursor, pages, check=check))
 
     async def cursor_at(self, number: int | None = None, *, since: object = None) -> Cursor | None:
         """Return the cursor of a record's number, or of a time; see disklog_mp.Reader.cursor_at."""

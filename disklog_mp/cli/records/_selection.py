@@ -14,6 +14,8 @@ from disklog_mp._core import Record
 from disklog_mp._reader.conditions import Conditions
 from disklog_mp._reader.cursor import Cursor
 from disklog_mp._reader.fields import FieldCondition
+from disklog_mp._reader.page import Page
+from disklog_mp._reader.page_run import overlap
 from disklog_mp._reader.reader import Reader
 from disklog_mp.cli.records._levels import ANY, Levels
 from disklog_mp.cli.records._patterns import Patterns
@@ -126,7 +128,7 @@ class Selection:
     def _parts(self, reader: Reader, stop: int | None) -> Iterator[Iterator[Record]]:
         """Iterate the records of each page, the last page first."""
         above = stop
-        later = 0  # the page that was read before this one
+        later: Page | None = None  # the page that was read before this one
         for number in reversed(reader.page_numbers()):
             if self.start is not None and above is not None and above <= self.start:
                 break
@@ -135,10 +137,10 @@ class Selection:
                 continue
             with page:
                 first = page.first_number
-                if later and above is not None and first + len(page) > above:  # copies that went on apart
+                if later is not None and overlap(page, later):  # copies that went on apart
                     place = Cursor(page.header.log_id.hex(), page.first_position, first)
-                    reader.step(place, later - number)  # tells of it
-                later = number
+                    reader.step(place, later.number - number, check=False)  # tells of it
+                later = page
             part = replace(self, start=max(first, self.start or 0))
             yield part.records(reader, above)
             above = first

@@ -13,6 +13,7 @@ from support.pages import LOG_ID, Source, frame, group, page_path, page_writer, 
 
 from disklog_mp import CursorError, PageNotFoundError, PageRetiredError, aio
 from disklog_mp._reader import page as _page
+from disklog_mp._reader import page_run as _page_run
 from disklog_mp._reader.cursor import Cursor
 from disklog_mp._reader.damage import Damage, Missing, describe
 from disklog_mp._reader.reader import Reader
@@ -261,13 +262,19 @@ class TestMissing:
         assert told == self.reports(path, lambda reader: reader.step(reader.end(), -4))
 
     def test_damaged_records(self, path: Path) -> None:
-        """One in the middle of a page, one at its end."""
+        """One in the middle of a page, one at its end; without a check, stepping opens the pages only."""
         for number, place in ((2, 1), (4, 3)):
             with page_path(path, number).open("r+b") as file:
                 file.seek(4096 + place * FRAME + 24)
                 file.write(b"!")
 
-        assert self.reports(path, list) == self.reports(path, self.backward)
+        told = self.reports(path, list)
+
+        assert 2 == len(told)
+        assert told == self.reports(path, self.backward)
+        assert told == self.reports(path, lambda reader: reader.step(None, 4))
+        assert told == self.reports(path, lambda reader: reader.step(reader.cursor_at(13), -2))
+        assert [] == self.reports(path, lambda reader: reader.step(None, 4, check=False))
 
     def test_a_cursor_in_a_page_that_cannot_be_read(self, path: Path) -> None:
         """The records between it and those that can be read are told."""
@@ -291,6 +298,51 @@ class TestMissing:
 
         assert over is not None
         assert 8 == over.number
+
+
+class TestMeanwhile:
+    """Pages come and go between two looks at the directory."""
+
+    @pytest.fixture
+    def reader(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
+        """Of four pages, with a list of pages 1 to 3 that it goes on believing."""
+        write_log(tmp_path / "log", [b"%d" % i for i in range(16)], page_records=4)
+        reader = Reader(tmp_path / "log")
+        monkeypatch.setattr(_page_run.PageRun, "numbers", lambda pages: [1, 2, 3])
+        return reader
+
+    def test_a_page_that_came_is_stepped_to(self, reader: Reader) -> None:
+        """It is of this log."""
+        cursor = reader.step(None, 3)
+
+        assert cursor is not None
+        assert 12 == cursor.number
+
+    def test_a_record_that_was_retired_is_not_passed_over(self, reader: Reader) -> None:
+        """No later one is given for it without a word."""
+        page_path(Path(reader.path), 1).unlink()
+        for number in (0, 3):
+            with pytest.raises(PageRetiredError):
+                reader.cursor_at(number)
+
+
+def test_a_cursor_behind_a_page_whose_end_is_damaged_fits(tmp_path: Path) -> None:
+    """The record before it is the last one that could be read, and not the one that the page's seal tells."""
+    path = tmp_path / "log"
+    for number in (1, 2):
+        frames = [frame((4 * number - 4 + i) * FRAME, time=(number * 4 + i) * SECOND) for i in range(4)]
+        place = {"first_position": (number * 4 - 4) * FRAME, "first_number": number * 4 - 4}
+        write_page(path, frames, number=number, last_time=(number * 4 + 3) * SECOND, **place)
+    with page_path(path, 1).open("r+b") as file:
+        file.seek(4096 + 3 * FRAME)
+        file.write(bytes(FRAME))
+    reader = Reader(path, on_damage=lambda damage: None)
+    cursor, numbers = None, [0, 1, 2, 4, 5, 6, 7]
+    while numbers:
+        [record], cursor = reader.read(cursor, 1)
+        assert numbers.pop(0) == record.number
+        rest, _ = Reader(path, on_damage=lambda damage: None).read(str(cursor))
+        assert numbers == [record.number for record in rest]
 
 
 class TestPlaces:

@@ -20,6 +20,7 @@ from disklog_mp._writer.access import Access
 from disklog_mp._writer.attendance import Attendance
 from disklog_mp._writer.live_ring import LiveRing
 from disklog_mp._writer.log_file import LogFile
+from disklog_mp._writer.notices import CONFIGURED
 from disklog_mp._writer.page_keeper import PageKeeper
 from disklog_mp._writer.requests import Kind, Request
 from disklog_mp._writer.ring_maker import RingMaker
@@ -163,7 +164,7 @@ class Configuration:
             raise
         for name in changes:
             values = {"from": getattr(before, name), "to": getattr(options, name), "by": sources.get(name)}
-            self._troubles.tell("configured", option=name, **values)
+            self._troubles.tell(CONFIGURED, option=name, **values)
         self._apply(before, options, gid)
 
     def _apply(self, before: Options, options: Options, gid: int) -> None:

@@ -2,9 +2,9 @@
 
 It is called at the end of each round of housekeeping, when producers are gone and before their slots are
 free, and when the writer begins and ends.  What a writer notices in the last moment before it is killed, the
-next one finds out from pages and ring, and tells (see starting.py and arrivals.py); but not that options were
-changed, and of events that were being added up, not how many.  Nothing is told twice.  Where the disk takes
-nothing, events wait; the log itself never waits for its events.
+next one finds out from pages, ring and the log's file, and tells (see starting.py and arrivals.py).  Where it
+cannot know how many errors (or the like) were being added up, it tells that.  Nothing is told twice.  Where
+the disk takes nothing, events wait; the log itself never waits for its events.
 """
 
 from __future__ import annotations
@@ -23,7 +23,16 @@ from disklog_mp._pages.event_log import Entry, EventLog
 from disklog_mp._pages.unsynced import SyncJob
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._writer import intervals
-from disklog_mp._writer.notices import MISSED, SUMS, Notice, Notices
+from disklog_mp._writer.notices import (
+    CONFIGURED,
+    MISSED,
+    SUMS,
+    UNTRACED,
+    Allowance,
+    Notice,
+    Notices,
+    changed_options,
+)
 from disklog_mp.errors import DiskLogError
 
 TOTALS = "totals"
@@ -42,7 +51,9 @@ class Totals:
         self.is_full = False  # the log has reached max_bytes
         self.rolled_to = self.retired_to = self.truncated_to = 0  # newest pages that were told as such
         self.lasting: dict[str, int] = {}  # errors that began and did not end, and when
+        self.options: dict[str, Any] = {}  # in force, as far as events tell
         self.gone: deque[tuple[int, int]] = deque(maxlen=MOST_GONE)  # pid, since: told as left or died
+        self.allowed: dict[str, Allowance] = {}  # of events that leave no trace but their sums
         self.last = ""  # name of the last event
         self.last_time = 0  # ns since the epoch
 
@@ -56,14 +67,20 @@ class Totals:
             self.rolled_to, self.retired_to = fields.get("rolled_to", 0), fields.get("retired_to", 0)
             self.truncated_to = fields.get("truncated_to", 0)
             self.lasting = dict(fields.get("lasting", {}))
+            self.options = dict(fields.get("options", {}))
             return
         if name == MISSED:
             self.events.update(fields.get("names", {}))
+            for told in fields.get("names", {}):
+                self.allowed.pop(told, None)
         else:
             self.events[name] += fields.get("events", 1)
         for key in SUMS.get(name, ()):
             if fields.get(key):
                 self.sums[f"{name} {key}"] += fields[key]
+        if name in UNTRACED:
+            at = max(when, fields.get("until", 0)) / 1e9
+            self.allowed.setdefault(name, Allowance(at)).is_left(at)
         self._note(name, when, fields)
         self.last, self.last_time = name, when
 
@@ -78,6 +95,8 @@ class Totals:
             self.dropped = 0
         elif name in ("full", "room-again"):
             self.is_full = name == "full"
+        elif name == CONFIGURED:
+            self.options |= changed_options(fields)
         elif name in ("producer-left", "producer-died"):
             self.gone.append((fields.get("pid", 0), fields.get("since", 0)))
         elif name in ("error", "stalled"):
@@ -91,6 +110,12 @@ class Totals:
         elif name in PAGES:
             self.rolled_to = max(self.rolled_to, newest)
 
+    def may_be_untold(self) -> list[str]:
+        """Return the names of events that a writer that was killed may have been adding up."""
+        return [
+            name for name, allowed in self.allowed.items() if allowed.left < 1.0 and self.last != "stopped"
+        ]
+
     def to_fields(self) -> dict[str, Any]:
         """Return them as the fields of an event."""
         return {
@@ -103,6 +128,7 @@ class Totals:
             "retired_to": self.retired_to,
             "truncated_to": self.truncated_to,
             "lasting": self.lasting,
+            "options": self.options,
         }
 
 
@@ -132,6 +158,7 @@ class EventBook:
             for data in self._log.newest():
                 with contextlib.suppress(ValueError, TypeError, AttributeError):  # no event of ours
                     totals.add(*_decoded(data))
+            totals.options = totals.options or self.totals.options
             if totals.events or not self.totals.events:
                 self.totals = totals
 

@@ -16,6 +16,7 @@ BURST = 32  # events of one kind that are told one by one
 REFILL = 30.0  # seconds after which one more of that kind is
 VALUES = ("from", "to")  # of an option, which may be None
 LONGEST_TEXT = 300  # characters of one field
+CONFIGURED = "configured"
 # The fields that sums of events add up, by name; there can be many events of these names.
 SUMS = {
     "rolled": ("records", "bytes"),
@@ -25,7 +26,7 @@ SUMS = {
     "producer-left": ("logged", "dropped"),
     "producer-died": ("logged", "dropped", "abandoned"),
     "dropped": ("count",),
-    "configured": (),
+    CONFIGURED: (),
     "error": (),
     "recovered": (),
     "full": (),
@@ -35,8 +36,16 @@ SUMS = {
     "clock-stepped": (),
     "damaged": ("length", "records"),
 }
+# These leave no trace: how many a writer was adding up when it was killed, the next one does not find out.
+UNTRACED = ("error", "recovered", "stalled", "synced-late", "clock-stepped", "damaged")
 FIRST = ("page", "from")  # fields of which a sum has the first
 MISSED = "events-missed"
+
+
+def changed_options(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return what options such an event put in force, or a sum of such events."""
+    told = fields.get("options")
+    return dict(told) if isinstance(told, dict) else {str(fields.get("option")): fields.get("to")}
 
 
 class Notice(NamedTuple):
@@ -48,7 +57,7 @@ class Notice(NamedTuple):
     fields: dict[str, Any]
 
 
-class _Allowance:
+class Allowance:
     """How many events of one kind may still be told one by one, and the sum of those that were not."""
 
     def __init__(self, now: float) -> None:
@@ -73,7 +82,7 @@ class Notices:
         self.position: Callable[[], int] = lambda: 0  # set by the writer
         self._waiting: deque[Notice] = deque()
         self._missed: Counter[str] = Counter()
-        self._allowed: dict[str, _Allowance] = {}
+        self._allowed: dict[str, Allowance] = {}
 
     def tell(self, name: str, **fields: Any) -> None:
         """Note an event, now.  Fields that are None are left out, but for `from` and `to`."""
@@ -83,7 +92,7 @@ class Notices:
             self._add(notice)
             return
         now = time.monotonic()
-        allowed = self._allowed.setdefault(name, _Allowance(now))
+        allowed = self._allowed.setdefault(name, Allowance(now))
         if allowed.gathered is not None:
             allowed.gathered = _added(allowed.gathered, notice)
         elif allowed.is_left(now):
@@ -146,6 +155,8 @@ def _added(former: Notice, notice: Notice) -> Notice:
     for key in SUMS[former.name]:
         if key in one or key in other:
             fields[key] = one.get(key, 0) + other.get(key, 0)
+    if former.name == CONFIGURED:
+        fields["options"] = changed_options(one) | changed_options(other)
     if "page" in other:
         fields["last_page"] = other.get("last_page", other["page"])
     fields["until"] = notice.time

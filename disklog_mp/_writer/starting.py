@@ -5,6 +5,7 @@ Beside it, the watch on the clock, because all other events are told by their ti
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -16,21 +17,29 @@ from disklog_mp._pages.recovery import Recovered
 from disklog_mp._pages.survey import FoundPage
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._writer.event_book import EventBook, Totals
-from disklog_mp._writer.notices import Notices
+from disklog_mp._writer.log_file import LogFile
+from disklog_mp._writer.notices import CONFIGURED, MISSED, Notices
 from disklog_mp._writer.takeover import Former, Taken
+from disklog_mp._writer.terms import DEFAULT, options_in
 from disklog_mp.errors import FormatVersionError
 
 Tell = Callable[..., None]
 STEP = 1.0  # seconds by which the clock must jump to be told
 
 
-def begin_book(directory: Directory, pages: PageWriter, notices: Notices, taken: Taken) -> EventBook:
+def begin_book(
+    directory: Directory, pages: PageWriter, notices: Notices, taken: Taken, log_file: LogFile
+) -> EventBook:
     """Return the log's events, those of this start told: the directory is in use now."""
     book = EventBook(notices, directory, pages)
     totals = book.totals
     _tell_start(notices.tell, taken.former, totals, is_first=pages.position == 0)
     if totals.events and totals.last != "stopped":
         _tell_untold_pages(notices.tell, pages, totals, taken.recovered)
+    _tell_changes(notices.tell, totals, log_file)
+    untold = dict.fromkeys(totals.may_be_untold(), 0)
+    if untold:
+        notices.tell(MISSED, events=0, names=untold, why="the writer was killed: how many is not known")
     for what, since in totals.lasting.items():  # it may begin again
         after = round(max(0.0, (time.time_ns() - since) / 1e9), 3)
         notices.tell("recovered", what=what, after=after, why="another writer")
@@ -48,6 +57,19 @@ def _tell_start(tell: Tell, former: Former, totals: Totals, *, is_first: bool) -
         seconds = max(0.0, (time.time_ns() - last_seen) / 1e9)
         tell("writer-replaced", why=why, seconds=round(seconds, 3), pid=former.pid or None)
     tell("writer-started", pid=os.getpid(), ring="kept" if former.is_ring_kept else "new")
+
+
+def _tell_changes(tell: Tell, totals: Totals, log_file: LogFile) -> None:
+    """Tell the options that the last writer changed and did not live to tell of, and those of this start."""
+    for identity in (log_file.found, log_file.identity):
+        if identity is None:
+            continue
+        options = json.loads(json.dumps(options_in(identity)))  # as an event has them
+        for name, value in options.items() if totals.options else ():
+            if name in totals.options and totals.options[name] != value:
+                by = identity.sources.get(name, DEFAULT)
+                tell(CONFIGURED, option=name, **{"from": totals.options[name], "to": value, "by": by})
+        totals.options = options
 
 
 def _tell_untold_pages(tell: Tell, pages: PageWriter, totals: Totals, recovered: Recovered) -> None:

@@ -94,7 +94,7 @@ class Writer:
                 let_go()
             raise
         self.recovered = taken.recovered
-        self.events = begin_book(self._directory, self.pages, self.troubles.notices, taken)
+        self.events = begin_book(self._directory, self.pages, self.troubles.notices, taken, self.log_file)
         self._compose()
         self.troubles.show_in(self.live.ring)
         self.keeper.publish()

@@ -107,7 +107,11 @@ def test_fourteen_steps(open_log: OpenLog, name: str, path: Path) -> None:
     assert counts["producer-attached"] == counts["producer-died"] + counts["producer-left"]
     assert (counts["writer-replaced"], counts["stopped"], counts["opened"]) == (1, 2, 1)
     assert counts["writer-started"] == 3
-    assert (counts["full"], counts["room-again"], counts["configured"]) == (1, 1, 4)
+    assert (counts["full"], counts["room-again"], counts["configured"]) == (1, 1, 5)
+    (restarted,) = (
+        event.fields for event in events if event.fields.get("option") == "sync"
+    )  # 14 leaves it out
+    assert (restarted["from"], restarted["by"]) == ("never", "default")
 
 
 def test_drops_are_told_to_the_record(open_log: OpenLog, path: Path) -> None:

@@ -9,21 +9,22 @@ from pathlib import Path
 import pytest
 from support.faulty_files import FaultyFiles, Killed, files_that_die
 from support.machine import wait_until
-from support.pages import Source, page_path, page_writer
+from support.pages import LOG_ID, Source, page_path, page_writer
 
 from disklog_mp._os.files import REAL, Files
+from disklog_mp._pages.identity import LogIdentity, write_identity
 from disklog_mp._pages.recovery import Recovered
 from disklog_mp._pages.writer import PageWriter
-from disklog_mp._reader.damage import Damage
+from disklog_mp._reader.damage import Damage, describe
 from disklog_mp._reader.events import EventStream, LogEvent
 from disklog_mp._reader.reader import Reader
 from disklog_mp._verify.told import read_told
 from disklog_mp._writer.event_book import EventBook
-from disklog_mp._writer.notices import MOST_WAITING, Notices
+from disklog_mp._writer.log_file import LogFile
+from disklog_mp._writer.notices import BURST, MOST_WAITING, Notices
 from disklog_mp._writer.starting import begin_book
 from disklog_mp._writer.takeover import Former, Taken
 from disklog_mp.cli.records._between import Between
-from disklog_mp.errors import CursorError
 
 SMALL = 1 << 16  # bytes of events: four pages of 12 KiB
 
@@ -54,6 +55,17 @@ class Book:
         self.book.close()
         self.pages.close()
         self.directory.unlock()
+
+
+RECOVERED = Recovered(0, 0, 0, 0, 0, 0, 0, ())
+
+
+def identity(book: Book, **options: tuple[object, str]) -> LogIdentity:
+    """What the log's file says, with these options and their sources."""
+    values = {name: value for name, (value, _) in options.items()}
+    sources = {name: source for name, (_, source) in options.items()}
+    path = book.directory.path
+    return LogIdentity(LOG_ID, "log", 0, path, "/", {**book.pages.options._asdict(), **values}, sources)
 
 
 def read(path: Path) -> tuple[list[int], list[LogEvent], list[Damage]]:
@@ -133,24 +145,22 @@ def test_events_of_another_log_and_garbage(tmp_path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
         book = Book(path).begin()
         book.tell(1, 2)
+        write_identity(book.directory, identity(book), 0o600, -1)
         book.close()
         (path / "events-0000000002.dlog").write_bytes(harm)
         (path / "events-000000003.dlog").symlink_to("/nowhere")
         read_told(str(path))  # whatever it says, it ends
-        between = Between(str(path), with_routine=True)
-        assert between.due() == 0 or is_foreign
+        assert 0 == Between(str(path), with_routine=True).due()
         for number in (3, 4):
             book = Book(path).begin()
             book.tell(number)
             book.close()
         assert book.book.totals.events["told"] == 4, harm[:20]
-        if is_foreign:
-            with pytest.raises(CursorError, match="another log"):
-                read(path)
-            assert "another log" in str(read_told(str(path)).damage)
-            (path / "events-0000000002.dlog").unlink()
-        numbers, *_ = read(path)
+        numbers, events, damage = read(path)
         assert numbers == [1, 2, 3, 4], harm[:20]
+        assert events == list(EventStream(str(path), damage.append))  # as a follower begins
+        told = f"{[*map(describe, damage)]} {read_told(str(path)).damage}"
+        assert (told.count("is of another log") == 3) == is_foreign, told
 
 
 def test_a_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
@@ -217,8 +227,9 @@ def test_what_a_writer_did_not_live_to_tell(tmp_path: Path) -> None:
     book.close()
     for _ in range(2):  # the second one dies, too, and told all
         book = Book(path)
-        taken = Taken(None, Recovered(0, 0, 0, 0, 0, 0, 0, ()), 0, Former())  # type: ignore[arg-type]
-        book.book = begin_book(book.directory, book.pages, book.notices, taken)
+        taken = Taken(None, RECOVERED, 0, Former())  # type: ignore[arg-type]
+        file = LogFile(book.directory, None, identity(book))
+        book.book = begin_book(book.directory, book.pages, book.notices, taken, file)
         book.close()
     _, events, damage = read(path)
 
@@ -236,3 +247,63 @@ def test_what_a_writer_did_not_live_to_tell(tmp_path: Path) -> None:
     assert told("retired", "page", "last_page", "records", "events") == [(1, 2, 2, 2)]
     assert told("recovered", "what") == [("write",)]
     assert told("error", "what") == [("write",)]
+
+
+def test_options_that_were_changed_and_not_told(tmp_path: Path) -> None:
+    """The writer was killed right behind the log's file: the next one tells, also what it changes itself.
+
+    Of changes that were being added up it tells those that no sum told.
+    """
+    path = tmp_path / "log"
+    by_set, by_open = (7, "set, process 5"), (60.0, "open, process 6")
+
+    def start(book: Book, found: LogIdentity | None, now: LogIdentity) -> None:
+        taken = Taken(None, RECOVERED, 0, Former())  # type: ignore[arg-type]
+        file = LogFile(book.directory, found, now)
+        book.book = begin_book(book.directory, book.pages, book.notices, taken, file)
+
+    book = Book(path)
+    start(book, None, identity(book))
+    for number in range(BURST + 8):
+        book.notices.tell("configured", option="keep_age", **{"from": number, "to": number + 1, "by": "set"})
+        book.notices.tell("configured", option="linger", **{"from": number, "to": number + 1, "by": "set"})
+    book.book.write_last()
+    book.close()
+    told = BURST + 8
+    assert 2 * told == sum(
+        event.fields.get("events", 1) for event in read(path)[1] if event[0] == "configured"
+    )
+
+    same = {"linger": (told, "")}
+    found = identity(book, **same, keep_pages=by_set, keep_age=(told, ""))
+    now = identity(book, **same, keep_pages=by_set, keep_age=by_open)
+    for before in (found, now, now):
+        book = Book(path)
+        start(book, before, now)
+        book.close()
+        events = [event.fields for event in read(path)[1] if event.name == "configured"][-2:]
+        assert events == [
+            {"option": "keep_pages", "from": None, "to": 7, "by": "set, process 5"},
+            {"option": "keep_age", "from": told, "to": 60.0, "by": "open, process 6"},
+        ]
+    assert 1 == len([event for event in read(path)[1] if event.fields.get("option") == "keep_pages"])
+
+
+def test_errors_that_were_being_added_up(tmp_path: Path) -> None:
+    """How many is lost with the writer; that some may be missing is told, once, and not without reason."""
+    path = tmp_path / "log"
+    for errors, untold in ((BURST - 1, 0), (1, 1), (0, 1), (BURST + 1, 2)):
+        book = Book(path)
+        taken = Taken(None, RECOVERED, 0, Former())  # type: ignore[arg-type]
+        file = LogFile(book.directory, None, identity(book))
+        book.book = begin_book(book.directory, book.pages, book.notices, taken, file)
+        for _ in range(errors):
+            book.notices.tell("error", what="write", errno=5)
+        book.book.write()
+        book.close()
+        book = Book(path)
+        book.book = begin_book(book.directory, book.pages, book.notices, taken, file)
+        book.close()
+        missed = [event.fields["names"] for event in read(path)[1] if event.name == "events-missed"]
+        assert [{"error": 0}] * untold == missed
+        assert read_told(str(path)).is_whole

@@ -8,6 +8,7 @@ import ctypes
 import os
 import resource
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,15 +17,18 @@ from support.children import child, fork, succeeds
 from support.file_ring import closing, new_ring, path_in
 from support.machine import wait_until
 from support.mounts import system
-from support.users import NOBODY
+from support.users import NOBODY, User, as_user, serving
 
-from disklog_mp import _core
+import disklog_mp
+from disklog_mp import Reader, _core
 from disklog_mp._os import processes
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import liveness, slots
 from disklog_mp._ring.file import RingFile
 
 NEW_NAMESPACE = {"mount": 0x20000, "pid": 0x20000000, "time": 0x80}
+GROUP = 4711
+WRITER, MEMBER = User(1, 1, (GROUP,)), User(65534, 65534, (GROUP,))
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces take root")
 
 
@@ -213,3 +217,48 @@ def test_one_in_another_pid_namespace_that_closed_its_descriptors_lives(
             witnesses.close()
         for fd in (told[0], *ask):
             os.close(fd)
+
+
+@needs_root
+def test_a_whole_log_of_users_that_do_not_see_each_other(name: str) -> None:
+    """The writer's user sees no producer in /proc: one that dies is told, the other is not."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o1777)
+        path = Path(made) / "log"
+
+        def produce(*texts: bytes, told: int, wait: Callable[[], object]) -> None:
+            MEMBER.become()
+            with disklog_mp.attach(name, path) as log:
+                for text in texts:
+                    log.log(text)
+                    log.flush(60)
+                    os.write(told, b"x")
+                    wait()
+
+        def died() -> list[int]:
+            return [event.fields["pid"] for event in Reader(path).events() if event.name == "producer-died"]
+
+        def inside() -> None:
+            assert system("mount", "-t", "proc", "-o", "hidepid=2", "proc", "/proc")
+            (told, tell), (asked, ask) = os.pipe(), os.pipe()
+            with serving(WRITER, name, path, mode=0o660, group=GROUP):
+                dies = fork(lambda: produce(b"dies", told=tell, wait=signal.pause))
+                lives = fork(lambda: produce(b"1", b"2", told=tell, wait=lambda: os.read(asked, 1)))
+                assert b"xx" == os.read(told, 1) + os.read(told, 1)
+                seen = as_user(WRITER, lambda: [os.path.exists(f"/proc/{pid}") for pid in (dies, lives)])
+                assert [False, False] == seen
+                os.kill(dies, signal.SIGKILL)
+                os.waitpid(dies, 0)
+                wait_until(lambda: died() == [dies], 60)
+                os.write(ask, b"xx")
+                succeeds(lives)
+            assert [dies] == died()
+            assert {b"dies", b"1", b"2"} == {record.data for record in Reader(path)}
+            assert 0 == disklog_mp.verify(path).exit_code
+
+        def alone() -> None:
+            leave("mount")
+            assert system("mount", "--make-rprivate", "/")
+            leave("pid")
+
+        in_child(alone, inside, forks=True)

@@ -7,12 +7,14 @@ tasks: see aio/_session.py.  Both decide the same, because the decisions are her
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from disklog_mp import _core
 from disklog_mp._core import DONE
+from disklog_mp._pages.directory import Directory
 from disklog_mp._ring.control import error_text
 from disklog_mp._ring.labels import wanted_label
 from disklog_mp._ring.liveness import writer_alive
@@ -152,11 +154,19 @@ def attachment_with_descriptor(connection: Connection, seconds: float | None = N
 
 def read_stats(connection: Connection) -> Steps[Stats]:
     """Return the log's statistics."""
+    from dataclasses import replace
+
     from disklog_mp._ring import stats as _stats
 
     yield from ready_ring(connection)
     attachment = yield from attachment_with_descriptor(connection)
-    return _stats.read(attachment.file)
+    found = _stats.read(attachment.file)
+    directory = connection.place.directory
+    with contextlib.suppress(OSError):  # it may not be for this user: as the writer says
+        if directory is not None:
+            kept = range(found.first_page, found.last_page + 1)
+            found = replace(found, pages=sum(page in kept for page in Directory(directory).pages()))
+    return found
 
 
 def keep_writer(connection: Connection, seconds: float | None) -> Steps[bool]:

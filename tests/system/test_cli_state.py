@@ -20,6 +20,7 @@ import disklog_mp
 from disklog_mp import _core
 from disklog_mp._pages.format import STATE
 from disklog_mp._ring import slots as _slots
+from disklog_mp._session import interpreter
 from disklog_mp._verify.books import Books
 from disklog_mp.cli.state.verify import counters_line
 
@@ -404,6 +405,26 @@ class TestVerify:
             assert "ring_capacity" in told
             assert told["problems"][-1].startswith("damaged, at least 1 record missing: `disklog-mp verify")
         remove_ring(name)
+
+    def test_drops_that_only_a_dead_writers_ring_tells(
+        self, open_log: OpenLog, name: str, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """They are in no page yet, by name and by directory."""
+        log = open_log(ring_bytes=4096, on_full="drop")
+        with monkeypatch.context() as patch:
+            patch.setenv(interpreter.MARK, "1")  # this process starts no other writer
+            stop_writer(name, signal.SIGKILL)
+            accepted = sum(log.log(b"x" * 100) >= 0 for _ in range(40))
+            for log_of in (name, path):
+                (told,) = objects("stat", log_of, code=1)
+                assert ("warning", 40 - accepted, 0) == (told["status"], told["dropped"], told["missing"])
+                assert f"{40 - accepted} records dropped because the ring was full" in told["problems"]
+        log.flush()
+        stop_writer(name)
+        (told,) = objects("stat", path, code=1)  # from the page, once
+
+        assert 0 < accepted < 40
+        assert ("warning", 40 - accepted, 0) == (told["status"], told["dropped"], told["missing"])
 
     def test_drops_after_the_writer_has_left(self, tmp_path: Path) -> None:
         """They are counted from the pages: exit code 1, which process, how many, when and why."""

@@ -435,14 +435,15 @@ class Ring(Mapping):
         bell: int = ...,
         places: tuple[tuple[bytes, int, int], ...] = ...,
         pidfds: bytes = ...,
+        ring: int = -1,
         /,
     ) -> bool:
         """Sleep until something is committed at the position or wake() is called (False), or the time is over
         (True).  A wake() after `bell` had that value counts.
 
         Every `slice` seconds it looks for a bell that was lost, and shows that the writer lives.  It also
-        returns False if one of the places (path, device, inode; at most two) is another file now, or one
-        of the processes has ended.
+        returns False if one of the places (path, device, inode; at most three) is another file now, one of
+        the processes has ended, or the file `ring` (a descriptor) shares blocks with a copy of it.
         """
 
     def doze(self, seconds: float, bell: int = ..., /) -> None:

@@ -34,11 +34,13 @@ class Watched(NamedTuple):
 
     places: tuple[Place, ...]
     pidfds: bytes
+    ring: int = -1  # descriptor of a ring on a disk, whose blocks a copy may come to share
 
 
 # A process that comes back after a while finds nothing of its own in the caches.  A round of housekeeping
 # then takes ten milliseconds, a hundred times as long as right after another one.  A check is in C, renews
 # the heartbeat, and takes half a millisecond (bench: idle).
+DISK_CHECK = 1.0  # seconds between checks if the ring is on a disk: until then a full disk can end producers
 PARKS = (Park(19, 60.0, 5.0), Park(16, 1.0, 0.1), Park(NAPS, 0.1, 0.1))
 # Seconds between two checks of a claim that is not committed, and how many of each; 0: all further ones.
 # Most often its owner has lost the processor to other producers: a bell would ring at once, for one of
@@ -94,7 +96,9 @@ class Pace:
             ring.doze(self._nap, bell)
             return
         park = PARKS[-1] if is_due else next(park for park in PARKS if self._rests > park.after)
-        if not ring.park(position, min(park.seconds, at_most), park.check, bell, *watched()):
+        found = watched()
+        check = park.check if found.ring < 0 else min(park.check, DISK_CHECK)
+        if not ring.park(position, min(park.seconds, at_most), check, bell, *found):
             self._rests = min(self._rests, NAPS)
 
     def _until_claim_check(self) -> float:

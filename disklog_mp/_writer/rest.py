@@ -12,6 +12,7 @@ from disklog_mp._os.clocks import boot_time
 from disklog_mp._os.files import Place
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._ring.file import place
+from disklog_mp._ring.names import SHM
 from disklog_mp._writer import intervals, schedule
 from disklog_mp._writer.attendance import Attendance
 from disklog_mp._writer.live_ring import LiveRing
@@ -83,7 +84,9 @@ class Rest:
         with suppress(OSError):  # pages that another process removes are most often the oldest
             oldest = self._pages.retention.first_page()
             places.append(_place_at(self._pages.folder.directory.page_path(oldest)))
-        return Watched(tuple(places), self._live.witnesses.pidfds())
+        file = self._live.file
+        ring = -1 if os.path.dirname(file.path) == SHM else file.fd
+        return Watched(tuple(places), self._live.witnesses.pidfds(), ring)
 
     def _is_something_due(self) -> bool:
         """True if a sync is to come, or another attempt at what failed, or room for more, or the end."""

@@ -7,9 +7,12 @@
 #include "ring_wait.h"
 
 #include <errno.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include "../os/kernel.h"
@@ -178,10 +181,12 @@ bool dl_wake_writer(struct dl_ring *ring)
     return futex_wake(&ring->control->bell, 1) > 0;
 }
 
-/* What a sleeping writer looks at besides the bell: paths that lead to files of the log, and processes. */
+/* What a sleeping writer looks at besides the bell: paths that lead to files of the log, processes, and
+ * whether a copy of the ring's file shares its blocks (`ring`, -1: no look). */
 #define WATCHED 3
+#define EXTENTS 64 /* asked for at once; a ring has few */
 struct watched {
-    int count;
+    int count, ring;
     struct {
         const char *path;
         unsigned long long device, inode;
@@ -214,7 +219,33 @@ static int parse_watched(PyObject *places, const char *pidfds, Py_ssize_t length
     return 0;
 }
 
-/* True if a path leads elsewhere now, or a process has ended. */
+/* As has_shared_blocks() of _os/attributes.py. */
+static bool has_shared_blocks(int fd)
+{
+    union {
+        struct fiemap map;
+        unsigned char room[sizeof(struct fiemap) + EXTENTS * sizeof(struct fiemap_extent)];
+    } found;
+    for (uint64_t begin = 0;;) {
+        memset(&found, 0, sizeof found);
+        found.map.fm_start = begin;
+        found.map.fm_length = FIEMAP_MAX_OFFSET - begin;
+        found.map.fm_extent_count = EXTENTS;
+        if (ioctl(fd, FS_IOC_FIEMAP, &found.map) != 0 || found.map.fm_mapped_extents == 0)
+            return false;
+        struct fiemap_extent extent = {.fe_flags = 0};
+        for (uint32_t i = 0; i < found.map.fm_mapped_extents && i < EXTENTS; i++) {
+            memcpy(&extent, found.room + sizeof(struct fiemap) + i * sizeof extent, sizeof extent);
+            if ((extent.fe_flags & FIEMAP_EXTENT_SHARED) != 0)
+                return true;
+        }
+        if ((extent.fe_flags & FIEMAP_EXTENT_LAST) != 0)
+            return false;
+        begin = extent.fe_logical + extent.fe_length;
+    }
+}
+
+/* True if a path leads elsewhere now, a process has ended, or a copy shares the ring's blocks. */
 static bool has_changed(struct watched *watched)
 {
     for (int i = 0; i < watched->count; i++) {
@@ -223,12 +254,14 @@ static bool has_changed(struct watched *watched)
             || now.st_ino != watched->places[i].inode)
             return true;
     }
+    if (watched->ring >= 0 && has_shared_blocks(watched->ring))
+        return true;
     return watched->process_count != 0 && poll(watched->processes, watched->process_count, 0) > 0;
 }
 
-/* park(position, seconds, slice, bell, places, pidfds): sleep until a producer rings, or what is watched
- * changes (False), or the time is over (True).  `bell` is what the caller saw before it looked for work,
- * or is read before `parked` is set: one ring since then is not slept through.  The end of each slice
+/* park(position, seconds, slice, bell, places, pidfds, ring): sleep until a producer rings, or what is
+ * watched changes (False), or the time is over (True).  `bell` is what the caller saw before it looked for
+ * work, or is read before `parked` is set: one ring since then is not slept through.  The end of each slice
  * notices what no bell tells: a producer killed between taking `parked` and ringing, a change of what is
  * watched, a signal just before the sleep. */
 PyObject *dl_ring_park(PyObject *self, PyObject *args)
@@ -240,9 +273,9 @@ PyObject *dl_ring_park(PyObject *self, PyObject *args)
     PyObject *places = NULL;
     const char *pidfds = NULL;
     Py_ssize_t length = 0;
-    struct watched watched = {.processes = NULL};
-    if (!PyArg_ParseTuple(args, "Kd|dIO!y#", &position, &seconds, &slice, &bell, &PyTuple_Type, &places,
-                          &pidfds, &length)
+    struct watched watched = {.ring = -1, .processes = NULL};
+    if (!PyArg_ParseTuple(args, "Kd|dIO!y#i", &position, &seconds, &slice, &bell, &PyTuple_Type, &places,
+                          &pidfds, &length, &watched.ring)
         || (places != NULL && parse_watched(places, pidfds, length, &watched) != 0))
         return NULL;
     bool over = false;

@@ -146,10 +146,9 @@ def _cell(value: Any) -> str:
 
 
 def _csv(names: list[str], parts: Iterator[list[tuple[Any, ...]]]) -> Iterator[str]:
-    rows = itertools.chain([names] if names else [], itertools.chain.from_iterable(parts))
-    for row in rows:
+    for rows in itertools.chain([[tuple(names)]] if names else [], parts):
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerow([_plain(value) for value in row])
+        csv.writer(text, lineterminator="\n").writerows(map(_plain, row) for row in rows)
         yield text.getvalue()
 
 

@@ -168,6 +168,21 @@ def test_a_value_stays_among_the_fields_unless_a_column_has_it() -> None:
     assert others[7][2].decode() == row[7]
 
 
+@pytest.mark.parametrize("spelling", [b":", b": "])
+def test_the_least_and_the_greatest_numbers_have_a_column(spelling: bytes) -> None:
+    """Those of 64 bits; larger ones stay among the fields.  Read by the core, and by Python."""
+    fields = fields_of("a:int,b:int,c:int,d:int")
+    numbers = {"a": -(2**63), "b": 2**63 - 1, "c": 2**63, "d": -(2**63) - 1}
+    data = structured.encode(1, "INFO", "app", "said", fields=numbers).replace(b":", spelling)
+    columns = columns_of(fields)
+    columns.add([Record(data)], 0, 1)
+    others = columns.take()[2]
+
+    found = [values("int", 1, *others[len(TEXTS) + i])[0] for i in range(4)]
+    assert found == [-(2**63), 2**63 - 1, None, None]
+    assert json.loads(others[7][2]) == {"c": 2**63, "d": -(2**63) - 1}
+
+
 def test_what_python_returns_is_checked() -> None:
     """The wrong count, the wrong type, an exception: raised, and the columns go on."""
     for answer in ((), ("x",) * 12, tuple(range(11))):

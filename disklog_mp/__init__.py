@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from disklog_mp import gunicorn as gunicorn
     from disklog_mp import logging as logging
     from disklog_mp import loguru as loguru
+    from disklog_mp import metrics as metrics
     from disklog_mp import otel as otel
     from disklog_mp import pools as pools
     from disklog_mp import structlog as structlog
@@ -164,6 +165,7 @@ _MODULES = (
     "gunicorn",
     "logging",
     "loguru",
+    "metrics",
     "otel",
     "pools",
     "structlog",

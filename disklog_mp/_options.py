@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypedDict
 
+from disklog_mp._addresses import parse_address
 from disklog_mp._core import CAPACITY_MAX, CAPACITY_MIN
 
 SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -139,6 +140,7 @@ class Changes(TypedDict, total=False):
     linger: float | str | None
     kill_stalled: float | str | None
     event_bytes: int | str | None
+    metrics: str | None
 
 
 class LogOptions(Changes, total=False):
@@ -168,6 +170,7 @@ class Options(NamedTuple):
     linger: float | None = 10.0
     kill_stalled: float | None = None
     event_bytes: int = 4 << 20
+    metrics: str | None = None
 
     def to_json(self) -> bytes:
         """Return them as JSON, as they stand in the ring."""
@@ -292,6 +295,7 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "linger": parse_duration,
     "kill_stalled": parse_duration,
     "event_bytes": _event_bytes,
+    "metrics": lambda value, what: str(parse_address(value, what)),
 }
 
 
@@ -328,6 +332,7 @@ MAY_BE_NONE = frozenset(
         "max_bytes",
         "linger",
         "kill_stalled",
+        "metrics",
     }
 )
 

@@ -59,6 +59,7 @@ def open(
     linger: float | str | None = None,
     kill_stalled: float | str | None = None,
     event_bytes: int | str | None = None,
+    metrics: str | None = None,
     ring_dir: str | None = None,
     label: str | None = None,
     strict: bool = False,
@@ -80,14 +81,12 @@ def open(
     page_records, page_bytes, page_age: begin a new page when the page has that many records, bytes, seconds.
     page_at, page_tz: likewise at "00:00", "06:00,18:00" or "hourly", in the machine's time zone or that one.
     keep_pages, keep_bytes, keep_age: remove the oldest pages beyond that, but never the newest.
-    ring_bytes: size of the ring, rounded up to a power of two.
-    max_bytes: refuse records when the log has reached this size.
+    ring_bytes, max_bytes: size of the ring, a power of two; refuse records when the log has that size.
     sync: "always" (each write), a duration, "page" (when one is sealed), "never".
     on_full, timeout: "block" up to `timeout` seconds, "raise" or "drop" when the ring is full.
     mode, group: access to the ring and the pages, e.g. 0o660 and "www-data".
-    linger: how long the writer stays when its last producer has left.
-    kill_stalled: the writer kills a process that stands still inside log() and holds up all others.
-    event_bytes: space for the log's own events, 4 MiB if left out; 0: none are kept.
+    linger, kill_stalled: the writer leaves so long after its last producer; kills one stopped inside log().
+    event_bytes, metrics: space for the log's own events; "127.0.0.1:9464" serves Prometheus there.
     ring_dir: keep the ring as a file in that directory instead of /dev/shm.
     label: a text of up to 64 bytes that each record of this session carries, such as a container's name.
     Left out, it is that of DISKLOG_MP_LABEL, else, in a pid namespace other than the writer's, the host name.
@@ -118,6 +117,7 @@ def open(
         linger=linger,
         kill_stalled=kill_stalled,
         event_bytes=event_bytes,
+        metrics=metrics,
     )
     place = directory_of(name, path)
     return Session(connect(BlockingConnection, name, place, patience=PATIENCE, strict=strict, **options))

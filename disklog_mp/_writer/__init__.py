@@ -1,6 +1,6 @@
 """The writer's process: drains the ring of one log into its page files.
 
-Five threads run in it, and a handler of SIGTERM and SIGINT.  Only the main thread touches the ring and the
+Six threads may run in it, and a handler of SIGTERM and SIGINT.  Only the main thread touches the ring and the
 writer's state; the others post and ring the bell, which wakes it.  Where one process writes several logs, the
 thread that serves a log is its main thread.  tests/rules/test_threads.py compares this table with the code:
 the last column names what the function uses of anything but its own variables.
@@ -15,6 +15,7 @@ the last column names what the function uses of anything but its own variables.
 | deaths  | _ring/death_watch.py: DeathWatch._run | flag, bell    | `epoll.poll` `self._end` `self._news` |
 | deaths  | _ring/death_watch.py: DeathWatch._news | flag, bell   | `self.has_news` `self._tell`          |
 | close   | _os/background.py: _close             | files given   | `file.close`                          |
+| metrics | _metrics/endpoint.py: _serve         | its endpoint  | `endpoint.run`                        |
 | stderr  | _os/background.py: _print             | descriptor 2  | `suppress` `os.write` `_let_go`       |
 | signals | _writer/signals.py: StopSignals.ask   | flag, bell    | `self.asked` `self.ring_bell`         |
 | signals | _writer/signals.py: StopSignals.hang_up | flag, bell  | `self.hung_up` `self.ring_bell`       |

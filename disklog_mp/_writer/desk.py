@@ -11,6 +11,7 @@ from disklog_mp._writer.access import Access
 from disklog_mp._writer.attendance import Attendance
 from disklog_mp._writer.configuration import Configuration
 from disklog_mp._writer.event_book import EventBook
+from disklog_mp._writer.exporter import Exporter
 from disklog_mp._writer.leaving import Leaving
 from disklog_mp._writer.live_ring import LiveRing
 from disklog_mp._writer.log_file import LogFile
@@ -21,6 +22,7 @@ from disklog_mp._writer.ring_maker import RingMaker
 from disklog_mp._writer.steering import Steering
 from disklog_mp._writer.succession import Succession
 from disklog_mp._writer.syncer import Syncer
+from disklog_mp._writer.timings import Timings
 from disklog_mp._writer.troubles import BackOff, Troubles
 
 
@@ -77,9 +79,15 @@ class Desk:
         )
         self.post = Post(self.requests, log_file, pages, troubles, is_wanted=attendance.is_wanted)
         self.steering = Steering(live, pages, log_file, keeper, events=events, troubles=troubles, drain=drain)
-        for part in (self.configuration, self.leaving, self.steering):
+        self.exporter = Exporter(pages, maker, Timings(syncer), troubles)
+        for part in (self.configuration, self.leaving, self.steering, self.exporter.timings):
             self.requests.add(part.kinds())
         events.may_make = self.post.may_make_files
         self.steering.resume()
         self.post.open()
         self.access.finish()
+
+    def close(self) -> None:
+        """Serve no metrics, take no requests."""
+        self.exporter.close()
+        self.requests.close()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from disklog_mp._metrics.histogram import Histogram
 from disklog_mp._options import parse_duration
 from disklog_mp._os.background import Background
 from disklog_mp._pages.unsynced import SyncJob
@@ -58,6 +59,8 @@ class Syncer:
         self._pages = pages
         self._troubles = troubles
         self.rolled: Callable[[], None] = lambda: None  # called when a page was sealed here
+        self.timing = Histogram()
+        self.last_synced = time.monotonic()  # when the last job that succeeded began
         self._ring_bell = ring_bell
         self._thread: Background[SyncJob] = Background("disklog-sync", self._run)
         self.results: queue.SimpleQueue[Result] = queue.SimpleQueue()
@@ -156,6 +159,8 @@ class Syncer:
             self.events.synced(job.events)
         if error is None:
             self._live.synced(job.position)  # first of all: its callers wait for that
+            self.timing.add(seconds)
+            self.last_synced = time.monotonic() - seconds
             self._tell_late(seconds)
             self._troubles.over("sync", "syncing again")
             self._pages.synced(job)

@@ -136,7 +136,7 @@ class Writer:
             abandon_if_dead=self._abandon_if_dead,
             drain=self.drain,
         )
-        self.leaving = self.desk.leaving
+        self.leaving, self.timings = self.desk.leaving, self.desk.exporter.timings
         self.making_way = MakingWay(self.producers, self.log_file, troubles, self.leaving.make_way)
         self.rest.is_stopping = self.leaving.is_stopping
         self.rest.is_missing = lambda: self.desk.post.is_missed or self.labelling.is_missed
@@ -242,7 +242,9 @@ class Writer:
                 self.keeper.roll("page_bytes")
                 return True
         index = position & live.mask
+        begun = time.monotonic()
         pages.append(live.data[index : index + length], end, records, last_time)
+        self.timings.write.add(time.monotonic() - begun)
         self.pace.wrote(length, ring.capacity)
         if self.back_off.seconds:
             self._ease()
@@ -287,7 +289,7 @@ class Writer:
     def close(self) -> None:
         """Let go of ring, pages and locks as they are."""
         self.syncer.close()
-        self.desk.requests.close()
+        self.desk.close()
         self.live.leave()
         self.events.close()
         self.pages.close()
@@ -351,5 +353,6 @@ def _housekeeping_of(writer: Writer) -> Housekeeping:
         Task(each_round, writer.live.show_that_it_works),
         Task(each_round, lambda now: writer.strays.log_again(writer.live)),
         Task(attendance.inspection_interval, ClockWatch(writer.troubles.tell).inspect),
+        Task(each_round, writer.desk.exporter.inspect),
         Task(each_round, writer.events.write),  # last: what the others noticed
     )

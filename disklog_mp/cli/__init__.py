@@ -32,6 +32,7 @@ COMMANDS = {
     "stat": "state.stat",
     "ls": "state.ls",
     "verify": "state.verify",
+    "metrics": "state.metrics",
     "set": "control.set",
     "roll": "control.roll",
     "truncate": "control.truncate",

@@ -12,19 +12,26 @@ import disklog_mp
 
 PACKAGE = Path(disklog_mp.__file__).parent
 DOORS = {"logging", "gunicorn", "celery", "structlog", "loguru", "otel", "pools"}
-FREE = {"errors", "_core", "_options", "_environment"}  # any module may import these
+FREE = {"errors", "_core", "_options", "_environment", "_addresses"}  # any module may import these
 FACE = {"_reader", "_session", "_loggers", "errors"}  # all that `import disklog_mp` offers comes from here
 MAY = {  # room: the rooms, or single modules, that it may import besides FREE and itself
     "csrc": set(),  # pip builds with it: no part of the package
     "errors": set(),
     "_core": set(),
     "_options": set(),
+    "_addresses": set(),
     "_environment": set(),
     "_os": set(),
     "_ring": {"_os"},
     "_pages": {"_os"},  # the two things do not know each other
     "_reader": {"_os", "_pages.format", "_pages.directory", "_pages.identity", "_pages.labels"},
-    "_writer": {"_os", "_ring", "_pages"},  # the only room where ring and pages meet to be changed
+    "_metrics": {"_os", "_ring"},
+    "_writer": {
+        "_os",
+        "_ring",
+        "_pages",
+        "_metrics",
+    },  # the only room where ring and pages meet to be changed
     # Not _writer: a producer does not load it.
     "_session": {"_os", "_ring", "_reader", "_pages.directory", "_pages.identity"},
     "_verify": {
@@ -39,10 +46,20 @@ MAY = {  # room: the rooms, or single modules, that it may import besides FREE a
     "_loggers": {"_session", "_ring.names", "_ring.labels", "_os.files"},
     "aio": {"_session", "_reader", "_ring"},
     "doors": {"_loggers"},
+    "metrics": {"_metrics", "_ring", "_verify.survey", "_session.requests", "_os.systemd"},
     "testing": {"_loggers", "_session", "_reader", "_ring.removal", "_os.processes", "doors"},
     # All but FACE is loaded when it is asked for.
     "__init__": FACE
-    | {"aio", "doors", "testing", "_verify", "_writer.serving", "_writer.serving_all", "_writer.process"},
+    | {
+        "aio",
+        "doors",
+        "metrics",
+        "testing",
+        "_verify",
+        "_writer.serving",
+        "_writer.serving_all",
+        "_writer.process",
+    },
     "cli": {
         "__init__",
         "_verify",
@@ -50,6 +67,7 @@ MAY = {  # room: the rooms, or single modules, that it may import besides FREE a
         "_reader",
         "_loggers.lines",
         "_loggers.cutting",
+        "metrics",
         "_session.requests",  # a command asks a log's writer as a session does
         "_loggers.structured",
         "_os.background",
@@ -179,7 +197,7 @@ def test_a_module_whose_library_is_missing_is_told_by_name() -> None:
 
 def test_only_public_names_are_listed() -> None:
     """What dir() shows is what users import."""
-    public = {*disklog_mp.__all__, "aio", "errors", "testing", *DOORS, "__version__"}
+    public = {*disklog_mp.__all__, "aio", "errors", "metrics", "testing", *DOORS, "__version__"}
 
     assert sorted(public) == dir(disklog_mp)
 

@@ -14,7 +14,7 @@ from disklog_mp.cli import COMMANDS, commands
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-FOREIGN = "celery|gunicorn|loguru|opentelemetry|structlog"  # not installed everywhere
+FOREIGN = "celery|gunicorn|loguru|opentelemetry|prometheus_client|structlog"  # not installed everywhere
 
 
 def blocks(language: str) -> list[str]:

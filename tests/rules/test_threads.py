@@ -12,7 +12,7 @@ from disklog_mp import _writer
 from rules.sources import ROOT
 
 PACKAGE = ROOT / "disklog_mp"
-ROOMS = ("_writer", "_ring", "_pages", "_os")  # loaded by the writer's process
+ROOMS = ("_writer", "_ring", "_pages", "_metrics", "_os")  # loaded by the writer's process
 BACKGROUND = "_os/background.py"  # where the threads are made
 STORES = {
     *("store32", "store64", "maximize64", "add64", "ring_bell"),

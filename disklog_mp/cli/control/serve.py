@@ -37,6 +37,7 @@ WRITER_OPTIONS = (
         "--kill-stalled", metavar="TIME", help="Kill a process that blocks the log this long.  [never]"
     ),
     click.option("--event-bytes", metavar="SIZE", help="Space for the log's own events; 0: none.  [4M]"),
+    click.option("--metrics", metavar="HOST:PORT", help="Serve the log's metrics to Prometheus there."),
 )
 
 

@@ -1,0 +1,1 @@
+"""Tests of disklog_mp._metrics."""

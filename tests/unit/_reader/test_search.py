@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.chance import TIMES
 from support.pages import GAP, RECORD, frame, group, page_path, write_log, write_page
 
 from disklog_mp import Damage, Missing, Reader, Record
@@ -242,7 +243,7 @@ def one_of_them(wanted: dict[str, Any], fields: list[tuple[str, str, str]]) -> C
     return is_one
 
 
-@settings(suppress_health_check=SHARED, deadline=None)
+@settings(max_examples=20 * TIMES, suppress_health_check=SHARED, deadline=None)
 @given(
     st.lists(RECORDS | st.lists(RECORDS, min_size=1, max_size=3), max_size=12),
     st.lists(st.tuples(CONDITIONS, st.lists(FIELDS, max_size=2)), min_size=4, max_size=8),
@@ -326,6 +327,7 @@ PIECES = (
 WORDS = ("a", "b", "needle", "x", "xx", "y", "c", "cc", "d", ".", "Ab", "A", "7", "]", "\\", "{b", "c}")
 
 
+@settings(max_examples=50 * TIMES, deadline=None)
 @given(
     st.lists(st.sampled_from((*PIECES, "|", "^", "$", "{b", "c}", "+")), max_size=5),
     st.lists(st.sampled_from(WORDS), max_size=5),

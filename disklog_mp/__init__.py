@@ -28,8 +28,6 @@ except ModuleNotFoundError as missing:
         f"{__path__[0]} is the source tree of disklog-mp, and its C core is not built there: change to "
         "another directory to use the installed package, or build in place with `pip install --editable .`"
     ) from None
-from disklog_mp._session.opening import attach, open
-from disklog_mp._session.session import Session
 from disklog_mp.errors import (
     AmbiguousLogError,
     ConfigMismatchError,
@@ -69,6 +67,8 @@ if TYPE_CHECKING:
     from disklog_mp._reader.events import LogEvent
     from disklog_mp._reader.page import Page
     from disklog_mp._reader.reader import Reader
+    from disklog_mp._session.opening import attach, open
+    from disklog_mp._session.session import Session
     from disklog_mp._session.steering import PageSpan
     from disklog_mp._verify.calls import LogInfo, list_logs, verify
     from disklog_mp._verify.log import Report
@@ -138,8 +138,11 @@ def freeze_support() -> None:
         sys.exit(0)
 
 
-# Loaded with their first use: most processes only log.
+# Loaded with their first use: a process logs or reads, and seldom does both.
 _LATER = {
+    "Session": "disklog_mp._session.session",
+    "attach": "disklog_mp._session.opening",
+    "open": "disklog_mp._session.opening",
     "Event": "disklog_mp._loggers.structured",
     "Cursor": "disklog_mp._reader.cursor",
     "Damage": "disklog_mp._reader.damage",

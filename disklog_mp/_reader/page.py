@@ -82,6 +82,15 @@ class Page(MappedPage):
             self._labels.text,
         )
 
+    def places(self) -> list[tuple[int, int]]:
+        """Return record numbers and offsets at which reading begins without a walk: every 512th or so."""
+        self._count(ALL)
+        return self._checkpoints[:]
+
+    def use_places(self, places: list[tuple[int, int]]) -> None:
+        """Take what places() returned for the same page, opened before."""
+        self._checkpoints = places[:]
+
     def run_before(self, position: int) -> list[Record]:
         """Return the last records before that position, in order, about 512 of them; [] if none is.
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Container, Iterable, Iterator
 
 from disklog_mp._pages.directory import Directory
-from disklog_mp._pages.format import LOG_ID, NUMBER
+from disklog_mp._pages.format import LOG_ID, NUMBER, PageHeader
 from disklog_mp._pages.identity import is_continued
 from disklog_mp._pages.labels import LabelTable
 from disklog_mp._reader.damage import (
@@ -59,6 +59,12 @@ class PageRun:
         self.labels = LabelTable(directory.path)
         self._on_damage = on_damage
         self._own_id: bytes | None = None  # of the log, as its newest page said when it was asked last
+        self._known: tuple[PageHeader, list[tuple[int, int]]] | None = None  # places in one of the pages
+
+    def places_in(self, page: Page) -> list[int]:
+        """Return record numbers of a page at which reading begins without a walk, from now on."""
+        self._known = page.header, page.places()
+        return [number for number, _ in self._known[1]]
 
     def numbers(self) -> list[int]:
         """Return the numbers of the pages there are now, in order."""
@@ -83,6 +89,8 @@ class PageRun:
         if page.number != number:
             page.close()
             raise CorruptPageError(path, NUMBER, f"page number {page.number}", number)
+        if self._known is not None and self._known[0] == page.header:
+            page.use_places(self._known[1])
         return page
 
     def find(self, number: int, *, on_damage: Callable[[Damage], object] | None = None) -> Page | None:

@@ -16,7 +16,6 @@ from disklog_mp._reader.damage import Damage
 from disklog_mp._reader.reader import Reader
 from disklog_mp._ring.file import RingFile
 from disklog_mp._ring.names import NAME, ring_path
-from disklog_mp._verify.pages import next_gap
 from disklog_mp.errors import DiskLogError
 
 
@@ -154,6 +153,8 @@ class Losses(NamedTuple):
 
 def losses(path: str) -> Losses:
     """Read all pages of a log for what was dropped, damaged, or is missing."""
+    from disklog_mp._verify.pages import next_gap  # only logs without a writer need it
+
     damage: list[Damage] = []
     dropped = 0
     for page in Reader(path, on_damage=damage.append).pages():

@@ -6,17 +6,19 @@ It takes no slot and changes no byte of a ring.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
 from disklog_mp._ring import file as _ring
 from disklog_mp._ring import names as _names
 from disklog_mp._ring.observing import look, observe
-from disklog_mp._session import requests
 from disklog_mp._verify import survey as _survey
 from disklog_mp.cli import _text
 from disklog_mp.errors import DiskLogError, FormatVersionError, LogNotFoundError
+
+if TYPE_CHECKING:
+    from disklog_mp._session.requests import Log as AskedLog
 
 ring_dir_option = click.option(
     "--ring-dir",
@@ -33,13 +35,11 @@ class NoSuchLogError(click.ClickException):
     exit_code = 2
 
 
-@dataclass
 class Found:
     """A log: its directory, its name ("" if unknown), its ring if it has one.  Use it in `with`."""
 
-    path: str
-    name: str
-    file: _ring.RingFile | None
+    def __init__(self, path: str, name: str, file: _ring.RingFile | None) -> None:
+        self.path, self.name, self.file = path, name, file
 
     def __enter__(self) -> Found:
         return self
@@ -145,7 +145,7 @@ def _is_only_a_directory(log: str, ring_dir: str | None) -> bool:
     return not has_ring and _survey.is_directory(log)
 
 
-def to_ask(found: Found, ring_dir: str | None) -> requests.Log:
+def to_ask(found: Found, ring_dir: str | None) -> AskedLog:
     """Return the log as one whose writer can be asked; where none lives, one is started.
 
     Raises NoSuchLogError if only its ring says where the log is.
@@ -155,6 +155,8 @@ def to_ask(found: Found, ring_dir: str | None) -> requests.Log:
             f"the ring of log {found.name!r} names {found.path}, and the log's file there is missing or "
             f"another's: give its directory"
         )
+    from disklog_mp._session import requests  # most commands ask no writer
+
     wake = (lambda: None) if found.file is None else found.file.ring.wake
     return requests.log_in(found.name, found.path, ring_dir, wake)
 

@@ -14,11 +14,13 @@ from disklog_mp._core import Record
 from disklog_mp._reader.conditions import Conditions
 from disklog_mp._reader.cursor import Cursor
 from disklog_mp._reader.fields import FieldCondition
-from disklog_mp._reader.page import Page
+from disklog_mp._reader.page import CHECKPOINT, Page
 from disklog_mp._reader.page_run import overlap
 from disklog_mp._reader.reader import Reader
 from disklog_mp.cli.records._levels import ANY, Levels
 from disklog_mp.cli.records._patterns import Patterns
+
+LEAST_PART = 4096  # records of a page that are looked through at once, when it is read from its end
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Selection:
         """Return the last `count` records that meet the conditions, walking back page by page."""
         found: list[Record] = []
         counted = 0
-        for part in self._parts(reader, stop):
+        for part in self._parts(reader, stop, count):
             if counted >= count:
                 break
             found[:0] = _last(part, count - counted)
@@ -121,12 +123,12 @@ class Selection:
         return found
 
     def newest_first(self, reader: Reader, stop: int | None = None) -> Iterator[Record]:
-        """Iterate the records that meet the conditions, the newest first; it holds those of one page."""
+        """Iterate the records that meet the conditions, newest first; it holds a part of a page."""
         for part in self._parts(reader, stop):
             yield from reversed([*part])
 
-    def _parts(self, reader: Reader, stop: int | None) -> Iterator[Iterator[Record]]:
-        """Iterate the records of each page, the last page first."""
+    def _parts(self, reader: Reader, stop: int | None, least: int = LEAST_PART) -> Iterator[Iterator[Record]]:
+        """Iterate the records of parts of each page, the last part first; it has at least so many records."""
         above = stop
         later: Page | None = None  # the page that was read before this one
         for number in reversed(reader.page_numbers()):
@@ -141,9 +143,19 @@ class Selection:
                     place = Cursor(page.header.log_id.hex(), page.first_position, first)
                     reader.step(place, later.number - number, check=False)  # tells of it
                 later = page
-            part = replace(self, start=max(first, self.start or 0))
-            yield part.records(reader, above)
+                places = reader.places_in(page)
+            yield from self._parts_of_page(reader, places, above, least)
             above = first
+
+    def _parts_of_page(
+        self, reader: Reader, places: list[int], above: int | None, least: int
+    ) -> Iterator[Iterator[Record]]:
+        at, step = len(places), 3 + least // CHECKPOINT
+        while at > 0 and (above is None or self.start is None or above > self.start):
+            at, step = max(0, at - step), 4 * step
+            if above is None or places[at] < above:
+                yield replace(self, start=max(places[at], self.start or 0)).records(reader, above)
+                above = places[at]
 
 
 def _last(records: Iterator[Record], count: int) -> list[Record]:

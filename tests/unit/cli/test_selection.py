@@ -1,14 +1,17 @@
 """What cat and tail select: the core's look finds all that the conditions allow."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 from support.pages import write_log
 
-from disklog_mp import Reader
+from disklog_mp import Reader, Record
 from disklog_mp._loggers import structured
+from disklog_mp._reader import page as _page
 from disklog_mp._reader.fields import FieldCondition
+from disklog_mp.cli.records import _selection
 from disklog_mp.cli.records._levels import Levels
 from disklog_mp.cli.records._patterns import patterns_of
 from disklog_mp.cli.records._selection import Selection, to_fields
@@ -60,6 +63,39 @@ def test_conditions_of_all_kinds_at_once(tmp_path: Path) -> None:
     assert [each.number for each in Selection(fields=fields).records(reader)] == [5, 6, 9]
     assert [*Selection(fields=fields, levels=Levels(30)).records(reader)] == []
     assert len([*Selection(levels=Levels("info")).records(reader)]) == 12  # a level by its name
+
+
+def test_the_last_records_are_found_from_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over pages and parts of pages; a part has few records, and what is before it is not made."""
+    monkeypatch.setattr(_page, "CHECKPOINT", 4)
+    monkeypatch.setattr(_selection, "CHECKPOINT", 4)
+    write_log(tmp_path / "log", [b"%d" % number for number in range(250)], page_records=100)
+    reader = Reader(tmp_path / "log")
+    everything = list(reader)
+    for wanted in (
+        Selection(),
+        Selection(start=95, stop=120),
+        Selection(patterns=patterns_of(("[37]$",), ignore_case=False, inverted=False)),
+        Selection(patterns=patterns_of(("^1$",), ignore_case=False, inverted=False)),
+    ):
+        for stop in (None, 201, 220):
+            expected = [each for each in everything if wanted.matches(each)]
+            expected = [each for each in expected if stop is None or each.number < stop]
+            for count in (0, 1, 7, 60, 300):
+                assert wanted.last(reader, count, stop) == expected[max(0, len(expected) - count) :]
+            assert [*wanted.newest_first(reader, stop)] == expected[::-1]
+
+    given: list[Record] = []
+    records = Selection.records
+
+    def counted(self: Selection, reader: Reader, stop: int | None = None) -> Iterator[Record]:
+        for each in records(self, reader, stop):
+            given.append(each)
+            yield each
+
+    monkeypatch.setattr(Selection, "records", counted)
+    assert len(Selection().last(reader, 5)) == 5
+    assert len(given) <= 5 + 4 * 4
 
 
 def test_a_condition_on_a_field_that_is_none() -> None:

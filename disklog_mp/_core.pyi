@@ -632,6 +632,10 @@ class Record:
         """The user's number from 0 to 65535; the logging handler puts the level here."""
 
     @property
+    def intact(self) -> bool:
+        """False if its page file was cut or overwritten since it was read: its bytes are others then."""
+
+    @property
     def gap(self) -> bool:
         """True if it stands for records that were dropped; data is then JSON with how many and since."""
 
@@ -738,11 +742,12 @@ class Filter:
 
 @final
 class Renderer:
-    """Renders records as lines: raw (layout 0), JSON (1) or text (2).
+    """Renders records as lines: raw (layout 0), JSON (1), text (2), logfmt (3), or by a template (4).
 
     `first` is what a line begins with, of text behind the time; of raw output it is what a record ends with.
     `clock` returns the text of a second: 19 characters, then what stands behind the fraction.  `otherwise`
-    returns the line of a record that the core leaves to Python.
+    returns the line of a record that the core leaves to Python.  `pieces` of a template: a token of --format,
+    `{` for a field or `=` for text; the name of the field, or the text; what stands there without the field.
     """
 
     def __new__(
@@ -751,11 +756,13 @@ class Renderer:
         first: bytes,
         clock: Callable[[int], str],
         otherwise: Callable[[Record], bytes],
+        pieces: tuple[tuple[str, bytes, bytes], ...] = ...,
     ) -> Self: ...
     def render(self, records: list[Any], start: int, /) -> tuple[bytes, int]:
         """Return the lines of the records from that index on, and the index behind them.
 
-        It stops at the end, at what is no record, at a gap record, and when there is much.
+        It stops at the end, at what is no record, at a gap record, at one that is not intact, and when there
+        is much.
         """
 
 @final
@@ -793,6 +800,32 @@ class Columns:
     @property
     def bytes(self) -> int:
         """The length of the longest column."""
+
+@final
+class Groups:
+    """Counts records by pid (0), level (1), logger (2), label (3), tag (4), a field (5), or all alike (6).
+
+    `name` is that of the field, or the key of all; `others` the key of what comes when there are `most`.
+    `every` is the length of a part of the time in ns, 0 for none, and the first one ends `shift` ns sooner.
+    """
+
+    def __new__(
+        cls, by: int, name: bytes, others: bytes, most: int, every: int = 0, shift: int = 0
+    ) -> Self: ...
+    def add(self, records: list[Any], start: int, /) -> int:
+        """Count the records from that index on; return the index of the first one that is left.
+
+        It is left because it is a gap record, or Python has to say its key, or it is the end.
+        """
+
+    def count(self, key: bytes, record: Record, keep: bool, /) -> None:
+        """Count a record as one of that key; with `keep` so are all others of its tag, or its label."""
+
+    def groups(self) -> list[tuple[bytes, int, int, int]]:
+        """Return key, count, first and last time of each group, in the order in which they came."""
+
+    def parts(self) -> list[tuple[int, int, int]]:
+        """Return number of the part of the time, index of the group, and count, of each pair there is."""
 
 @disjoint_base
 class Outlet:

@@ -30,7 +30,20 @@ static void read_at_the_end(const char *text, size_t length)
     CHECK(length <= page);
     memcpy(end - length, text, length);
     struct dl_event_text event;
+    struct dl_span span;
     dl_read_event(end - length, length, &event);
+    dl_read_logger(end - length, length, &span);
+}
+
+/* All that is found lies inside. */
+static void look_for_fields(const struct dl_event_text *event, const char *bytes, size_t length)
+{
+    static const char *const names[] = {"a", "b", "c", "c.d", "exception", "c.d.", "."};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct dl_span value;
+        if (dl_find_field(event, names[i], strlen(names[i]), &value) == DL_PRESENT)
+            CHECK(value.start > bytes && value.start + value.length < bytes + length);
+    }
 }
 
 /* Read a copy in memory of just its size; all that is found lies inside. */
@@ -54,6 +67,8 @@ static bool is_read(const char *text, size_t length, struct dl_event_text *event
             CHECK(value.start > key.start && value.start + value.length < bytes + length);
         CHECK(at == event->parts[DL_FIELDS].length && *members > 0);
     }
+    if (read)
+        look_for_fields(event, bytes, length);
     free(bytes);
     return read;
 }
@@ -131,6 +146,43 @@ static void what_is_said_about_a_record(void)
     }
 }
 
+static void what_is_found_of_a_record(void)
+{
+    static const char text[] = FIELDS "{\"a\":{\"b\":{\"c\":7},\"n\":null,\"s\":\"x\"},\"a.n\":2,\"l\":[1.5],\"t\":true,"
+                                      "\"f\":-0.25,\"p\":1.50,\"e\":1e5,\"d\":0.00001,\"i\":-12,"
+                                      "\"task\":\"own\",\"q\":\"\\\"\",\"w\":1,\"w\":2}"
+                                      ",\"task\":\"T\",\"stack\":\"S\"}";
+    static const struct {
+        const char *name;
+        enum dl_lookup found;
+        const char *value;
+    } cases[] = {
+        {"a", DL_UNREAD, ""},      {"a.b.c", DL_PRESENT, "7"},   {"a.b", DL_UNREAD, ""},
+        {"a.n", DL_PRESENT, "2"},  {"a.s", DL_PRESENT, "x"},     {"a.s.c", DL_ABSENT, ""},
+        {"a.b.d", DL_ABSENT, ""},  {"l", DL_UNREAD, ""},         {"t", DL_PRESENT, "true"},
+        {"f", DL_PRESENT, "-0.25"}, {"p", DL_UNREAD, ""},        {"e", DL_UNREAD, ""},
+        {"d", DL_UNREAD, ""},      {"i", DL_PRESENT, "-12"},     {"task", DL_PRESENT, "own"},
+        {"q", DL_UNREAD, ""},      {"w", DL_PRESENT, "2"},       {"stack", DL_PRESENT, "S"},
+        {"level", DL_ABSENT, ""},  {"", DL_ABSENT, ""},          {"process", DL_ABSENT, ""},
+    };
+    struct dl_event_text event;
+    CHECK(dl_read_event(text, sizeof text - 1, &event));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct dl_span value = {0};
+        const enum dl_lookup found = dl_find_field(&event, cases[i].name, strlen(cases[i].name), &value);
+        if (found != cases[i].found
+            || (found == DL_PRESENT
+                && (value.length != strlen(cases[i].value)
+                    || memcmp(value.start, cases[i].value, value.length) != 0))) {
+            fprintf(stderr, "FAILED %s\n", cases[i].name);
+            abort();
+        }
+    }
+    struct dl_span logger;
+    CHECK(dl_read_logger(text, sizeof text - 1, &logger) && logger.length == 3);
+    CHECK(!dl_read_logger(text, 20, &logger) && !dl_read_logger("{\"time\":x", 9, &logger));
+}
+
 /* Good records, a few bytes of them changed, and cut. */
 static void changed_records_are_read_within_their_memory(void)
 {
@@ -150,6 +202,7 @@ int main(int count, char **arguments)
     const uint64_t runs = count > 2 && strcmp(arguments[1], "--runs") == 0 ? strtoull(arguments[2], NULL, 0) : 200000;
     what_is_read_and_what_is_not();
     what_is_said_about_a_record();
+    what_is_found_of_a_record();
     for (uint64_t i = 0; i < runs; i++)
         changed_records_are_read_within_their_memory();
     printf("%llu passed, 0 failed\n", (unsigned long long)runs);

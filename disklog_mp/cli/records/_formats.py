@@ -7,7 +7,6 @@ records.
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -63,13 +62,18 @@ def choose(name: str, *, null: bool, style: Style, encoding: str) -> Format:
     elif "%(" in name:
         line = _Template(name, style)
     elif "%" in name:
-        tokens = _tokens.Tokens(name, _tokens.known(_Clock(style.zone), _level_name), style.log)
+        tokens = tokens_of(name, style)
         return lambda record: f"{tokens(record)}{tokens.end}".encode(encoding, "backslashreplace")
     else:
         raise ValueError(
             f"invalid --format {name!r}: write {', '.join(NAMES)}, or a template such as '%T %l %m'"
         )
     return lambda record: f"{line(record)}\n".encode(encoding, "backslashreplace")
+
+
+def tokens_of(template: str, style: Style) -> _tokens.Tokens:
+    """Return a template of tokens; raises ValueError for what is none."""
+    return _tokens.Tokens(template, _tokens.known(_Clock(style.zone), _level_name), style.log)
 
 
 def event_of(record: Record) -> Event | None:
@@ -91,6 +95,8 @@ def fields(record: Record) -> dict[str, Any]:
     try:
         values["data"] = data.decode("utf-8")
     except UnicodeDecodeError:
+        import base64  # only what is no text needs it
+
         values["data_base64"] = base64.b64encode(data).decode()
     return values
 
@@ -203,9 +209,9 @@ class _TextFormat:
         first, _, rest = event.message.rstrip("\n").partition("\n")
         level = self._painted(_text.printable(event.level), record.tag)
         said = _text.printable(f"{event.logger}: {first}")
-        words = "".join([f" {word}" for word in _words(event.fields)])
+        fields = "".join([f" {word}" for word in words(event.fields)])
         below = f"{_indented(rest)}{_indented(event.exception)}{_indented(event.stack)}"
-        return f"{begin} {level} {said}{words}{below}"
+        return f"{begin} {level} {said}{fields}{below}"
 
     def _painted(self, level: str, tag: int) -> str:
         colour = next((colour for least, colour in COLOURS if tag >= least), "") if self._colour else ""
@@ -222,7 +228,7 @@ def _indented(text: str | None) -> str:
     return "".join([f"\n{INDENT}{_text.printable(line)}" for line in text.split("\n")]) if text else ""
 
 
-def _words(fields: Mapping[str, Any]) -> Iterator[str]:
+def words(fields: Mapping[str, Any]) -> Iterator[str]:
     """Iterate fields in logfmt: key=value, the value in quotes if it needs them."""
     for key, value in fields.items():
         yield f"{NOT_IN_KEY.sub('_', _text.printable(key)) or '_'}={_word(value)}"
@@ -250,11 +256,11 @@ class _Logfmt:
                 level = _level_name(record.tag)
                 known["level" if level else "tag"] = level or record.tag
             known["message"] = _decoded(record)
-            return " ".join(_words(known))
+            return " ".join(words(known))
         parts = event._asdict()
         del parts["time"], parts["fields"]
         known |= {key: value for key, value in parts.items() if value is not None}
-        return " ".join([*_words(known), *_words(event.fields)])
+        return " ".join([*words(known), *words(event.fields)])
 
 
 class _Template:
@@ -274,7 +280,7 @@ class _Template:
         values = _Parts({key: _shown(value) for key, value in event.fields.items()} if event else {})
         if event is not None:
             values |= {key: _shown(value) for key, value in event._asdict().items() if value is not None}
-            values["fields"] = " ".join(_words(event.fields))
+            values["fields"] = " ".join(words(event.fields))
         elif level := _level_name(record.tag):
             values["level"] = level
         values |= {"number": record.number, "pid": record.pid, "tag": record.tag}

@@ -1,13 +1,17 @@
-"""Counting records by what they have in common: producer, level, logger, field, time.  No I/O."""
+"""Counting records by what they have in common: producer, level, logger, field, time.  No I/O.
+
+The core counts those in our encoder's spelling, and asks for the key of each of the others.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
-from disklog_mp._core import Record
+from disklog_mp._core import Groups, Record
 from disklog_mp._loggers import structured as _structured
 from disklog_mp.cli.records._notes import UNREADABLE, drops_in
 from disklog_mp.cli.records._tokens import value_of
@@ -17,13 +21,14 @@ MOST = 100_000  # groups that are kept apart: what comes later is counted as OTH
 OTHERS = "(others)"
 NONE = "-"  # of a record that has no such thing
 LOGGER = re.compile(rb'\{"time":\d+,"level":"[^"\\]*","logger":"([^"\\]*)"')  # as our loggers write it
-# A field as our loggers write it, where it and those before it hold nothing that has to be parsed.
-TEXT = rb'"[^"\\]*"'
-BEFORE = (
-    rb'\{"time":\d+,"level":' + TEXT + rb',"logger":' + TEXT + rb',"message":' + TEXT
-    + rb'(?:,"(?:process|thread|task|caller)":' + TEXT + rb')*,"fields":\{'
-    + rb"(?:" + TEXT + rb":(?:" + TEXT + rb'|[^"\\\[\]{},]*),)*?'
-)  # fmt: skip
+BY_CORE = (
+    "pid",
+    "level",
+    "logger",
+    "label",
+    "tag",
+)  # in the order of its numbers; then a field, then nothing
+BATCH = 512  # records
 LEVEL_NAMES = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
 
 KeyOf = Callable[[Record], str]
@@ -49,26 +54,35 @@ class Tally:
     parts: dict[int, Counter[str]] = field(default_factory=dict)
     total: Group = field(default_factory=Group)
 
-    def add(self, records: Iterable[Record], key_of: KeyOf, *, by_producer: bool) -> None:
-        """Count records; drops are counted for their producer if that is what the groups are."""
-        groups, parts, every, offset = self.groups, self.parts, self.every, self.offset
-        for record in records:
-            if record.gap:
-                self._add_drops(record, key_of(record) if by_producer else None)
-                continue
-            key, when = key_of(record), record.timestamp
-            group = groups.get(key) or self._group(key)
-            if group.count == 0 or when < group.first:
-                group.first = when
-            if when > group.last:  # noqa: PLR1730 - max() takes twice as long
-                group.last = when
-            group.count += 1
-            if every:
-                begin = (when + offset) // every
-                part = parts.get(begin)
-                if part is None:
-                    part = parts[begin] = Counter()
-                part[key if key in groups else OTHERS] += 1
+    def add(self, records: Iterator[Record], kind: str, log: str) -> None:
+        """Count the records of a log by one of KINDS, or field:NAME; drops are counted by pid alone."""
+        key_of = key_by(kind, log)
+        cycle, shift = divmod(self.offset, self.every) if self.every else (0, 0)
+        found = Groups(*_for_core(kind, log), OTHERS.encode(), MOST, self.every, shift)
+        while batch := list(islice(records, BATCH)):
+            at = 0
+            while (at := found.add(batch, at)) < len(batch):
+                record = batch[at]
+                at += 1
+                if record.gap:
+                    self._add_drops(record, key_of(record) if kind == "pid" else None)
+                    continue
+                key = key_of(record).encode("utf-8", "backslashreplace")
+                found.count(key, record, isinstance(key_of, _Level) and key_of.knows(record.tag))
+        self._take(found, cycle)
+
+    def _take(self, found: Groups, cycle: int) -> None:
+        """Add what the core has counted."""
+        names = []
+        for key, count, first, last in found.groups():
+            name = key.decode("utf-8", "backslashreplace")
+            group = self._group(name)
+            names.append(name if name in self.groups else OTHERS)
+            group.first = min(group.first, first) if group.count else first
+            group.last = max(group.last, last)
+            group.count += count
+        for when, number, count in found.parts():
+            self.parts.setdefault(when + cycle, Counter())[names[number]] += count
 
     def _group(self, key: str) -> Group:
         if len(self.groups) >= MOST:
@@ -121,6 +135,10 @@ class _Level:
     def __init__(self) -> None:
         self._names: dict[int, str] = {}
 
+    def knows(self, tag: int) -> bool:
+        """True if all records of that tag have the name that was found."""
+        return tag in self._names
+
     def __call__(self, record: Record) -> str:
         tag = record.tag
         name = self._names.get(tag)
@@ -133,28 +151,25 @@ class _Level:
 
 
 def _logger_of(record: Record) -> str:
-    data = record.data
-    if found := LOGGER.match(data):
+    if found := LOGGER.match(record.data):
         return found[1].decode("utf-8", "backslashreplace")
-    event = record.event
-    return event.logger if event else NONE
+    return record.event.logger if record.event else NONE
 
 
 def _by_field(name: str) -> KeyOf:
-    needle = name.split(".", maxsplit=1)[0].encode()
-    simple = rb'(?:"([^"\\]*)"|(-?\d+|true|false))[,}]'
-    plain = re.compile(BEFORE + re.escape(b'"' + name.encode() + b'":') + simple)
-
     def key(record: Record) -> str:
-        data = record.data
-        if needle not in data and b"\\" not in data:  # only then it can be spelled otherwise
-            return NONE
-        if found := plain.match(data):
-            return (found[2] if found[1] is None else found[1]).decode("utf-8", "backslashreplace")
-        event = record.event
-        value = value_of(event, name) if event else None
+        value = value_of(record.event, name) if record.event else None
         if value is None:
             return NONE
         return value if isinstance(value, str) else _structured.encode_value(value)
 
     return key
+
+
+def _for_core(kind: str, log: str) -> tuple[int, bytes]:
+    """Return what the core calls the kind, and the name of the field, or of the log."""
+    if kind in BY_CORE:
+        return BY_CORE.index(kind), b""
+    field = kind.removeprefix("field:")
+    named = len(BY_CORE) + (kind == "log")
+    return named, (log if kind == "log" else field).encode("utf-8", "backslashreplace")

@@ -23,6 +23,7 @@ from disklog_mp.cli.records import events as _events
 from disklog_mp.cli.records._between import Between
 
 FULL = "the ring was full"
+CUT = "the page file was cut while it was read"
 EVENTS_POLL = 1.0  # seconds between looks for events while no records come
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, RecursionError)
 
@@ -74,6 +75,9 @@ class Notes:
 
     def gap(self, record: Record) -> None:
         """Tell of records that were dropped: by which process, how many, from when to when, and why."""
+        if not record.intact:
+            self.cut(record, record)
+            return
         told = _formats.identity(record)
         process = f"process {_formats.producer(record)}"
         try:
@@ -85,6 +89,14 @@ class Notes:
             said = record.data.decode("utf-8", "backslashreplace")  # no session wrote that
             told["data"], text = said, f"{process} dropped records: {said}"
         self.tell("gap", text, told)
+
+    def cut(self, first: Record, last: Record) -> None:
+        """Tell of records that were read, and whose page file was cut before they were printed."""
+        self.exit_code = 1
+        numbers = f" {first.number:,}" if first is last else f"s {first.number:,}-{last.number:,}"
+        told: dict[str, Any] = {"records": last.number - first.number + 1}
+        told |= {"first_number": first.number, "last_number": last.number, "why": CUT}
+        self.tell("missing", f"skipped record{numbers}: {CUT}", told)
 
     # -- the log's own events ----------------------------------------------------------------------------
 

@@ -92,7 +92,7 @@ def write(records: Iterable[Record | None], show: Lines, notes: Notes, *, flush:
         else:
             notes.gap(record)
 
-    batch = Batch(out.write, show, on_other)
+    batch = Batch(out.write, show, on_other, notes.cut)
     some = iter(records if notes.due == math.inf else _reached(records, notes))
     with notes.behind(batch.print):
         while batch.take(some):

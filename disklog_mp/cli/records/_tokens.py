@@ -43,6 +43,7 @@ class Tokens:
         self._pieces: list[str | Said] = []
         self._known = known
         self._log = _text.printable(log or "")
+        self._names: list[str] = []  # of the pieces that are no text: a token, or a field
         end = 0
         for piece in PIECE.finditer(template):
             self._pieces += [template[end : piece.start()], self._piece(piece, template)]
@@ -54,6 +55,7 @@ class Tokens:
 
     def _piece(self, piece: re.Match[str], template: str) -> str | Said:
         if piece["field"]:
+            self._names.append(f"{{{piece['field']}")
             return self._field(piece["field"])
         if piece["escape"] is not None:
             known = ESCAPES.get(piece["escape"])
@@ -67,7 +69,24 @@ class Tokens:
             raise ValueError(
                 f"invalid --format {template!r}: write %% for a percent sign; {names} %{{field}} are known"
             )
+        if piece["token"] == "%":
+            return "%"
+        self._names.append(piece["token"])
         return self._known[piece["token"]]
+
+    def for_core(self) -> tuple[tuple[str, bytes, bytes], ...]:
+        """Return the pieces as a Renderer takes them."""
+
+        def encoded(text: str) -> bytes:
+            return text.encode("utf-8", "backslashreplace")
+
+        names = iter(self._names)
+        pieces = []
+        for piece in (*self._pieces, self.end):
+            name = "=" if isinstance(piece, str) else next(names)
+            said = piece if isinstance(piece, str) else name[1:]
+            pieces.append((name[0], encoded(said), encoded(self._log if name == "{log" else "")))
+        return tuple(pieces)
 
     def _field(self, name: str) -> Said:
         def shown(record: Record, event: Event | None) -> str:

@@ -25,6 +25,7 @@ COLUMNS = 6  # groups that have a column of their own in a histogram
 GAP_SHOWN = 500  # empty parts of the time are shown, unless there are more parts than that
 BLOCKS = " ▏▎▍▌▋▊▉█"
 SHORTEST_BAR, LONGEST_BAR = 4, 50
+LONGEST = 2**62  # ns
 
 
 def to_kind(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -44,7 +45,7 @@ def to_length(ctx: click.Context, param: click.Parameter, value: str | None) -> 
         length = int(_options.parse_duration(value, "every") * 1e9)
     except (ValueError, OverflowError):
         length = 0
-    if length <= 0:
+    if not 0 < length <= LONGEST:
         raise click.BadParameter(f"{value!r} is not a length of time: write 10s, 1m, 2h or 1d")
     return length
 
@@ -91,7 +92,7 @@ def summary(
         with _find.find(log, ring_dir) as found:
             reader = Reader(found.path, on_damage=notes)
             chosen = wanted.for_log(reader)
-            tally.add(chosen.records(reader), _groups.key_by(by, name), by_producer=by == "pid")
+            tally.add(chosen.records(reader), by, name)
             states |= _states(found) if by == "pid" else {}
             if not as_json:
                 click.echo(f"{_text.printable(name)}: {_state(found)}")

@@ -238,3 +238,130 @@ bool dl_next_member(const struct dl_span *inside, size_t *at, struct dl_span *ke
     *at = (size_t)(reader.at - inside->start);
     return true;
 }
+
+/* ---- one thing alone ---------------------------------------------------------------------------------- */
+
+static bool take_plain_string(struct reader *reader, struct dl_span *span)
+{
+    if (!take(reader, '"'))
+        return false;
+    span->start = reader->at;
+    span->escaped = false;
+    while (reader->at < reader->end && *reader->at != '"' && *reader->at != '\\')
+        reader->at++;
+    span->length = (size_t)(reader->at - span->start);
+    return take(reader, '"');
+}
+
+bool dl_read_logger(const char *bytes, size_t length, struct dl_span *logger)
+{
+    struct reader reader = {bytes, bytes + length, true, false};
+    struct dl_span level;
+    if (!take_word(&reader, "{\"time\":") || reader.at >= reader.end || !is_digit(*reader.at))
+        return false;
+    while (reader.at < reader.end && is_digit(*reader.at))
+        reader.at++;
+    return take_word(&reader, ",\"level\":") && take_plain_string(&reader, &level)
+           && take_word(&reader, ",\"logger\":") && take_plain_string(&reader, logger);
+}
+
+static bool is_name(const struct dl_span *key, const char *name, size_t length)
+{
+    return key->length == length && memcmp(key->start, name, length) == 0;
+}
+
+/* The last member of that name, as a parser takes it. */
+static enum dl_lookup find_member(const struct dl_span *inside, const char *name, size_t length,
+                                  struct dl_span *value, bool *is_string)
+{
+    enum dl_lookup found = DL_ABSENT;
+    struct dl_span key, each;
+    bool each_is_string;
+    size_t at = 0;
+    while (dl_next_member(inside, &at, &key, &each, &each_is_string)) {
+        if (key.escaped)
+            return DL_UNREAD;
+        if (is_name(&key, name, length)) {
+            *value = each;
+            *is_string = each_is_string;
+            found = DL_PRESENT;
+        }
+    }
+    return found;
+}
+
+/* A number with a point that Python writes just so: at most 14 digits, no exponent, no zeros at the end. */
+static bool is_plain_float(const struct dl_span *value)
+{
+    const char *at = value->start, *end = at + value->length;
+    if (at < end && *at == '-')
+        at++;
+    const char *point = memchr(at, '.', (size_t)(end - at));
+    if (point == NULL || memchr(at, 'e', (size_t)(end - at)) != NULL)
+        return false;
+    if (end[-1] == '0' && end - point > 2)
+        return false;
+    const char *first = at;
+    while (first < end && (*first == '0' || *first == '.'))
+        first++;
+    return first == end || (end - first <= 15 && first - point <= 4);
+}
+
+/* True if a value that is no string stands there as Python writes it. */
+static bool is_plain_value(const struct dl_span *value)
+{
+    const char first = value->start[0];
+    if (first == '{' || first == '[')
+        return false;
+    for (size_t i = 0; first != 't' && first != 'f' && i < value->length; i++)
+        if (!is_digit(value->start[i]) && !(i == 0 && first == '-'))
+            return is_plain_float(value);
+    return true;
+}
+
+static enum dl_lookup plain_value(const struct dl_span *value, bool is_string)
+{
+    if (is_string)
+        return value->escaped ? DL_UNREAD : DL_PRESENT;
+    if (value->start[0] == 'n')
+        return DL_ABSENT;
+    return is_plain_value(value) ? DL_PRESENT : DL_UNREAD;
+}
+
+static enum dl_lookup find_part(const struct dl_event_text *event, const char *name, size_t length,
+                                struct dl_span *value)
+{
+    const struct dl_span key = {.start = name, .length = length};
+    const enum dl_part part = part_of(&key);
+    if (part < DL_PROCESS || part == DL_FIELDS || part == DL_PARTS || event->parts[part].start == NULL)
+        return DL_ABSENT;
+    *value = event->parts[part];
+    return plain_value(value, true);
+}
+
+enum dl_lookup dl_find_field(const struct dl_event_text *event, const char *name, size_t length,
+                             struct dl_span *value)
+{
+    const struct dl_span none = {.start = name, .length = 0};
+    struct dl_span inside = event->parts[DL_FIELDS].start == NULL ? none : event->parts[DL_FIELDS];
+    bool is_string = false;
+    enum dl_lookup found = find_member(&inside, name, length, value, &is_string);
+    if (found != DL_ABSENT)
+        return found == DL_UNREAD ? found : plain_value(value, is_string);
+    const char *from = name, *end = name + length;
+    for (;;) {
+        const char *dot = memchr(from, '.', (size_t)(end - from));
+        const char *stop = dot == NULL ? end : dot;
+        found = find_member(&inside, from, (size_t)(stop - from), value, &is_string);
+        if (found == DL_UNREAD)
+            return found;
+        if (found == DL_ABSENT)
+            return find_part(event, name, length, value);
+        if (dot == NULL)
+            return plain_value(value, is_string);
+        if (is_string || value->start[0] != '{')
+            return find_part(event, name, length, value);
+        inside = (struct dl_span){.start = value->start + 1, .length = value->length - 2};
+        from = dot + 1;
+    }
+}

@@ -44,4 +44,18 @@ bool dl_read_event(const char *bytes, size_t length, struct dl_event_text *event
 bool dl_next_member(const struct dl_span *inside, size_t *at, struct dl_span *key, struct dl_span *value,
                     bool *is_string);
 
+/* The logger of a record that begins as our encoder has it; what follows is not looked at. */
+bool dl_read_logger(const char *bytes, size_t length, struct dl_span *logger);
+
+enum dl_lookup {
+    DL_PRESENT,
+    DL_ABSENT, /* also null */
+    DL_UNREAD, /* a parser has to look: escapes, an object, a list, a number in perhaps another spelling */
+};
+
+/* The value of a field by its name, or by `user.id` the value of a field in another; or a part of the event
+ * by its name.  It has its spelling as text. */
+enum dl_lookup dl_find_field(const struct dl_event_text *event, const char *name, size_t length,
+                             struct dl_span *value);
+
 #endif

@@ -219,13 +219,16 @@ static bool is_wanted(const struct dl_filter *filter, const struct dl_frame *fra
            && dl_meets(filter, frame->bytes, header->length);
 }
 
-/* One record: passed, and noted if it is wanted. */
+/* One record: passed, and noted if it is wanted.  `checked`: the position of the frame that it stands in. */
 static uint32_t take(const struct dl_filter *filter, struct dl_place *place, const struct dl_frame *frame,
-                     uint64_t position, struct dl_found *found)
+                     uint64_t position, uint64_t checked, struct dl_found *found)
 {
     const bool wanted = is_wanted(filter, frame, place->number);
     if (wanted)
-        *found = (struct dl_found){.frame = *frame, .position = position, .number = place->number};
+        *found = (struct dl_found){.frame = *frame,
+                                   .position = position,
+                                   .number = place->number,
+                                   .before = (uint32_t)(position - checked)};
     place->early |= frame->header.time <= filter->latest;
     place->time = frame->header.time;
     place->timed = ++place->number;
@@ -259,7 +262,7 @@ enum dl_search_end dl_search(const struct dl_filter *filter, struct dl_place *pl
             return DL_SEARCH_PAUSED;
         if (place->group_length != 0) {
             if (next_inner(place, &frame, &position))
-                *count += take(filter, place, &frame, position, &found[*count]);
+                *count += take(filter, place, &frame, position, place->group_position, &found[*count]);
             continue;
         }
         if (place->offset >= place->end)
@@ -271,7 +274,7 @@ enum dl_search_end dl_search(const struct dl_filter *filter, struct dl_place *pl
             return DL_SEARCH_BAD;
         place->offset += frame.span;
         if (frame.header.kind == DL_RECORD || frame.header.kind == DL_GAP)
-            *count += take(filter, place, &frame, position, &found[*count]);
+            *count += take(filter, place, &frame, position, position, &found[*count]);
         else if (frame.header.kind == DL_GROUP) {
             place->group = frame.bytes;
             place->group_length = frame.header.length;

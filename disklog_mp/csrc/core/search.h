@@ -64,6 +64,7 @@ struct dl_found {
     struct dl_frame frame;
     uint64_t position;
     uint64_t number;
+    uint32_t before; /* inside a group: bytes from the header of its frame, which was checked; else 0 */
 };
 
 enum dl_search_end {

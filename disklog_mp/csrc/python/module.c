@@ -7,6 +7,7 @@
 #include "columns.h"
 #include "event_logger.h"
 #include "filter.h"
+#include "groups.h"
 #include "handle.h"
 #include "json_values.h"
 #include "mapping.h"
@@ -172,7 +173,7 @@ static int core_exec(PyObject *module)
         || dl_add_record_types(module) != 0 || dl_add_producer_type(module) != 0 || dl_add_handle_type(module) != 0
         || dl_add_encoders(module) != 0 || dl_add_outlet_type(module) != 0
         || dl_add_renderer_type(module) != 0 || dl_add_columns_type(module) != 0
-        || dl_add_spawning(module) != 0 || dl_add_seat_type(module) != 0)
+        || dl_add_groups_type(module) != 0 || dl_add_spawning(module) != 0 || dl_add_seat_type(module) != 0)
         return -1;
     return dl_add_event_logger_type(module);
 }

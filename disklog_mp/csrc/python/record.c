@@ -5,6 +5,7 @@
 
 #include "../core/frames.h"
 #include "json_values.h"
+#include "objects.h"
 
 static const char RECORD_NAME[] = "disklog_mp.Record";
 
@@ -12,6 +13,7 @@ typedef struct {
     PyObject_HEAD
     PyObject *owner; /* keeps the memory: a Mapping, or bytes */
     const uint8_t *header;
+    uint32_t before, seed; /* see struct dl_standing */
     uint32_t length; /* as it was when checked: the memory itself is not trusted twice */
     uint16_t kind;
     uint16_t tag;
@@ -23,16 +25,18 @@ typedef struct {
 
 static PyTypeObject *record_type;
 
-PyObject *dl_make_record(PyObject *owner, const uint8_t *at, const struct dl_frame *frame, uint64_t position,
+PyObject *dl_make_record(struct dl_standing standing, const struct dl_frame *frame, uint64_t position,
                          uint64_t number, PyObject *labels)
 {
     const struct dl_frame_header *header = &frame->header;
     Record *record = (Record *)dl_new_object(record_type);
     if (record == NULL)
         return NULL;
-    Py_IncRef(owner);
-    record->owner = owner;
-    record->header = at;
+    Py_IncRef(standing.owner);
+    record->owner = standing.owner;
+    record->header = standing.at;
+    record->before = standing.before;
+    record->seed = standing.seed;
     record->length = header->length;
     record->kind = header->kind;
     record->tag = header->tag;
@@ -79,7 +83,8 @@ static PyObject *record_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         char *to = PyBytes_AsString(owner);
         memcpy(to, &header, DL_FRAME_HEADER);
         memcpy(to + DL_FRAME_HEADER, data.buf, (size_t)data.len);
-        record = dl_make_record(owner, (const uint8_t *)to, &frame, position, number, label);
+        const struct dl_standing standing = {.owner = owner, .at = (const uint8_t *)to};
+        record = dl_make_record(standing, &frame, position, number, label);
         Py_DecRef(owner);
     }
     PyBuffer_Release(&data);
@@ -102,8 +107,8 @@ static PyObject *label_text(const Record *record)
     return text;
 }
 
-enum record_field { DATA, VIEW, POSITION, NUMBER, TIMESTAMP, PID, TAG, GAP, LABEL_INDEX, LABEL, EVENT };
-#define RECORD_VALUES 9 /* of a record by value: all fields but the view and the event */
+enum record_field { DATA, VIEW, POSITION, NUMBER, TIMESTAMP, PID, TAG, GAP, LABEL_INDEX, LABEL, EVENT, INTACT };
+#define RECORD_VALUES 9 /* of a record by value: all fields up to the label, but the view */
 
 static PyObject *record_get(PyObject *self, void *closure)
 {
@@ -148,6 +153,8 @@ static PyObject *record_get(PyObject *self, void *closure)
         return PyBool_FromLong(record->kind == DL_GAP);
     case EVENT:
         return dl_parse_event(record->header + DL_FRAME_HEADER, record->kind == DL_GAP ? 0 : record->length);
+    case INTACT:
+        return PyBool_FromLong(dl_record_is_intact(self));
     case LABEL_INDEX:
         return PyLong_FromUnsignedLong(record->label);
     case LABEL:
@@ -169,6 +176,7 @@ bool dl_record_values(PyObject *object, struct dl_record *values)
     struct dl_frame_header header;
     memcpy(&header, record->header, DL_FRAME_HEADER);
     *values = (struct dl_record){.bytes = record->header + DL_FRAME_HEADER,
+                                 .frame = record->header - record->before,
                                  .length = record->length,
                                  .position = record->position,
                                  .number = record->number,
@@ -178,6 +186,19 @@ bool dl_record_values(PyObject *object, struct dl_record *values)
                                  .label = record->label,
                                  .gap = record->kind == DL_GAP};
     return true;
+}
+
+bool dl_record_is_intact(PyObject *object)
+{
+    const Record *record = (const Record *)object;
+    if (!PyObject_TypeCheck(record->owner, dl_mapping_type))
+        return true; /* it has its bytes for itself */
+    const Mapping *mapping = (const Mapping *)record->owner;
+    const uint8_t *at = record->header - record->before;
+    struct dl_frame frame;
+    return dl_frame_check(at, (uint64_t)(mapping->memory + mapping->size - at),
+                          record->position - record->before, record->seed, &frame)
+           == DL_FRAME_VALID;
 }
 
 PyObject *dl_record_label(PyObject *record) { return record_get(record, (void *)(uintptr_t)LABEL); }
@@ -254,6 +275,7 @@ static PyGetSetDef record_getset[] = {
     ATTRIBUTE("event", EVENT, "What a structured record says, an Event; None for every other."),
     ATTRIBUTE("label_index", LABEL_INDEX, "The index of the producer's label in the log's table, 0: none."),
     ATTRIBUTE("label", LABEL, "The producer's label, None if it has none."),
+    ATTRIBUTE("intact", INTACT, "False if its page file was cut or overwritten since it was read."),
     {NULL, NULL, NULL, NULL, NULL}};
 
 static PyMethodDef record_methods[] = {{"__reduce__", record_reduce, METH_NOARGS, NULL},

@@ -151,15 +151,17 @@ static int next_frame(RecordIterator *frames, struct dl_frame *frame)
     return 0;
 }
 
-static PyObject *give(RecordIterator *frames, const struct dl_frame *frame, uint64_t position)
+/* The record, which stands so many bytes behind the header of the frame that was checked. */
+static PyObject *give(RecordIterator *frames, const struct dl_frame *frame, uint64_t position, uint64_t before)
 {
     uint64_t number = frames->number++;
     frames->time = frame->header.time;
     frames->timed = frames->number;
     if (frames->payloads)
         return PyBytes_FromStringAndSize((const char *)frame->bytes, frame->header.length);
-    return dl_make_record(frames->mapping, frame->bytes - DL_FRAME_HEADER, frame, position,
-                       number, frames->labels);
+    const struct dl_standing standing = {frames->mapping, frame->bytes - DL_FRAME_HEADER, (uint32_t)before,
+                                         frames->seed};
+    return dl_make_record(standing, frame, position, number, frames->labels);
 }
 
 static PyObject *frames_next(PyObject *self)
@@ -170,7 +172,7 @@ static PyObject *frames_next(PyObject *self)
         if (frames->group_length != 0) {
             uint64_t at = frames->group_offset;
             if (dl_group_next(frames->group, frames->group_length, &frames->group_offset, &frame))
-                return give(frames, &frame, frames->group_position + DL_FRAME_HEADER + at);
+                return give(frames, &frame, frames->group_position + DL_FRAME_HEADER + at, DL_FRAME_HEADER + at);
             frames->group_length = 0;
         }
         if (next_frame(frames, &frame) <= 0)
@@ -178,7 +180,7 @@ static PyObject *frames_next(PyObject *self)
         uint64_t position = frames->origin + frames->offset;
         frames->offset += frame.span;
         if (frame.header.kind == DL_RECORD || frame.header.kind == DL_GAP)
-            return give(frames, &frame, position);
+            return give(frames, &frame, position, 0);
         if (frame.header.kind == DL_GROUP) {
             frames->group = frame.bytes;
             frames->group_length = frame.header.length;
@@ -221,7 +223,7 @@ static PyObject *frames_next_gap(PyObject *self, PyObject *noargs)
         if (frame.header.kind == DL_GAP) {
             uint64_t position = frames->origin + frames->offset;
             frames->offset += frame.span;
-            return give(frames, &frame, position);
+            return give(frames, &frame, position, 0);
         }
         pass(frames, &frame, dl_frame_records(&frame));
     }
@@ -341,8 +343,10 @@ static int add_found(PyObject *records, const RecordIterator *frames, PyObject *
                      const struct dl_found *found, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        PyObject *record = dl_make_record(mapping, found[i].frame.bytes - DL_FRAME_HEADER, &found[i].frame,
-                                          found[i].position, found[i].number, frames->labels);
+        const struct dl_standing standing = {mapping, found[i].frame.bytes - DL_FRAME_HEADER, found[i].before,
+                                             frames->seed};
+        PyObject *record
+            = dl_make_record(standing, &found[i].frame, found[i].position, found[i].number, frames->labels);
         const int failed = record == NULL || PyList_Append(records, record) != 0;
         Py_DecRef(record);
         if (failed)

@@ -6,44 +6,19 @@
  */
 #include "render.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-#include "../core/event_text.h"
-#include "../core/json_text.h"
-#include "record.h"
+#include "render_lines.h"
 
 #define ENOUGH (1u << 20) /* bytes of one call */
 #define USUAL (64u << 10)
-#define SECONDS 64u /* whose text is kept */
-#define LONGEST_SECOND 48u /* bytes: date, time, zone */
 
-enum layout { RAW, JSON, TEXT };
-
-struct second {
-    uint64_t second;
-    uint8_t length; /* 0: none */
-    char text[LONGEST_SECOND];
-};
-
-typedef struct {
-    PyObject_HEAD
-    int layout;
-    PyObject *first; /* bytes: what a line begins with; of raw output: what a record ends with */
-    PyObject *clock; /* returns the text of a second: 19 characters, then what follows the fraction */
-    PyObject *otherwise; /* called with a record, returns its bytes */
-    struct second seconds[SECONDS];
-} Renderer;
+enum layout { RAW, JSON, TEXT, LOGFMT, TEMPLATE };
 
 static PyTypeObject *renderer_type;
 
 /* ---- parts of a line ---------------------------------------------------------------------------------- */
-
-enum outcome { DONE, OTHERWISE, RAISED };
-
-static void put_span(struct dl_text *text, const struct dl_span *span)
-{
-    dl_put(text, span->start, span->length);
-}
 
 static void put_padded(struct dl_text *text, uint32_t number, int digits)
 {
@@ -54,9 +29,9 @@ static void put_padded(struct dl_text *text, uint32_t number, int digits)
 }
 
 /* The text of a second, from Python, which knows about zones. */
-static const struct second *look_up(Renderer *self, uint64_t second)
+static const struct dl_second *look_up(Renderer *self, uint64_t second)
 {
-    struct second *kept = &self->seconds[second % SECONDS];
+    struct dl_second *kept = &self->seconds[second % DL_SECONDS];
     if (kept->length != 0 && kept->second == second)
         return kept;
     PyObject *number = PyLong_FromUnsignedLongLong(second);
@@ -64,7 +39,7 @@ static const struct second *look_up(Renderer *self, uint64_t second)
     Py_ssize_t length = 0;
     const char *bytes = said == NULL ? NULL : PyUnicode_AsUTF8AndSize(said, &length);
     Py_DecRef(number);
-    if (bytes != NULL && (length < 19 || length > (Py_ssize_t)LONGEST_SECOND)) {
+    if (bytes != NULL && (length < 19 || length > (Py_ssize_t)DL_LONGEST_SECOND)) {
         PyErr_SetString(PyExc_ValueError, "no text of a second");
         bytes = NULL;
     }
@@ -77,9 +52,9 @@ static const struct second *look_up(Renderer *self, uint64_t second)
     return bytes == NULL ? NULL : kept;
 }
 
-static bool put_time(Renderer *self, struct dl_text *text, uint64_t time, int digits)
+bool dl_put_time(Renderer *self, struct dl_text *text, uint64_t time, int digits)
 {
-    const struct second *second = look_up(self, time / 1000000000u);
+    const struct dl_second *second = look_up(self, time / 1000000000u);
     if (second == NULL)
         return false;
     dl_put(text, second->text, 19);
@@ -89,12 +64,10 @@ static bool put_time(Renderer *self, struct dl_text *text, uint64_t time, int di
     return true;
 }
 
-static bool is_shown(unsigned char byte) { return byte >= 0x20 && byte < 0x7f; }
-
 static bool is_shown_ascii(const char *bytes, size_t length)
 {
     for (size_t i = 0; i < length; i++)
-        if (!is_shown((unsigned char)bytes[i]))
+        if (!dl_is_shown(bytes[i]))
             return false;
     return true;
 }
@@ -116,28 +89,36 @@ static int is_printable(const char *bytes, size_t length)
     return printable;
 }
 
-/* The label, if it has one: in JSON as a member, in text before the pid. */
-static enum outcome put_label(struct dl_text *text, PyObject *record, const struct dl_record *values, bool json)
+enum dl_outcome dl_as_it_is(const char *bytes, size_t length, bool ascii)
+{
+    const int printable = ascii ? 1 : is_printable(bytes, length);
+    return printable > 0 ? DL_DONE : printable == 0 ? DL_OTHERWISE : DL_RAISED;
+}
+
+enum dl_outcome dl_put_label(struct dl_text *text, PyObject *record, const struct dl_record *values,
+                             const char *before, const char *after, enum dl_style style)
 {
     if (values->label == 0)
-        return DONE;
-    enum outcome outcome = DONE;
+        return DL_DONE;
+    enum dl_outcome outcome = DL_DONE;
     PyObject *label = dl_record_label(record);
     if (label == NULL)
-        return RAISED;
+        return DL_RAISED;
     if (label != Py_None) {
-        Py_ssize_t length;
+        Py_ssize_t length = 0;
         const char *bytes = PyUnicode_AsUTF8AndSize(label, &length);
         if (bytes == NULL)
             PyErr_Clear();
-        if (bytes == NULL || !is_shown_ascii(bytes, (size_t)length))
-            outcome = OTHERWISE;
-        else if (json) {
-            DL_PUT(text, ", \"label\": ");
-            dl_put_quoted(text, bytes, (size_t)length);
-        } else {
-            dl_put(text, bytes, (size_t)length);
-            DL_PUT(text, "/");
+        const struct dl_span span = {.start = bytes, .length = (size_t)length};
+        if (bytes == NULL || !is_shown_ascii(bytes, span.length) || (style == DL_BARE && !dl_is_bare(&span)))
+            outcome = DL_OTHERWISE;
+        else {
+            dl_put(text, before, strlen(before));
+            if (style == DL_QUOTED)
+                dl_put_quoted(text, bytes, span.length);
+            else
+                dl_put_span(text, &span);
+            dl_put(text, after, strlen(after));
         }
     }
     Py_DecRef(label);
@@ -146,249 +127,44 @@ static enum outcome put_label(struct dl_text *text, PyObject *record, const stru
 
 /* ---- JSON --------------------------------------------------------------------------------------------- */
 
-static void put_named(struct dl_text *text, const char *name, uint64_t number)
-{
-    dl_put(text, name, strlen(name));
-    dl_put_number(text, number, false);
-}
-
 /* What a record says.  A text that is not printable has to be escaped in full. */
-static enum outcome put_content(struct dl_text *text, const char *bytes, size_t length)
+static enum dl_outcome put_content(struct dl_text *text, const char *bytes, size_t length)
 {
     struct dl_event_text event;
-    static const char beginning[] = "{\"time\":";
-    if (dl_read_event(bytes, length, &event)) {
-        if (!event.ascii) {
-            const int printable = is_printable(bytes, length);
-            if (printable <= 0)
-                return printable < 0 ? RAISED : OTHERWISE;
-        }
+    const bool structured = dl_read_event(bytes, length, &event);
+    if (!structured && dl_may_be_event(bytes, length))
+        return DL_OTHERWISE;
+    bool ascii = !structured || event.ascii;
+    for (size_t i = 0; !structured && i < length && ascii; i++)
+        ascii = (unsigned char)bytes[i] < 0x7f;
+    const enum dl_outcome outcome = dl_as_it_is(bytes, length, ascii);
+    if (outcome != DL_DONE)
+        return outcome;
+    if (structured) {
         DL_PUT(text, ", \"event\": ");
         dl_put(text, bytes, length);
-        return DONE;
+    } else {
+        DL_PUT(text, ", \"data\": ");
+        dl_put_quoted(text, bytes, length);
     }
-    if (length >= sizeof beginning - 1 && memcmp(bytes, beginning, sizeof beginning - 1) == 0)
-        return OTHERWISE;
-    bool ascii = true;
-    for (size_t i = 0; i < length && ascii; i++)
-        ascii = (unsigned char)bytes[i] < 0x7f;
-    if (!ascii) {
-        const int printable = is_printable(bytes, length);
-        if (printable <= 0)
-            return printable < 0 ? RAISED : OTHERWISE;
-    }
-    DL_PUT(text, ", \"data\": ");
-    dl_put_quoted(text, bytes, length);
-    return DONE;
+    return DL_DONE;
 }
 
-static enum outcome put_json(Renderer *self, struct dl_text *text, PyObject *record,
+static enum dl_outcome put_json(Renderer *self, struct dl_text *text, PyObject *record,
                              const struct dl_record *values, const char *bytes)
 {
-    put_named(text, "\"number\": ", values->number);
-    put_named(text, ", \"position\": ", values->position);
+    dl_put_named(text, "\"number\": ", values->number);
+    dl_put_named(text, ", \"position\": ", values->position);
     DL_PUT(text, ", \"time\": \"");
-    if (!put_time(self, text, values->time, 9))
-        return RAISED;
-    put_named(text, "\", \"time_ns\": ", values->time);
-    put_named(text, ", \"pid\": ", values->pid);
-    put_named(text, ", \"tag\": ", values->tag);
-    enum outcome outcome = put_label(text, record, values, true);
-    if (outcome == DONE)
+    if (!dl_put_time(self, text, values->time, 9))
+        return DL_RAISED;
+    dl_put_named(text, "\", \"time_ns\": ", values->time);
+    dl_put_named(text, ", \"pid\": ", values->pid);
+    dl_put_named(text, ", \"tag\": ", values->tag);
+    enum dl_outcome outcome = dl_put_label(text, record, values, ", \"label\": ", "", DL_QUOTED);
+    if (outcome == DL_DONE)
         outcome = put_content(text, bytes, values->length);
     DL_PUT(text, "}\n");
-    return outcome;
-}
-
-/* ---- text --------------------------------------------------------------------------------------------- */
-
-/* The string without its escapes; false if there is one that a terminal is not shown. */
-static bool put_unescaped(struct dl_text *text, const struct dl_span *span)
-{
-    if (!span->escaped) {
-        put_span(text, span);
-        return true;
-    }
-    const char *at = span->start, *end = at + span->length;
-    while (at < end) {
-        const char *backslash = memchr(at, '\\', (size_t)(end - at));
-        if (backslash == NULL || end - backslash < 2)
-            backslash = end;
-        dl_put(text, at, (size_t)(backslash - at));
-        if (backslash == end)
-            return true;
-        switch (backslash[1]) {
-        case '"':
-        case '\\':
-            dl_put(text, backslash + 1, 1);
-            break;
-        case 'n':
-            DL_PUT(text, "\n");
-            break;
-        case 't':
-            DL_PUT(text, "\t");
-            break;
-        case 'r':
-            DL_PUT(text, "\\r");
-            break;
-        default:
-            return false;
-        }
-        at = backslash + 2;
-    }
-    return true;
-}
-
-/* Each line on one of its own, indented.  Nothing for no text. */
-static void put_indented(struct dl_text *text, const char *bytes, size_t length)
-{
-    const char *at = bytes, *end = bytes + length;
-    while (length != 0) {
-        const char *line_end = memchr(at, '\n', (size_t)(end - at));
-        DL_PUT(text, "\n    ");
-        dl_put(text, at, (size_t)((line_end == NULL ? end : line_end) - at));
-        if (line_end == NULL)
-            return;
-        at = line_end + 1;
-    }
-}
-
-static bool put_indented_part(struct dl_text *text, const struct dl_span *part)
-{
-    struct dl_text plain;
-    if (part->start == NULL)
-        return true;
-    dl_text_begin(&plain);
-    const bool known = put_unescaped(&plain, part);
-    if (known)
-        put_indented(text, plain.start, plain.length);
-    text->failed |= plain.failed;
-    dl_text_end(&plain);
-    return known;
-}
-
-/* True if a value needs no quotes in logfmt. */
-static bool is_bare(const struct dl_span *value)
-{
-    for (size_t i = 0; i < value->length; i++)
-        if (value->start[i] != 0 && strchr(" =\"'\\", value->start[i]) != NULL)
-            return false;
-    return value->length != 0;
-}
-
-static bool put_words(struct dl_text *text, const struct dl_span *inside)
-{
-    struct dl_span key, value;
-    bool is_string;
-    size_t at = 0;
-    while (dl_next_member(inside, &at, &key, &value, &is_string)) {
-        if (key.escaped)
-            return false;
-        DL_PUT(text, " ");
-        for (size_t i = 0; i < key.length; i++)
-            dl_put(text, key.start[i] == ' ' || key.start[i] == '=' ? "_" : key.start + i, 1);
-        dl_put(text, key.length != 0 ? "=" : "_=", 1u + (key.length == 0));
-        if (is_bare(&value))
-            put_span(text, &value);
-        else if (is_string) {
-            DL_PUT(text, "\"");
-            put_span(text, &value);
-            DL_PUT(text, "\"");
-        } else
-            dl_put_quoted(text, value.start, value.length);
-    }
-    return at >= inside->length;
-}
-
-/* The first line of a text goes to the line, the others below it: returns where they begin. */
-static size_t put_first_line(struct dl_text *text, const char *bytes, size_t *length)
-{
-    while (*length != 0 && bytes[*length - 1] == '\n')
-        --*length;
-    const char *end = memchr(bytes, '\n', *length);
-    const size_t first = end == NULL ? *length : (size_t)(end - bytes);
-    dl_put(text, bytes, first);
-    return end == NULL ? first : first + 1;
-}
-
-static enum outcome put_event(struct dl_text *text, const struct dl_event_text *event, const char *bytes,
-                              size_t length)
-{
-    const struct dl_span *parts = event->parts;
-    if (event->unicode || parts[DL_LEVEL].escaped || parts[DL_LOGGER].escaped)
-        return OTHERWISE;
-    if (!event->ascii) {
-        const int printable = is_printable(bytes, length);
-        if (printable <= 0)
-            return printable < 0 ? RAISED : OTHERWISE;
-    }
-    put_span(text, &parts[DL_LEVEL]);
-    DL_PUT(text, " ");
-    put_span(text, &parts[DL_LOGGER]);
-    DL_PUT(text, ": ");
-    struct dl_text message;
-    dl_text_begin(&message);
-    bool known = put_unescaped(&message, &parts[DL_MESSAGE]);
-    size_t said = message.length, rest = put_first_line(text, message.start, &said);
-    known = known && (parts[DL_FIELDS].start == NULL || put_words(text, &parts[DL_FIELDS]));
-    put_indented(text, message.start + rest, said - rest);
-    text->failed |= message.failed;
-    dl_text_end(&message);
-    known = known && put_indented_part(text, &parts[DL_EXCEPTION]) && put_indented_part(text, &parts[DL_STACK]);
-    return known ? DONE : OTHERWISE;
-}
-
-static void put_tag(struct dl_text *text, uint32_t tag)
-{
-    static const char *const names[] = {"DEBUG ", "INFO ", "WARNING ", "ERROR ", "CRITICAL "};
-    if (tag != 0 && tag % 10 == 0 && tag <= 50)
-        dl_put(text, names[tag / 10 - 1], strlen(names[tag / 10 - 1]));
-    else if (tag != 0) {
-        put_named(text, "#", tag);
-        DL_PUT(text, " ");
-    }
-}
-
-/* A record that is text: printable, in lines. */
-static enum outcome put_plain(struct dl_text *text, const char *bytes, size_t length)
-{
-    static const char beginning[] = "{\"time\":";
-    if (length >= sizeof beginning - 1 && memcmp(bytes, beginning, sizeof beginning - 1) == 0)
-        return OTHERWISE; /* perhaps an event in another spelling */
-    bool ascii = true;
-    for (size_t i = 0; i < length && ascii; i++)
-        ascii = is_shown((unsigned char)bytes[i]) || bytes[i] == '\n' || bytes[i] == '\t';
-    if (!ascii) {
-        const int printable = is_printable(bytes, length);
-        if (printable <= 0)
-            return printable < 0 ? RAISED : OTHERWISE;
-    }
-    size_t said = length;
-    const size_t rest = put_first_line(text, bytes, &said);
-    put_indented(text, bytes + rest, said - rest);
-    return DONE;
-}
-
-static enum outcome put_line(Renderer *self, struct dl_text *text, PyObject *record,
-                             const struct dl_record *values, const char *bytes)
-{
-    struct dl_event_text event;
-    if (!put_time(self, text, values->time, 6))
-        return RAISED;
-    DL_PUT(text, " ");
-    dl_put(text, PyBytes_AsString(self->first), (size_t)PyBytes_Size(self->first));
-    enum outcome outcome = put_label(text, record, values, false);
-    dl_put_number(text, values->pid, false);
-    DL_PUT(text, " ");
-    if (outcome == DONE) {
-        if (dl_read_event(bytes, values->length, &event))
-            outcome = put_event(text, &event, bytes, values->length);
-        else {
-            put_tag(text, values->tag);
-            outcome = put_plain(text, bytes, values->length);
-        }
-    }
-    DL_PUT(text, "\n");
     return outcome;
 }
 
@@ -421,21 +197,61 @@ static bool put_record(Renderer *self, struct dl_text *text, PyObject *record, c
     dl_text_begin(&copy);
     dl_put(&copy, (const char *)values->bytes, values->length);
     text->failed |= copy.failed;
-    enum outcome outcome = OTHERWISE;
-    if (!copy.failed && self->layout == JSON) {
-        dl_put(text, first, first_length);
-        outcome = put_json(self, text, record, values, copy.start);
-    } else if (!copy.failed)
-        outcome = put_line(self, text, record, values, copy.start);
+    enum dl_outcome outcome = DL_OTHERWISE;
+    if (!copy.failed) {
+        switch ((enum layout)self->layout) {
+        case RAW:
+        case JSON:
+            dl_put(text, first, first_length);
+            outcome = put_json(self, text, record, values, copy.start);
+            break;
+        case TEXT:
+            outcome = dl_put_text_line(self, text, record, values, copy.start);
+            break;
+        case LOGFMT:
+            outcome = dl_put_logfmt(self, text, record, values, copy.start);
+            break;
+        case TEMPLATE:
+            outcome = dl_put_template(self, text, record, values, copy.start);
+            break;
+        }
+    }
     dl_text_end(&copy);
-    if (outcome != OTHERWISE)
-        return outcome == DONE;
+    if (outcome != DL_OTHERWISE)
+        return outcome == DL_DONE;
     text->length = before;
     return put_otherwise(self, text, record);
 }
 
+/* Records of one frame that were rendered, and whose frame must still be what it was. */
+struct run {
+    PyObject *record; /* the first of them; NULL: none */
+    const uint8_t *frame;
+    size_t length; /* of the text before them */
+    Py_ssize_t at;
+};
+
+/* True if what was read of these records is what the log holds: a file that was cut stays cut. */
+static bool leave_run(struct run *run)
+{
+    const bool intact = run->record == NULL || dl_record_is_intact(run->record);
+    if (intact) {
+        Py_DecRef(run->record);
+        run->record = NULL;
+    }
+    return intact;
+}
+
+static void begin_run(struct run *run, PyObject *record, const uint8_t *frame, size_t length, Py_ssize_t at)
+{
+    if (run->record != NULL)
+        return;
+    Py_IncRef(record);
+    *run = (struct run){record, frame, length, at};
+}
+
 /* render(records, start): lines of the records of a list from that index on, and the index behind them: of
- * the end, of what is no record, or tells of drops. */
+ * the end, of what is no record, or tells of drops, or is not intact. */
 static PyObject *renderer_render(PyObject *self, PyObject *args)
 {
     PyObject *records;
@@ -444,6 +260,7 @@ static PyObject *renderer_render(PyObject *self, PyObject *args)
         return NULL;
     struct dl_text text;
     struct dl_record values;
+    struct run run = {NULL, NULL, 0, 0};
     bool going = true;
     dl_text_begin(&text);
     dl_text_grow(&text, USUAL);
@@ -451,11 +268,19 @@ static PyObject *renderer_render(PyObject *self, PyObject *args)
         PyObject *record = PyList_GetItem(records, at);
         if (record == NULL || !dl_record_values(record, &values) || values.gap)
             break;
+        if (values.frame != run.frame && !leave_run(&run))
+            break;
+        begin_run(&run, record, values.frame, text.length, at);
         Py_IncRef(record);
         going = put_record((Renderer *)self, &text, record, &values);
         Py_DecRef(record);
         at++;
     }
+    if (going && !leave_run(&run)) {
+        text.length = run.length;
+        at = run.at;
+    }
+    Py_DecRef(run.record);
     PyObject *bytes = NULL;
     if (text.failed)
         PyErr_NoMemory();
@@ -465,14 +290,40 @@ static PyObject *renderer_render(PyObject *self, PyObject *args)
     return bytes == NULL ? NULL : Py_BuildValue("(Nn)", bytes, at);
 }
 
+/* (token, bytes, bytes) of each piece of a template. */
+static int parse_pieces(Renderer *self, PyObject *pieces)
+{
+    const Py_ssize_t count = PyTuple_Size(pieces);
+    self->pieces = calloc((size_t)count + 1, sizeof *self->pieces);
+    if (self->pieces == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    Py_IncRef(pieces);
+    self->template = pieces;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        struct dl_piece *piece = &self->pieces[i];
+        const char *bytes, *otherwise;
+        Py_ssize_t length, otherwise_length;
+        if (!PyArg_ParseTuple(PyTuple_GetItem(pieces, i), "Cy#y#", &piece->token, &bytes, &length, &otherwise,
+                              &otherwise_length))
+            return -1;
+        piece->bytes = (struct dl_span){.start = bytes, .length = (size_t)length};
+        piece->otherwise = (struct dl_span){.start = otherwise, .length = (size_t)otherwise_length};
+    }
+    self->piece_count = (size_t)count;
+    return 0;
+}
+
 static PyObject *renderer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"layout", "first", "clock", "otherwise", NULL};
+    static char *names[] = {"layout", "first", "clock", "otherwise", "pieces", NULL};
     int layout;
-    PyObject *first, *clock, *otherwise;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "iSOO", names, &layout, &first, &clock, &otherwise))
+    PyObject *first, *clock, *otherwise, *pieces = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "iSOO|O!", names, &layout, &first, &clock, &otherwise,
+                                     &PyTuple_Type, &pieces))
         return NULL;
-    if (layout < RAW || layout > TEXT) {
+    if (layout < RAW || layout > TEMPLATE) {
         PyErr_Format(PyExc_ValueError, "no layout has the number %d", layout);
         return NULL;
     }
@@ -486,6 +337,10 @@ static PyObject *renderer_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     self->first = first;
     self->clock = clock;
     self->otherwise = otherwise;
+    if (pieces != NULL && parse_pieces(self, pieces) != 0) {
+        Py_DecRef((PyObject *)self);
+        return NULL;
+    }
     return (PyObject *)self;
 }
 
@@ -494,6 +349,8 @@ static void renderer_dealloc(PyObject *self)
     Py_DecRef(((Renderer *)self)->first);
     Py_DecRef(((Renderer *)self)->clock);
     Py_DecRef(((Renderer *)self)->otherwise);
+    Py_DecRef(((Renderer *)self)->template);
+    free(((Renderer *)self)->pieces);
     dl_free_object(self);
 }
 

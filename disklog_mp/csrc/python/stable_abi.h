@@ -154,6 +154,7 @@ PyObject *PyType_FromModuleAndSpec(PyObject *module, PyType_Spec *spec, PyObject
 void *PyType_GetSlot(PyTypeObject *type, int slot);
 unsigned long PyType_GetFlags(PyTypeObject *type);
 int PyType_IsSubtype(PyTypeObject *type, PyTypeObject *base);
+#define PyObject_TypeCheck(object, type) (Py_TYPE(object) == (type) || PyType_IsSubtype(Py_TYPE(object), (type)))
 PyObject *PyDescr_NewMethod(PyTypeObject *type, PyMethodDef *method);
 
 typedef struct {
@@ -232,6 +233,7 @@ void PyMem_Free(void *memory);
 PyObject *PyUnicode_FromString(const char *text);
 PyObject *PyUnicode_FromFormat(const char *format, ...);
 PyObject *PyUnicode_DecodeFSDefaultAndSize(const char *text, Py_ssize_t length);
+PyObject *PyUnicode_DecodeUTF8(const char *text, Py_ssize_t length, const char *errors);
 PyObject *PyUnicode_InternFromString(const char *text);
 PyObject *PyUnicode_Format(PyObject *format, PyObject *arguments);
 PyObject *PyUnicode_AsEncodedString(PyObject *text, const char *encoding, const char *errors);

@@ -46,7 +46,7 @@ class Page(MappedPage):
         self._labels = labels or LabelTable(os.path.dirname(os.path.abspath(path)))
         self._counter: RecordIterator | None = None
         self._counted_to = ALL
-        self._checkpoints: list[tuple[int, int]] = [(self.first_number, self._header.data_offset)]
+        self.checkpoints: list[tuple[int, int]] = [(self.first_number, self._header.data_offset)]
 
     def __repr__(self) -> str:
         state = "sealed" if self.sealed else "open"
@@ -56,10 +56,10 @@ class Page(MappedPage):
         self, number: int | None = None, position: int = 0, *, payloads: bool = False
     ) -> RecordIterator:
         """Return the core's iterator, at the record of that number (and at or behind that position)."""
-        place = self._checkpoints[0]
+        place = self.checkpoints[0]
         if number is not None:
-            known = bisect.bisect_right(self._checkpoints, (number, ALL))
-            place = self._checkpoints[max(0, known - 1)]
+            known = bisect.bisect_right(self.checkpoints, (number, ALL))
+            place = self.checkpoints[max(0, known - 1)]
         frames = self._frames_at(place, payloads)
         if (number is not None and number > place[0]) or position:
             frames.seek(min(number or 0, ALL), position)
@@ -69,7 +69,7 @@ class Page(MappedPage):
         end = self.end()
         number, offset = place
         if offset > end:  # recovery has taken back what could be read before
-            (number, offset), *_ = self._checkpoints
+            (number, offset), *_ = self.checkpoints
         return RecordIterator(
             self._mapping,
             offset,
@@ -85,11 +85,7 @@ class Page(MappedPage):
     def places(self) -> list[tuple[int, int]]:
         """Return record numbers and offsets at which reading begins without a walk: every 512th or so."""
         self._count(ALL)
-        return self._checkpoints[:]
-
-    def use_places(self, places: list[tuple[int, int]]) -> None:
-        """Take what places() returned for the same page, opened before."""
-        self._checkpoints = places[:]
+        return self.checkpoints[:]
 
     def run_before(self, position: int) -> list[Record]:
         """Return the last records before that position, in order, about 512 of them; [] if none is.
@@ -99,11 +95,11 @@ class Page(MappedPage):
         """
         self._count(ALL, position)
         known = bisect.bisect_left(
-            self._checkpoints, position, key=lambda place: self._header.position_of(place[1])
+            self.checkpoints, position, key=lambda place: self._header.position_of(place[1])
         )
         while known:
             known -= 1
-            frames = self._frames_at(self._checkpoints[known])
+            frames = self._frames_at(self.checkpoints[known])
             run = list(itertools.takewhile(lambda record: record.position < position, frames))
             if run:  # else all of it is damaged
                 return run
@@ -180,7 +176,7 @@ class Page(MappedPage):
         """Walk up to that record number, or position, remembering offsets; return the number reached."""
         if self._counter is None or (self.damage and self._counted_to != self.end_number()):
             # The seal of a page says how many records the damage took: count again.
-            del self._checkpoints[1:]
+            del self.checkpoints[1:]
             self._counted_to = self.end_number()
             self._counter = self.records_from()
         counter = self._counter
@@ -193,7 +189,7 @@ class Page(MappedPage):
             # A place to remember is between frames, not inside a group.
             while counter.position != self._header.position_of(counter.offset):
                 counter.seek(counter.number + 1)
-            self._checkpoints.append((counter.number, counter.offset))
+            self.checkpoints.append((counter.number, counter.offset))
         self.report_damage(counter)
         return counter.number
 

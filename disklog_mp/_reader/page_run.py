@@ -90,7 +90,7 @@ class PageRun:
             page.close()
             raise CorruptPageError(path, NUMBER, f"page number {page.number}", number)
         if self._known is not None and self._known[0] == page.header:
-            page.use_places(self._known[1])
+            page.checkpoints = self._known[1][:]
         return page
 
     def find(self, number: int, *, on_damage: Callable[[Damage], object] | None = None) -> Page | None:

@@ -258,7 +258,7 @@ class TestReading:
         write_page(path, frames, records=2100)
         with open_page(path) as page:
             assert b"299" == page[-1].data
-            numbers = [number for number, _ in page._checkpoints]
+            numbers = [number for number, _ in page.checkpoints]
             assert numbers == sorted(set(numbers))
             assert max(later - sooner for sooner, later in pairwise(numbers)) <= 512 + 7
             assert [b"%d" % (i // 7) for i in range(2100)] == [page[i].data for i in range(2100)]

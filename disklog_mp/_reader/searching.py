@@ -131,7 +131,11 @@ class Searching:
         until: object = None,
         **conditions: Unpack[Wanted],
     ) -> Any:
-        """Return what to_arrow() returns as a pandas.DataFrame, which needs pandas."""
+        """Return what to_arrow() returns as a pandas.DataFrame.  Raises ImportError without pandas, too."""
+        try:
+            import pandas  # noqa: F401
+        except ImportError as problem:
+            raise ImportError("to_pandas() needs pandas: pip install pandas", name=problem.name) from None
         span: dict[str, Any] = {"start": start, "stop": stop, "since": since, "until": until}
         return self.to_arrow(needle, columns=columns, **span, **conditions).to_pandas()
 

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from support.command import COMMAND, call, run
 from support.mounts import fill
 from support.pages import GAP, frame, write_page
 
-from disklog_mp import Reader
+from disklog_mp import Reader, Record
 from disklog_mp._loggers import structured
 from disklog_mp._reader import arrow as _arrow
 from disklog_mp.cli import _text
@@ -219,6 +220,16 @@ def test_batches_are_cut_where_they_are_full(shop: Path) -> None:
     parts = list(batches.of([list(Reader(shop))]))
 
     assert [part.num_rows for part in parts] == [10, 10, 10, 10, 4]
+
+
+def test_labels_are_texts() -> None:
+    """Each from the log's table; null for a producer without one, and in a batch without any."""
+    batches = _arrow.Batches((), lambda index: f"label {index}")
+    records = [Record(b"x", label_index=index) for index in (0, 7, 2, 7)]
+    labelled, plain = (next(batches.of([part])) for part in (records, records[:1]))
+
+    assert labelled["label"].to_pylist() == [None, "label 7", "label 2", "label 7"]
+    assert plain["label"].to_pylist() == [None]
 
 
 # -- going on ------------------------------------------------------------------------------------------------
@@ -438,6 +449,24 @@ def test_an_error_of_duckdb_is_one_line(shop: Path) -> None:
         assert finished.returncode == 2
         assert words in told[-1]
         assert len(told) <= 2  # and the gap record
+
+
+def test_the_commands_of_the_readme_answer(shop: Path, tmp_path: Path) -> None:
+    """Each line of its section on questions, one after the other, as a shell takes it."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    section = readme[readme.index("## Out to questions") :]
+    commands = section[section.index("```sh\n") + 6 :].partition("```")[0].splitlines()
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for command in commands:
+        if "| lnav" not in command:
+            line = command.replace("/var/log/app", str(shop))
+            done = subprocess.run(
+                ["bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, check=False
+            )
+            assert done.returncode == 0, (line, done.stderr.decode())
+    assert len(commands) > 5
+    assert (tmp_path / "app.parquet").exists()
+    assert len(list(tmp_path.glob("lake/day=*/part-*.parquet"))) == 3
 
 
 # -- lnav ----------------------------------------------------------------------------------------------------

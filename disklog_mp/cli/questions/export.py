@@ -9,6 +9,7 @@ import click
 
 from disklog_mp._core import Record
 from disklog_mp._reader.columns import Field, fields_of
+from disklog_mp._reader.damage import Damage, Missing
 from disklog_mp._reader.reader import Reader
 from disklog_mp.cli import _complete, _find, _text
 from disklog_mp.cli.questions._sheet import FORMATS, Plan
@@ -82,7 +83,8 @@ def export(
         raise click.UsageError("--columns is for csv, parquet and arrow: jsonl has all fields")
     wanted = selection_of(how)
     notes = Notes({**how, "quiet": quiet, "notes": None}, "raw")
-    reader = Reader(_find.directory_of(log, ring_dir), on_damage=notes)
+    told = _Told(notes)
+    reader = Reader(_find.directory_of(log, ring_dir), on_damage=told)
     gaps: list[int] = []
 
     def on_gap(gap: Record) -> None:
@@ -96,6 +98,7 @@ def export(
     target = (ByDay if partition else OneFile)(output, plan, end, resume=resume)
     try:
         start = target.start(reader)
+        told.begin(start.number)
         for records in chosen.batches(reader, start=start.number, stop=0 if end is None else end.number):
             target.add(records)
             written += len(records)
@@ -105,6 +108,23 @@ def export(
     if not quiet:
         _text.say(f"{_text.plural(written - len(gaps), 'record')} written to {output}")
     return 1 if start.is_behind_a_gap else notes.exit_code
+
+
+class _Told:
+    """Tells of damage and missing records from the record on with which an export begins."""
+
+    def __init__(self, notes: Notes) -> None:
+        self._notes = notes
+        self._begin: int | None = None
+
+    def begin(self, number: int) -> None:
+        """Tell from now on of what is behind that record."""
+        self._begin = number
+
+    def __call__(self, damage: Damage) -> None:
+        is_exported = isinstance(damage, Missing) and self._begin and damage.last_number < self._begin
+        if self._begin is not None and not is_exported:
+            self._notes(damage)
 
 
 def _layout_of(path: str) -> str | None:

@@ -63,8 +63,27 @@ def test_what_is_not_installed_is_named_with_what_installs_it(
     assert call("sql", "--help").returncode == call("export", "--help").returncode == 0
     with pytest.raises(ImportError, match="pip install 'disklog-mp\\[arrow\\]'"):
         __import__("disklog_mp").Reader(log).to_arrow()
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        __import__("disklog_mp").Reader(log).to_pandas()
     assert said("export", log, "-o", tmp_path / "x.jsonl", code=0).startswith("disklog-mp: 2 records written")
     assert len((tmp_path / "x.jsonl").read_text().splitlines()) == 2
+
+
+def test_damaged_records_are_told_and_the_others_exported(log: Path, tmp_path: Path) -> None:
+    """In one line, with exit code 1; a resumed export tells of what is behind its beginning only."""
+    page = next(log.glob("page-*"))
+    data = bytearray(page.read_bytes())
+    data[data.index(b"first")] ^= 1
+    page.write_bytes(data)
+    for more in ([], ["--partition", "day", "--format", "jsonl"]):
+        out = tmp_path / ("out" if more else "x.jsonl")
+        done = call("export", log, "-o", out, *more)
+        told = done.stderr.decode().splitlines()
+        assert (done.returncode, len(told)) == (1, 2)
+        assert "corrupt range of 32 bytes" in told[0]
+        assert told[1] == f"disklog-mp: 1 record written to {out}"
+        said("export", log, "-o", out, *more, "--resume", code=0)
 
 
 def of_another_log(path: Path) -> None:

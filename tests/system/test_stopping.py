@@ -149,11 +149,13 @@ class TestStop:
 
     def test_serve_is_stopped_as_well(self, name: str, path: Path) -> None:
         """It ends as after SIGTERM."""
-        server = subprocess.Popen([sys.executable, "-m", "disklog_mp", "serve", name, path])
-        wait_until(lambda: shared_memory_of(name))
+        command = [sys.executable, "-m", "disklog_mp", "serve", name, path]
+        with subprocess.Popen(command, stderr=subprocess.PIPE) as server:
+            assert server.stderr is not None
+            assert b"writes to" in server.stderr.readline()
 
-        assert run("stop", name).returncode == 0
-        assert server.wait(5) == 0
+            assert run("stop", name).returncode == 0
+            assert server.wait(30) == 0
 
 
 class TestSet:

@@ -24,6 +24,7 @@ class WritableFile(Protocol):
     """A file being written: what the page writer needs of one."""
 
     def write_at(self, data: memoryview | bytes, offset: int) -> None: ...
+    def read_at(self, length: int, offset: int) -> bytes: ...
     def allocate(self, length: int) -> None: ...
     def truncate(self, length: int) -> None: ...
     def size(self) -> int: ...
@@ -62,6 +63,10 @@ class RealFile:
                 raise OSError(errno.EIO, "the file accepts no more bytes")
             rest = rest[done:]
             offset += done
+
+    def read_at(self, length: int, offset: int) -> bytes:
+        """Return `length` bytes from an offset on, or fewer at the end of the file."""
+        return os.pread(self.fd, length, offset)
 
     def read(self, length: int) -> bytes:
         """Return the first `length` bytes, or fewer if the file is shorter."""

@@ -20,6 +20,7 @@ lock, is the only process that writes the file: whole, durably, under its name a
                 a process with the same limit starts no other writer
     done        the last requests that changed something: {"id", "answer"} of each, the oldest first
     doing       requests that were begun, {"id", "ask", ...} of each: a writer carries out what it finds here
+    archives    pages that were moved elsewhere: {"first", "last", "to"} of each move, the oldest first
 
 A file that is empty, torn or not of this form is as good as none: the writer makes another from the pages.
 """
@@ -37,6 +38,7 @@ from disklog_mp.errors import FormatVersionError
 FILE = "disklog.json"
 FORMAT = 1
 DONE = 32  # requests that are remembered
+ARCHIVES = 64  # moves of pages that are remembered
 LOG_ID = 16  # bytes
 
 
@@ -57,6 +59,7 @@ class LogIdentity(NamedTuple):
     former_ids: tuple[bytes, ...] = ()
     longest_file: int = 0
     doing: tuple[dict[str, Any], ...] = ()
+    archives: tuple[dict[str, Any], ...] = ()
 
     def to_json(self) -> bytes:
         """Return the content of the file."""
@@ -80,6 +83,26 @@ class LogIdentity(NamedTuple):
         done = tuple(each for each in self.done if is_done or each.get("id") != request)
         return self._replace(doing=doing, done=done)
 
+    def with_archive(self, first: int, last: int, to: str) -> LogIdentity:
+        """Return it with pages that were moved, or are going to be.  What is not behind them stays."""
+        kept = []
+        for move in self.archives:
+            begin, end = _numbers_of(move)
+            if 0 < begin < first:
+                kept.append({**move, "last": min(end, first - 1)})
+        if kept and kept[-1].get("to") == to and _numbers_of(kept[-1])[1] == first - 1:
+            first = _numbers_of(kept.pop())[0]
+        moves = [*kept, {"first": first, "last": last, "to": to}] if last >= first else kept
+        return self._replace(archives=tuple(moves[-ARCHIVES:]))
+
+    def archive_of(self, page: int) -> str:
+        """Return where a page was moved to; "" if it was not, or that is forgotten."""
+        for move in self.archives:
+            first, last = _numbers_of(move)
+            if first <= page <= last and isinstance(move.get("to"), str):
+                return str(move["to"])
+        return ""
+
     def answer_to(self, request: str) -> dict[str, Any] | None:
         """Return the answer to a request that was done, None if it was not, or is going on."""
         if any(plan.get("id") == request for plan in self.doing):
@@ -89,6 +112,11 @@ class LogIdentity(NamedTuple):
                 answer: dict[str, Any] | None = done.get("answer")
                 return answer
         return None
+
+
+def _numbers_of(move: dict[str, Any]) -> tuple[int, int]:
+    first, last = move.get("first"), move.get("last")
+    return (first, last) if isinstance(first, int) and isinstance(last, int) else (0, 0)
 
 
 def path_of(directory: str) -> str:
@@ -148,6 +176,15 @@ def is_continued(directory: str, former: bytes, later: bytes) -> bool:
     return former in ids and later in ids and ids.index(former) < ids.index(later)
 
 
+def archive_of(directory: str, page: int) -> str:
+    """Return where a page of the log in that directory was moved to; "" if it was not, or is not known."""
+    try:
+        identity = read_identity(directory)
+    except (OSError, FormatVersionError):
+        return ""
+    return "" if identity is None else identity.archive_of(page)
+
+
 def _parse(data: bytes, path: str) -> LogIdentity:
     told = json.loads(data)
     if isinstance(told["format"], int) and told["format"] > FORMAT:
@@ -168,6 +205,7 @@ def _parse(data: bytes, path: str) -> LogIdentity:
         former_ids=tuple(_id(former) for former in _of(list, told.get("former_ids", []))),
         longest_file=_of(int, told.get("longest_file", 0)),
         doing=tuple(_of(dict, plan) for plan in _of(list, told.get("doing", []))),
+        archives=tuple(_of(dict, move) for move in _of(list, told.get("archives", []))),
     )
 
 

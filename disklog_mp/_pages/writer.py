@@ -192,9 +192,9 @@ class PageWriter:
         begin = PageBegin(self.page_number + 1, self.position, self.number, self.log_id, self.salt)
         self.page = self.retention.current = page = self.folder.make_page(begin, span)
         self.page_number += 1
-        if self._page_before is not None:
-            self._page_before.wake_readers()
-        self._page_before = page
+        before, self._page_before = self._page_before, page
+        if before is not None:
+            before.wake_readers()
         return page
 
     def seal(self, why: str = "page_bytes") -> bool:
@@ -231,8 +231,8 @@ class PageWriter:
 
     def retire(self) -> list[int]:
         """Remove sealed pages that are no longer kept; return their numbers, and of those gone by hand."""
-        self.retire_error, gone = None, self.retention.forget_removed(self.folder.pages_if_changed())
-        page, path = self.page, self.folder.directory.page_path(self.page_number)
+        gone = [] if self.retention.is_held else self.retention.forget_removed(self.folder.pages_if_changed())
+        page, path, self.retire_error = self.page, self.folder.directory.page_path(self.page_number), None
         if self.options.max_bytes is not None and page is not None and page.is_gone(path):
             self._give_up_page(page)  # no record that comes would meet that if the log is full
         while (why := self.retention.exceeded()) is not None:

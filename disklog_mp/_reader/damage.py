@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 DAMAGED, RETIRED, NO_FILE, UNKNOWN = "damaged", "retired", "page file missing", ""
 FOREIGN, TWICE, EMPTY = "page of another log", "numbered twice", "page file empty"
+ARCHIVED = "archived"
 
 
 class Damage(NamedTuple):
@@ -35,8 +36,9 @@ class Missing(Damage):
     `before` and `after` are the times of the records around them, ns since the epoch, 0 if not known.
 
     `why` is "damaged": then offset and length say where.  Or "retired": retention removed them while the log
-    was read.  Or "page file missing": those of the pages `page` to `last_page`.  Or "page file empty": as a
-    power loss can leave it, or another process that cut it.  Or "", if it is not known.
+    was read.  Or "archived": they were moved to the directory `moved_to`.  Or "page file missing": those of
+    the pages `page` to `last_page`.  Or "page file empty": as a power loss can leave it, or another process
+    that cut it.  Or "", if it is not known.
     Then they are missing before the first record of `page`, as in a directory made of several copies.
     "page of another log": `page` is passed over.  "numbered twice": `page` begins again with numbers that the
     page before it has, or (then `last_number` is before `first_number`) at a position that it has, as in a
@@ -49,6 +51,7 @@ class Missing(Damage):
     after: int
     why: str
     last_page: int
+    moved_to: str
 
     @classmethod
     def of(  # noqa: PLR0917
@@ -65,6 +68,7 @@ class Missing(Damage):
         missing.first_number, missing.last_number = first_number, first_number + damage.records - 1
         missing.before, missing.after, missing.why = before, after, why
         missing.last_page = last_page or damage.page
+        missing.moved_to = ""
         return missing
 
 
@@ -88,10 +92,12 @@ def describe(damage: Damage) -> str:
     if damage.why == EMPTY:
         numbers = _span(damage.first_number, damage.records)
         return f"page {damage.page} is an empty file: {_count(damage.records, 'record')}{numbers}{times}"
-    if damage.why in (NO_FILE, RETIRED) and not damage.length:
+    if damage.why in (NO_FILE, RETIRED, ARCHIVED) and not damage.length:
         text = describe_missing(damage.page, damage.last_page, damage.records, damage.first_number)
         if damage.why == RETIRED:
             text = text.replace("is missing", "was removed by retention", 1)
+        if damage.why == ARCHIVED:
+            text = text.replace("is missing", f"was moved to {damage.moved_to}", 1)
         return f"page {damage.page} {text}{times}"
     if damage.why == FOREIGN:
         lost = f", {_count(damage.records, 'record')}{_span(damage.first_number, damage.records)}"

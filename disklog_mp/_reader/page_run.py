@@ -9,9 +9,10 @@ from collections.abc import Callable, Container, Iterable, Iterator
 
 from disklog_mp._pages.directory import Directory
 from disklog_mp._pages.format import LOG_ID, NUMBER, PageHeader
-from disklog_mp._pages.identity import is_continued
+from disklog_mp._pages.identity import archive_of, is_continued
 from disklog_mp._pages.labels import LabelTable
 from disklog_mp._reader.damage import (
+    ARCHIVED,
     DAMAGED,
     EMPTY,
     FOREIGN,
@@ -154,7 +155,24 @@ class PageRun:
                 self.report_step(before, page, unreadable, numbers)
                 before, unreadable = page, []
                 yield page
-        self.report(unreadable)
+        if before is not None and before.number < numbers[-1] and not self.exists(numbers[-1]):
+            self._report_gone(before, numbers, unreadable)
+        else:
+            self.report(unreadable)
+
+    def _report_gone(self, before: Page, numbers: list[int], unreadable: list[Damage]) -> None:
+        """Report the records behind a page of which all further pages went since they were listed."""
+        later = (
+            self.find(number, on_damage=unreadable.append)
+            for number in self.numbers()
+            if number > numbers[-1]
+        )
+        after = next(filter(None, later), None)
+        if after is None:
+            self.report(unreadable)
+        else:
+            self.report_step(before, after, unreadable, numbers)
+            after.close()
 
     def log_id(self, numbers: list[int]) -> bytes | None:
         """Return the id of the log: the newest page says it; None if none of these pages can be read."""
@@ -202,10 +220,12 @@ class PageRun:
             for number in (before.number + 1, after.number - 1)
             if before.number < number < after.number and not os.path.lexists(self.directory.page_path(number))
         ]
-        page, last_page, length, why = after.number, after.number, 0, UNKNOWN
+        page, last_page, length, why, moved_to = after.number, after.number, 0, UNKNOWN, ""
         if gone:
             page, last_page = before.number + 1, after.number - 1
             why = RETIRED if gone[0] in listed else NO_FILE
+            moved_to = archive_of(self.directory.path, gone[0])
+            why = ARCHIVED if moved_to else why
         elif unreadable:
             damage = unreadable.pop(0)
             page, length = damage.page, damage.length
@@ -215,7 +235,9 @@ class PageRun:
         if why in (UNKNOWN, NO_FILE) and any(each in numbers for each, _ in self.directory.set_aside()):
             why = DAMAGED  # recovery found it
         damage = Damage(page, 0, length, lost, 0, 0, False)
-        self.report([Missing.of(damage, first, before.last_time(), after.first_time(), why, last_page)])
+        missing = Missing.of(damage, first, before.last_time(), after.first_time(), why, last_page)
+        missing.moved_to = moved_to
+        self.report([missing])
         self.report(unreadable)
 
     def from_last(self, begins_before: Callable[[Page], bool], log_id: bytes | None = None) -> list[int]:

@@ -159,6 +159,14 @@ class Session(Steering, _core.Handle):
 
         return Reader(self.path)
 
+    def pages(self) -> Iterator[Page]:
+        """Iterate the pages there are, oldest first, after a flush; see Reader.pages().
+
+        Raises what flush() raises.
+        """
+        self.flush()
+        return self.reader().pages()
+
     def get_page(self, number: int) -> Page:
         """Return a page by its number, from 1, after a flush: a session finds what it logged.
 

@@ -5,6 +5,7 @@ A request is done once or not at all, also if a process dies at any step of it: 
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple, Unpack
 
 from disklog_mp import _core
@@ -64,6 +65,18 @@ class Steering:
         """
         return truncate(self._connection)
 
+    def archive(self, to: str | os.PathLike[str]) -> PageSpan:
+        """Move all pages, sealed, into another directory, which exists: to make a backup, for example.
+
+        The log goes on in a new page.  On one file system the pages are renamed, elsewhere copied, synced and
+        removed; none is ever in neither place.  Reader(to) reads them.  A reader that was behind is told
+        where they went (Missing.moved_to).
+
+        Returns what was moved.  Raises what truncate() raises, ValueError or OSError for a directory that
+        cannot take them; pages that were moved before an error stay there.
+        """
+        return archive(self._connection, to)
+
     def prune(
         self,
         *,
@@ -99,6 +112,11 @@ def roll(connection: Connection, wait: bool) -> int | None:
 def truncate(connection: Connection) -> PageSpan:
     """Have the log's writer remove all that was logged."""
     return span_in(steer(connection, "truncate"))
+
+
+def archive(connection: Connection, to: str | os.PathLike[str]) -> PageSpan:
+    """Have the log's writer move all pages into another directory."""
+    return span_in(steer(connection, "archive", to=os.path.abspath(os.fspath(to))))
 
 
 def prune(connection: Connection, keep: dict[str, Any], dry_run: bool) -> PageSpan:

@@ -78,7 +78,16 @@ class Desk:
             abandon_if_dead=abandon_if_dead,
         )
         self.post = Post(self.requests, log_file, pages, troubles, is_wanted=attendance.is_wanted)
-        self.steering = Steering(live, pages, log_file, keeper, events=events, troubles=troubles, drain=drain)
+        self.steering = Steering(
+            live,
+            pages,
+            log_file,
+            keeper,
+            attendance=attendance,
+            events=events,
+            troubles=troubles,
+            drain=drain,
+        )
         self.exporter = Exporter(pages, maker, Timings(syncer), troubles)
         for part in (self.configuration, self.leaving, self.steering, self.exporter.timings):
             self.requests.add(part.kinds())
@@ -87,7 +96,12 @@ class Desk:
         self.post.open()
         self.access.finish()
 
+    def is_missing(self) -> bool:
+        """True if something is to come that rings no bell: a file that is missing, pages that are moved."""
+        return self.post.is_missed or self.steering.archiving.is_busy()
+
     def close(self) -> None:
-        """Serve no metrics, take no requests."""
+        """Serve no metrics, move no pages, take no requests."""
         self.exporter.close()
+        self.steering.archiving.close()
         self.requests.close()

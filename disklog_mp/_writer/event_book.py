@@ -36,7 +36,7 @@ from disklog_mp._writer.notices import (
 from disklog_mp.errors import DiskLogError
 
 TOTALS = "totals"
-PAGES = ("rolled", "sealed", "retired")  # events of pages
+PAGES = ("rolled", "sealed", "retired", "archived")  # events of pages
 MOST_GONE = 2 * SLOTS  # untuned: more than can be told and still have their slots
 
 
@@ -105,7 +105,7 @@ class Totals:
             self.lasting.pop(fields.get("what", ""), None)
         elif name == "truncated":
             self.truncated_to = fields.get("last_page", 0)
-        elif name == "retired":
+        elif name in ("retired", "archived"):
             self.retired_to = max(self.retired_to, newest)
         elif name in PAGES:
             self.rolled_to = max(self.rolled_to, newest)

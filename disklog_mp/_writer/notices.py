@@ -22,6 +22,7 @@ SUMS = {
     "rolled": ("records", "bytes"),
     "sealed": ("records", "bytes"),
     "retired": ("records", "bytes"),
+    "archived": ("records", "bytes"),
     "producer-attached": (),
     "producer-left": ("logged", "dropped"),
     "producer-died": ("logged", "dropped", "abandoned"),

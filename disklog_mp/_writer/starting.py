@@ -35,7 +35,7 @@ def begin_book(
     totals = book.totals
     _tell_start(notices.tell, taken.former, totals, is_first=pages.position == 0)
     if totals.events and totals.last != "stopped":
-        _tell_untold_pages(notices.tell, pages, totals, taken.recovered)
+        _tell_untold_pages(notices.tell, pages, totals, taken.recovered, log_file.identity.archive_of)
     _tell_changes(notices.tell, totals, log_file)
     untold = dict.fromkeys(totals.may_be_untold(), 0)
     if untold:
@@ -72,8 +72,17 @@ def _tell_changes(tell: Tell, totals: Totals, log_file: LogFile) -> None:
         totals.options = options
 
 
-def _tell_untold_pages(tell: Tell, pages: PageWriter, totals: Totals, recovered: Recovered) -> None:
-    """Tell of the pages that the last writer sealed or removed, but did not live to tell of."""
+def _tell_untold_pages(
+    tell: Tell,
+    pages: PageWriter,
+    totals: Totals,
+    recovered: Recovered,
+    archive_of: Callable[[int], str],
+) -> None:
+    """Tell of the pages that the last writer sealed or removed, but did not live to tell of.
+
+    `archive_of` returns where a page was moved to, "" if it was not.
+    """
     first, retention = pages.retention.first_page(), pages.retention
     why = "not known"
     before = first - 1 - totals.rolled_to
@@ -86,10 +95,11 @@ def _tell_untold_pages(tell: Tell, pages: PageWriter, totals: Totals, recovered:
     gone = first - 1 - totals.retired_to
     if gone > 0:
         number = _first_number(pages, first) if totals.events["opened"] else None
-        records = None if number is None else max(0, number - totals.sums["retired records"])
-        tell(
-            "retired", page=totals.retired_to + 1, last_page=first - 1, events=gone, why=why, records=records
-        )
+        told = totals.sums["retired records"] + totals.sums["archived records"]
+        records = None if number is None else max(0, number - told)
+        to = archive_of(first - 1)  # nothing else is removed while pages are moved
+        name, how = ("archived", {"to": to}) if to else ("retired", {"why": why})
+        tell(name, page=totals.retired_to + 1, last_page=first - 1, events=gone, records=records, **how)
 
 
 def _first_number(pages: PageWriter, page: int) -> int | None:

@@ -13,11 +13,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from disklog_mp._pages.moving import refuse_bad_target
 from disklog_mp._pages.retention import KeptPage
 from disklog_mp._pages.writer import PageWriter
+from disklog_mp._writer.archiving import Archiving
+from disklog_mp._writer.attendance import Attendance
 from disklog_mp._writer.event_book import EventBook
 from disklog_mp._writer.live_ring import LiveRing
 from disklog_mp._writer.log_file import LogFile
@@ -27,6 +32,9 @@ from disklog_mp._writer.troubles import Troubles
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 MAKE_ROOM = ("roll", "prune")  # these have to work on a full disk; done twice, they do no harm
+
+MOST_FAILED = 32  # requests
+GOES_ON = {"goes_on": True}
 
 Plan = dict[str, Any]
 
@@ -41,6 +49,7 @@ class Steering:
         log_file: LogFile,
         keeper: PageKeeper,
         *,
+        attendance: Attendance,
         events: EventBook,
         troubles: Troubles,
         drain: Callable[[], bool],
@@ -53,11 +62,18 @@ class Steering:
         self._events = events
         self._troubles = troubles
         self._drain = drain
-        self._ways: dict[str, Callable[[Plan], None]] = {
+        self._attendance = attendance
+        self.archiving = Archiving(pages, troubles, self._ring_bell, self._archived)
+        self._failed: dict[str, OSError] = {}  # requests that ended so, and whose process does not know yet
+        self._ways: dict[str, Callable[[Plan], object]] = {
             "roll": self._roll,
             "truncate": self._truncate,
             "prune": self._prune,
+            "archive": self._archive,
         }
+
+    def _ring_bell(self) -> None:
+        self._live.ring.wake()
 
     def kinds(self) -> dict[str, Kind]:
         """Return the requests that are answered here."""
@@ -65,6 +81,7 @@ class Steering:
             "roll": Kind(self.roll),
             "truncate": Kind(self.truncate, needs_owner=True),
             "prune": Kind(self.prune, needs_owner=True),
+            "archive": Kind(self.archive, needs_owner=True),
         }
 
     # -- requests ----------------------------------------------------------------------------------------
@@ -82,6 +99,7 @@ class Steering:
 
     def truncate(self, request: Request) -> dict[str, Any]:
         """Remove all that was logged until now; the answer says of which pages."""
+        self._refuse_if_busy()
         self._write_what_was_logged()
         answer = _span(self._all_pages())
         return self._do(_plan(request, **answer), answer) if answer["pages"] else answer
@@ -92,10 +110,37 @@ class Steering:
         if not isinstance(keep, dict):
             raise TypeError("what is to be kept is a JSON object")
         limits = [_limit(keep, name) for name in ("pages", "bytes", "age")]
+        self._refuse_if_busy()
         answer = _span(self._pages.retention.surplus(*limits))
         if request.fields.get("dry_run") or not answer["pages"]:
             return answer
         return self._do(_plan(request, **answer), answer)
+
+    def archive(self, request: Request) -> dict[str, Any]:
+        """Move all pages, sealed, into another directory: {"to"}.  It goes on while the log does: the same
+        request is to be repeated until the answer does not say so.
+        """
+        if any(plan.get("id") == request.id for plan in self._log_file.identity.doing):
+            return GOES_ON
+        if (error := self._failed.pop(request.id, None)) is not None:
+            raise error
+        self._refuse_if_busy()
+        to = request.fields.get("to")
+        if not isinstance(to, str):
+            raise TypeError("the directory to move pages to is a text")
+        self._write_what_was_logged()
+        pages = self._all_pages()
+        refuse_bad_target(self._pages.folder.directory, to, [page.number for page in pages])
+        answer = _span(pages)
+        if not pages:
+            return answer
+        self._do(_plan(request, **answer, to=os.path.realpath(to)), answer)
+        return GOES_ON
+
+    def _refuse_if_busy(self) -> None:
+        if self.archiving.is_busy():
+            text = "pages of this log are being moved just now: try again later"
+            raise OSError(errno.EBUSY, text, self._log_file.path)
 
     def _write_what_was_logged(self) -> None:
         """Write all that is in the ring now, as far as it is committed.  Raises OSError."""
@@ -114,8 +159,11 @@ class Steering:
 
     def _do(self, plan: Plan, answer: dict[str, Any]) -> dict[str, Any]:
         """Begin what is planned, carry it out, and return the answer.  Raises OSError."""
+        identity = self._log_file.identity
+        if plan["ask"] == "archive":
+            identity = identity.with_archive(plan["first"], plan["last"], plan["to"])
         try:
-            self._log_file.write(self._log_file.identity.with_plan(plan, answer))
+            self._log_file.write(identity.with_plan(plan, answer))
         except OSError as error:
             if plan["ask"] not in MAKE_ROOM or error.errno not in FULL:
                 raise
@@ -128,12 +176,16 @@ class Steering:
         except OSError:
             self._over(plan, is_done=False)
             raise
-        self._over(plan, is_done=True)
+        if plan["ask"] != "archive":  # its end comes later
+            self._over(plan, is_done=True)
 
     def _over(self, plan: Plan, *, is_done: bool) -> None:
         """Forget a plan: it was carried out, or is taken back."""
         identity = self._log_file.identity.without_plan(plan["id"], is_done=is_done)
-        if not is_done:
+        if plan["ask"] == "archive" and not is_done:
+            moved_to = min(plan["last"], self._pages.retention.first_page() - 1)
+            identity = identity.with_archive(plan["first"], moved_to, plan["to"])
+        if not is_done or plan["ask"] == "archive":
             with contextlib.suppress(OSError):
                 self._log_file.write(identity)
         self._log_file.change(identity)  # with the next write
@@ -164,6 +216,28 @@ class Steering:
         self._keeper.remove_up_to(plan["last"], "pruned")
         self._events.write()
 
+    def _archive(self, plan: Plan) -> None:
+        self._go_on_behind(plan["last"], "archived")
+        self._events.write()  # what was removed before
+        self.archiving.begin(plan)
+
+    def _archived(self, plan: Plan, error: OSError | None) -> None:
+        """All pages of a plan were moved, or the rest cannot be."""
+        self._over(plan, is_done=error is None)
+        self._keeper.publish()
+        self._events.write()
+        if error is not None:
+            self._troubles.say(f"pages are not moved to {plan['to']}: {error}")
+            self._failed[plan["id"]] = error
+            for request in [*self._failed][:-MOST_FAILED]:
+                del self._failed[request]
+
+    def go_on(self, now: float) -> None:
+        """Go on with what takes a while."""
+        if self.archiving.is_busy():
+            self._attendance.last_used = time.monotonic()
+            self.archiving.go_on()
+
     def _go_on_behind(self, number: int, why: str) -> None:
         """Go on in a page behind that one, so that all up to it can go.  Raises OSError.
 
@@ -190,6 +264,7 @@ def _is_plan(plan: Plan) -> bool:
     kinds = {"id": str, "ask": str, "by": int}
     numbers = ("page",) if plan.get("ask") == "roll" else ("first", "last", "pages", "records", "bytes")
     kinds |= dict.fromkeys(numbers, int)
+    kinds |= {"to": str} if plan.get("ask") == "archive" else {}
     return all(isinstance(plan.get(name), kind) for name, kind in kinds.items())
 
 

@@ -139,7 +139,7 @@ class Writer:
         self.leaving, self.timings = self.desk.leaving, self.desk.exporter.timings
         self.making_way = MakingWay(self.producers, self.log_file, troubles, self.leaving.make_way)
         self.rest.is_stopping = self.leaving.is_stopping
-        self.rest.is_missing = lambda: self.desk.post.is_missed or self.labelling.is_missed
+        self.rest.is_missing = lambda: self.desk.is_missing() or self.labelling.is_missed
         self.reread: Callable[[], dict[str, Any]] = dict  # for SIGHUP: the options as they are given now
         self.housekeeping = _housekeeping_of(self)
 
@@ -339,6 +339,7 @@ def _housekeeping_of(writer: Writer) -> Housekeeping:
     return Housekeeping(
         Task(each_round, writer.live.show_sign_of_life),
         Task(each_round, writer.syncer.start_what_is_due),
+        Task(each_round, writer.desk.steering.go_on),
         Task(each_round, writer.desk.requests.answer),
         Task(attendance.inspection_interval, writer.desk.post.inspect),
         Task(each_round, keeper.retire_when_due),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Unpack
 
 from disklog_mp._options import Changes
@@ -27,6 +28,10 @@ class Steering:
     async def truncate(self) -> PageSpan:
         """Remove all that was logged until now; see disklog_mp.Session.truncate."""
         return await in_thread(steering.truncate, self._connection)
+
+    async def archive(self, to: str | os.PathLike[str]) -> PageSpan:
+        """Move all pages into another directory; see disklog_mp.Session.archive."""
+        return await in_thread(steering.archive, self._connection, to)
 
     async def prune(
         self,

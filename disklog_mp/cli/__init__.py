@@ -37,6 +37,7 @@ COMMANDS = {
     "roll": "control.roll",
     "truncate": "control.truncate",
     "prune": "control.prune",
+    "archive": "control.archive",
     "stop": "control.stop",
     "rm": "control.rm",
     "bench": "bench.command",

@@ -3,6 +3,7 @@
 import itertools
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,7 +63,8 @@ work = Writer(name, path, Options(), terms=Terms({}, "open", goes_on=True))
 print("ready", flush=True)
 die_at(int(number), "_finish", ("_writer/requests.py", "_writer/configuration.py", "_writer/log_file.py",
     "_writer/leaving.py", "_writer/access.py", "_pages/identity.py", "_os/files.py", "_writer/steering.py",
-    "_writer/page_keeper.py", "_pages/retention.py", "_pages/folder.py", "_pages/writer.py"))
+    "_writer/page_keeper.py", "_pages/retention.py", "_writer/archiving.py", "_pages/folder.py",
+    "_pages/writer.py"))
 work.run()
 """
 )
@@ -109,8 +111,10 @@ def test_a_process_that_dies_asking(name: str, path: Path) -> None:
     assert outcomes == {True, False}
 
 
-@pytest.mark.parametrize("what", ["roll", "prune", "truncate"])
-def test_a_writer_that_dies_steering(attached: disklog_mp.Session, name: str, path: Path, what: str) -> None:
+@pytest.mark.parametrize("what", ["roll", "prune", "truncate", "archive"])
+def test_a_writer_that_dies_steering(
+    attached: disklog_mp.Session, name: str, path: Path, what: str, tmp_path: Path
+) -> None:
     """The next one finds what was planned, and does it: once, and the answer says what was done."""
     ends = set()
     last = 0
@@ -126,9 +130,10 @@ def test_a_writer_that_dies_steering(attached: disklog_mp.Session, name: str, pa
         if writer is None:
             continue
         request = requests.new_number()
-        fields = {"keep": {"pages": 1}} if what == "prune" else {}
+        fields = {"keep": {"pages": 1}} if what == "prune" else {"to": str(tmp_path)}
         log = requests.log_in(name, str(path), None)
-        answer = requests.ask(log, what, timeout=20, number=request, **fields)
+        while (answer := requests.ask(log, what, timeout=20, number=request, **fields)).get("goes_on"):
+            time.sleep(0.01)
         again = requests.ask(log, what, timeout=20, number=request, **fields)
 
         assert answer == again
@@ -144,6 +149,8 @@ def test_a_writer_that_dies_steering(attached: disklog_mp.Session, name: str, pa
             assert there == [last + 1]
         report = disklog_mp.verify(path)
         assert report.status == "clean", report.findings
+        assert report.sums is not None
+        assert report.sums["retired" if what == "archive" else "archived"] == report.sums["missing"] == 0
         ends.add(writer.poll())
         writer.kill()
         writer.communicate()

@@ -88,7 +88,14 @@ def files() -> list[Path]:
 
 def test_the_table_names_all_that_runs_beside_the_main_thread() -> None:
     """Each thread and each signal handler has a row, and each row with a thread is started somewhere."""
-    called_by_others = {"perform", "Syncer._post", "DeathWatch._news", "Writer.run"}
+    called_by_others = {
+        "perform",
+        "prepare",
+        "Syncer._post",
+        "Archiving._post",
+        "DeathWatch._news",
+        "Writer.run",
+    }
     told = {
         (row.thread, row.file, row.function.rpartition(".")[2])
         for row in rows()

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from support.command import call, objects, run
+from support.machine import stop_writer
+from support.mounts import fill
 
 import disklog_mp
 
@@ -49,6 +51,7 @@ class TestNextFile:
             assert [page.sealed for page in disklog_mp.Reader(path).pages()] == [True] * number
             assert log.roll() is None
         log.log(b"c")
+        assert [len(page) for page in log.pages()] == [2, 2, 1]
         assert log.roll(wait=False) is None
         log.flush()
 
@@ -94,6 +97,70 @@ class TestTruncate:
         ((_, event),) = told(path, "truncated")
         assert (event["records"], event["pages"], event["by"]) == (3, 2, os.getpid())
         assert [fields["why"] for _, fields in told(path, "retired")] == ["truncated"] * 2
+
+
+class TestReopen:
+    """reopen/2: what there is gets another place, and the log begins empty.  Ours is archive()."""
+
+    def test_all_pages_are_moved_and_the_log_goes_on(
+        self, open_log: OpenLog, path: Path, tmp_path: Path
+    ) -> None:
+        """A reader that is behind is told where they went."""
+        log = open_log(page_records=2)
+        for number in range(7):
+            log.log(b"%d" % number)
+        log.flush()
+        missing: list[Any] = []
+        behind = iter(disklog_mp.Reader(path, on_damage=missing.append))
+        assert next(behind).number == 0
+        to = tmp_path / "to"
+        with pytest.raises(NotADirectoryError, match="a directory that exists"):
+            log.archive(to)
+        to.mkdir()
+
+        assert log.archive(to)[:4] == (1, 4, 4, 7)
+        assert content(to) == [(number, b"%d" % number) for number in range(7)]
+        assert content(path) == []
+        assert log.archive(to) == NOTHING
+        log.log(b"next")
+        log.flush()
+        assert content(path) == [(7, b"next")]
+        assert [record.number for record in behind] == [1]
+        ((gone),) = missing
+        assert (gone.why, gone.moved_to, gone.first_number, gone.last_number) == ("archived", str(to), 2, 6)
+        assert sums(path) == {"ever": 8, "kept": 1, "archived": 7}
+        assert [fields["to"] for _, fields in told(path, "archived")] == [str(to)] * 4
+
+    def test_to_another_file_system(self, open_log: OpenLog, path: Path, small_disk: Path) -> None:
+        """A full one takes none, or some; what it does not take stays, and goes when there is room."""
+        log = open_log(page_bytes=1 << 20)
+        for number in range(6):
+            log.log(b"%d" % number + bytes(250_000))
+        log.flush()
+        fill(small_disk / "ballast")
+        with pytest.raises(OSError, match="No space left on device"):
+            log.archive(small_disk)
+        assert len(content(path)) == 6
+        os.unlink(small_disk / "ballast")
+
+        assert log.archive(small_disk).records == 6
+        assert len(content(small_disk)) == 6
+        assert sums(path) == {"ever": 6, "archived": 6}
+
+    def test_places_that_cannot_be_right(self, log: disklog_mp.Session, path: Path, tmp_path: Path) -> None:
+        """The same directory, that of a log, or one that has such a page: nothing is moved."""
+        log.log(b"a")
+        log.flush()
+        disklog_mp.open(f"{log.name}-other", tmp_path / "other", linger=0).close()
+        with pytest.raises(ValueError, match="the directory of a log: give another one"):
+            log.archive(tmp_path / "other")
+        with pytest.raises(ValueError, match="the log's own directory"):
+            log.archive(path)
+        (tmp_path / "page-0000000001.dlog").write_bytes(b"another")
+        with pytest.raises(FileExistsError, match="another page has that name"):
+            log.archive(tmp_path)
+        assert content(path) == [(0, b"a")]
+        stop_writer(f"{log.name}-other")
 
 
 class TestChangeSize:
@@ -150,13 +217,15 @@ class TestCommands:
         said = call("truncate", name, "--yes").stderr.decode()
         assert said == f"disklog-mp: {name}: removed 1 page (2): 1 record, 4.0 KiB\n"
         assert objects("truncate", name, "--yes")[0]["pages"] == 0
+        log.log(b"c")
+        assert objects("archive", name, path.parent, "-y")[0]["records"] == 1
 
     def test_they_ask_before_they_destroy(self, log: disklog_mp.Session, name: str, path: Path) -> None:
         """Without a terminal, and without --yes, they refuse."""
         log.log(b"a")
         log.flush()
-        for command in (["truncate"], ["prune", "--pages", "1"]):
-            done = run(*command, name)
+        for command in (["truncate", name], ["prune", "--pages", "1", name], ["archive", name, path.parent]):
+            done = run(*command)
             assert done.returncode == 2
             assert b"cannot be taken back, and there is no terminal to ask: give --yes" in done.stderr
         done = run("prune", name, "--yes")

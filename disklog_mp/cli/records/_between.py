@@ -19,6 +19,7 @@ ROUTINE = {
     "rolled",
     "retired",
     "truncated",
+    "archived",
     "configured",
     "producer-attached",
     "producer-left",

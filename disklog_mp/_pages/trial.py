@@ -59,3 +59,12 @@ def covers_log(directory: Directory, name: str) -> bool:
         return there is not None and there.name == name and not Directory(directory.path).is_locked()
     except (OSError, FormatVersionError):
         return False
+
+
+def is_cut_off(directory: Directory) -> bool:
+    """True if the file system of the locked directory is gone, as one in user space that crashed."""
+    try:
+        directory.place()
+    except OSError:
+        return True
+    return False

@@ -107,8 +107,17 @@ class MappedPage:
 
     def is_plausible(self) -> bool:
         """True if the line can be that of this page in a file of this size."""
-        size = len(self._mapping) if self._file.fd < 0 else self._file.size()
+        size = self._size()
         return _page_format.is_plausible(self._header, self.line(), size)
+
+    def _size(self) -> int:
+        """Return the size of its file; what is mapped of it if that is not known any more."""
+        if self._file.fd < 0:
+            return len(self._mapping)
+        try:
+            return self._file.size()
+        except OSError:  # its file system is gone, as one in user space that crashed
+            return len(self._mapping)
 
     def line(self) -> _page_format.PageLine:
         """Return the mutable part of its header as it is now, unchecked."""
@@ -125,9 +134,7 @@ class MappedPage:
 
     def limit(self, wanted: int) -> int:
         """Return the offset up to which memory may be read: the file may have grown, or have been cut."""
-        if self._file.fd < 0:
-            return len(self._mapping)
-        size = self._file.size()
+        size = self._size()
         if len(self._mapping) < wanted and len(self._mapping) < size:
             self._mapping = self._file.map(size, writable=False)
         return min(size, len(self._mapping))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from disklog_mp._pages.retention import KeptPage
-from disklog_mp._pages.trial import covers_log
+from disklog_mp._pages.trial import covers_log, is_cut_off
 from disklog_mp._pages.writer import PageWriter
 from disklog_mp._writer.attendance import Attendance
 from disklog_mp._writer.live_ring import LiveRing
@@ -125,10 +125,11 @@ class PageKeeper:
             if self._pages.follow_directory():
                 self.publish()
         except OSError as error:
-            if isinstance(error, FileExistsError) and self._is_covered():
-                # A disk was mounted late, over the directory that stood in for it.
+            directory = self._pages.folder.directory
+            if (isinstance(error, FileExistsError) or is_cut_off(directory)) and self._is_covered():
+                # A disk was mounted late, over the directory that stood in for it, or anew after a crash.
                 self.gives_way = True
-                self._troubles.say(f"{error.filename} has an earlier part of this log now: going on there")
+                self._troubles.say(f"{directory.path} has an earlier part of this log now: going on there")
             self._attendance.count(now)
             if not self._attendance.is_wanted():  # the process that removed it had just left
                 return

@@ -688,6 +688,12 @@ class RecordIterator(Iterator[Any]):
     def find(self, filter: Filter, most: int = ..., /) -> list[Record]:
         """Go on to the next records that meet the filter, and return them, at most 256; [] at the end."""
 
+    def count_tags(self, most: int, /) -> dict[int, int]:
+        """Go on over the next records, at most so many, and return how many of each tag; {} at the end.
+
+        Gap records count, as of the tag 0.
+        """
+
     @property
     def offset(self) -> int:
         """Of the next frame."""

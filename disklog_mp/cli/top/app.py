@@ -12,7 +12,7 @@ from textual.widgets import DataTable, Footer, Input, Sparkline, Static
 
 from disklog_mp._os.background import Background
 from disklog_mp.cli.top import text, view
-from disklog_mp.cli.top.gather import Gatherer
+from disklog_mp.cli.top.gather import PATIENCE, Gatherer
 from disklog_mp.cli.top.producers import ORDERS, Key, Producer, ordered
 from disklog_mp.cli.top.records import Records
 from disklog_mp.cli.top.watched import Watched
@@ -33,6 +33,7 @@ class TopApp(App[int]):
     CSS_PATH = "top.tcss"
     ENABLE_COMMAND_PALETTE = False
     HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-tiny"), (40, "-narrow"), (130, "-wide")]
+    VERTICAL_BREAKPOINTS: ClassVar = [(0, "-low"), (20, "-high")]
     BINDINGS: ClassVar = [
         ("q", "quit", "quit"),
         ("p", "pause", "pause"),
@@ -80,6 +81,10 @@ class TopApp(App[int]):
         self._tick()
         self.set_interval(self._interval, self._tick)
         self.set_interval(max(SHORTEST_GLANCE, self._interval / GLANCES), self._gatherer.glance)
+
+    def on_unmount(self) -> None:
+        """Let the thread end."""
+        self._reading.close(PATIENCE)
 
     def _read(self, _: None) -> None:
         """In the background thread: a disk that hangs does not stop the view."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ from disklog_mp.cli.top.watched import Watched, watched, watched_at
 from disklog_mp.errors import DiskLogError
 
 COUNTING = 0.1  # seconds of each second for counting levels, for all logs together
+PATIENCE = 2.0  # seconds for the end of a read() in another thread
 LEAST_COUNTING = 0.002  # seconds, for one log
 
 
@@ -23,6 +25,8 @@ class Gatherer:
         self._interval = interval
         self._known: set[str] = set()  # paths of rings
         self.logs: list[Watched] = [watched(log, ring_dir) for log in dict.fromkeys(logs)]
+        self._reading = threading.Lock()
+        self._is_closed = False
         self._find_new()
 
     def _find_new(self) -> None:
@@ -53,10 +57,13 @@ class Gatherer:
 
     def read(self) -> None:
         """Take the figures of the pages."""
-        self._find_new()
-        seconds = max(LEAST_COUNTING, COUNTING * self._interval / max(1, len(self.logs)))
-        for log in self.logs:
-            log.read(time.monotonic(), seconds)
+        with self._reading:
+            if self._is_closed:
+                return
+            self._find_new()
+            seconds = max(LEAST_COUNTING, COUNTING * self._interval / max(1, len(self.logs)))
+            for log in self.logs:
+                log.read(time.monotonic(), seconds)
 
     def take_once(self, glances: int = 20) -> None:
         """Take the figures of one interval: it lasts as long."""
@@ -69,6 +76,9 @@ class Gatherer:
         self.look()
 
     def close(self) -> None:
-        """Give back what is open."""
-        for log in self.logs:
-            log.close()
+        """Give back what is open, unless a thread stands in read(), where the disk hangs."""
+        self._is_closed = True
+        if self._reading.acquire(timeout=PATIENCE):
+            for log in self.logs:
+                log.close()
+            self._reading.release()

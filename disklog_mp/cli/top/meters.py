@@ -41,16 +41,25 @@ class Meter:
         seconds = sum(step[1] for step in steps)
         return sum(step[2] for step in steps) / seconds if seconds else 0.0
 
+    def span(self) -> float:
+        """Return for how many of the last ten minutes' seconds the counter was looked at."""
+        return min(SPAN, sum(step[1] for step in list(self._steps)))
+
     def points(self, count: int) -> list[float]:
-        """Return the rates in so many equal parts of the last ten minutes, the latest one last."""
-        amounts = [0.0] * count
-        width = SPAN / count
+        """Return the rates in so many equal parts of that time, the latest last; fewer after few looks."""
         steps = list(self._steps)
+        if len(steps) <= count:
+            return [amount / seconds for _, seconds, amount in steps]
+        amounts, lengths = [0.0] * count, [0.0] * count
+        width = (steps[-1][0] - steps[0][0] + steps[0][1]) / count
         for end, seconds, amount in steps:
             age = steps[-1][0] - end + seconds / 2  # of its middle
             place = count - 1 - min(count - 1, int(age / width))
             amounts[place] += amount
-        return [amount / width for amount in amounts]
+            lengths[place] += seconds
+        return [
+            amount / seconds if seconds else 0.0 for amount, seconds in zip(amounts, lengths, strict=True)
+        ]
 
 
 class Delay:

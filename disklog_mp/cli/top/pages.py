@@ -9,18 +9,15 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from itertools import islice
-from operator import attrgetter
 from typing import NamedTuple
 
 from disklog_mp._core import Filter, Record, RecordIterator
 from disklog_mp._reader.page import Page
 from disklog_mp._reader.reader import Reader
 
-BATCH = 4096  # records between two looks at the clock
+BATCH = 1 << 16  # records that the core counts between two looks at the clock
 FOUND = 256  # records that the core finds at once, at the most
 END = 2**62  # behind any record's number
-TAG = attrgetter("tag")
 
 
 class Follower:
@@ -55,26 +52,32 @@ class Follower:
             if not numbers or not self._enter(numbers[0]):
                 return
         while self._page is not None and self._frames is not None:
-            following = self._following(self._page.number)  # first: a page that has one does not grow
+            is_complete = bool(self._later())  # first: a page that has a next one does not grow
             yield self._frames
             while self._page.extend(self._frames):
                 yield self._frames
-            if following is None or not self._enter(following):
+            # The next page that can be read: retention may be faster.
+            if not is_complete or not any(self._enter(number) for number in self._later()):
                 return
 
-    def _following(self, number: int) -> int | None:
-        """Return the number of the next page; it is a later one if retention was faster."""
-        later = [found for found in self._reader.page_numbers() if found > number]
-        return later[0] if later else None
+    def _later(self) -> list[int]:
+        """Return the numbers of the pages behind this one."""
+        here = 0 if self._page is None else self._page.number
+        return [number for number in self._reader.page_numbers() if number > here]
+
+    @property
+    def number(self) -> int:
+        """Of the next record, 0 before there is a page."""
+        return 0 if self._frames is None else self._frames.number
 
     def skip(self) -> int:
         """Go to the end; return how many records were passed over."""
         if self._frames is None:
             return 0
         before = self._frames.number
-        numbers = self._reader.page_numbers()
-        if self._page is not None and numbers and numbers[-1] > self._page.number:
-            self._enter(numbers[-1])
+        later = self._later()
+        if later:
+            self._enter(later[-1])
         if self._page is not None:
             self._page.extend(self._frames)
         self._frames.seek(END)
@@ -102,19 +105,21 @@ class Counted(NamedTuple):
 
 def count_levels(follower: Follower, seconds: float) -> Counted:
     """Count the tags of the records that came, for so long at the most."""
-    deadline = time.monotonic() + seconds
+    before = follower.number
+    tags = _tags(follower, time.monotonic() + seconds)
+    # What retention removed, and what was damaged, is passed over, too.
+    return Counted(tags, tags.total(), max(0, follower.number - before - tags.total()))
+
+
+def _tags(follower: Follower, deadline: float) -> Counter[int]:
     tags: Counter[int] = Counter()
     for frames in follower.runs():
-        while batch := tags_of(frames):
+        while batch := frames.count_tags(BATCH):
             tags.update(batch)
             if time.monotonic() > deadline:
-                return Counted(tags, tags.total(), follower.skip())
-    return Counted(tags, tags.total(), 0)
-
-
-def tags_of(frames: RecordIterator) -> list[int]:
-    """Return the tags of the next records, of not too many."""
-    return list(map(TAG, islice(frames, BATCH)))
+                follower.skip()
+                return tags
+    return tags
 
 
 def records_of(follower: Follower, pid: int, most: int, seconds: float) -> tuple[list[Record], int]:

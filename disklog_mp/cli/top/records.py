@@ -15,6 +15,7 @@ from disklog_mp._reader.reader import Reader
 from disklog_mp.cli import _text
 from disklog_mp.cli.records import _formats
 from disklog_mp.cli.top import text
+from disklog_mp.cli.top.gather import PATIENCE
 from disklog_mp.cli.top.pages import Follower, records_of
 from disklog_mp.cli.top.producers import Producer
 from disklog_mp.errors import DiskLogError
@@ -89,7 +90,7 @@ class Records(Screen[None]):
 
     def on_unmount(self) -> None:
         """Let the thread end."""
-        self._reading.close(0)
+        self._reading.close(PATIENCE)
 
 
 def text_style(level: int) -> str:

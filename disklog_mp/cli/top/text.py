@@ -105,8 +105,14 @@ def speeds(log: Watched) -> str:
     """Records and bytes a second, now and over ten minutes."""
     return (
         f"{rate(log.records.now)} records, {size_rate(log.bytes.now)} now; "
-        f"{rate(log.records.mean())}, {size_rate(log.bytes.mean())} over 10 min"
+        f"{rate(log.records.mean())}, {size_rate(log.bytes.mean())} {over(log.records)}"
     )
+
+
+def over(meter: Meter) -> str:
+    """`over 10 min`; `over 42 s` while no more was seen."""
+    span = meter.span()
+    return f"over {span / 60:.0f} min" if span >= 120 else f"over {span:.0f} s"
 
 
 def level_name(tag: int) -> str:

@@ -34,7 +34,7 @@ def speed(log: Watched, kind: str) -> Text:
         now, mean = text.size_rate(log.bytes.now), text.size_rate(log.bytes.mean())
     line = _head(kind)
     line.append(f"{now} ", "bold")
-    line.append(f"now, {mean} over 10 min")
+    line.append(f"now, {mean} {text.over(log.records)}")
     return line
 
 

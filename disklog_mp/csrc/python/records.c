@@ -164,30 +164,89 @@ static PyObject *give(RecordIterator *frames, const struct dl_frame *frame, uint
     return dl_make_record(standing, frame, position, number, frames->labels);
 }
 
+/* The next record or gap record, `before` bytes behind its frame.  1 found, 0 the end, -1 an exception. */
+static inline int next_record(RecordIterator *frames, struct dl_frame *frame, uint64_t *position,
+                              uint64_t *before)
+{
+    for (;;) {
+        if (frames->group_length != 0) {
+            uint64_t at = frames->group_offset;
+            if (dl_group_next(frames->group, frames->group_length, &frames->group_offset, frame)) {
+                *before = DL_FRAME_HEADER + at;
+                *position = frames->group_position + *before;
+                return 1;
+            }
+            frames->group_length = 0;
+        }
+        int found = next_frame(frames, frame);
+        if (found <= 0)
+            return found;
+        *before = 0;
+        *position = frames->origin + frames->offset;
+        frames->offset += frame->span;
+        if (frame->header.kind == DL_RECORD || frame->header.kind == DL_GAP)
+            return 1;
+        if (frame->header.kind == DL_GROUP) {
+            frames->group = frame->bytes;
+            frames->group_length = frame->header.length;
+            frames->group_offset = DL_GROUP_HEADER;
+            frames->group_position = *position;
+        }
+    }
+}
+
 static PyObject *frames_next(PyObject *self)
 {
     RecordIterator *frames = (RecordIterator *)self;
     struct dl_frame frame;
-    for (;;) {
-        if (frames->group_length != 0) {
-            uint64_t at = frames->group_offset;
-            if (dl_group_next(frames->group, frames->group_length, &frames->group_offset, &frame))
-                return give(frames, &frame, frames->group_position + DL_FRAME_HEADER + at, DL_FRAME_HEADER + at);
-            frames->group_length = 0;
-        }
-        if (next_frame(frames, &frame) <= 0)
-            return NULL;
-        uint64_t position = frames->origin + frames->offset;
-        frames->offset += frame.span;
-        if (frame.header.kind == DL_RECORD || frame.header.kind == DL_GAP)
-            return give(frames, &frame, position, 0);
-        if (frame.header.kind == DL_GROUP) {
-            frames->group = frame.bytes;
-            frames->group_length = frame.header.length;
-            frames->group_offset = DL_GROUP_HEADER;
-            frames->group_position = position;
+    uint64_t position, before;
+    if (next_record(frames, &frame, &position, &before) <= 0)
+        return NULL;
+    return give(frames, &frame, position, before);
+}
+
+#define TAGS 65536u
+
+static PyObject *counts_as_dict(const uint32_t *counts)
+{
+    PyObject *found = PyDict_New();
+    for (uint32_t tag = 0; found != NULL && tag < TAGS; tag++) {
+        if (counts[tag] == 0)
+            continue;
+        PyObject *key = PyLong_FromUnsignedLong(tag), *value = PyLong_FromUnsignedLong(counts[tag]);
+        const int failed = key == NULL || value == NULL || PyDict_SetItem(found, key, value) != 0;
+        Py_DecRef(key);
+        Py_DecRef(value);
+        if (failed) {
+            Py_DecRef(found);
+            found = NULL;
         }
     }
+    return found;
+}
+
+/* Go on over the next records, at most so many, and return how many of each tag there are.  {}: the end. */
+static PyObject *frames_count_tags(PyObject *self, PyObject *args)
+{
+    RecordIterator *frames = (RecordIterator *)self;
+    unsigned int most;
+    if (!PyArg_ParseTuple(args, "I", &most))
+        return NULL;
+    uint32_t *counts = calloc(TAGS, sizeof *counts);
+    if (counts == NULL)
+        return PyErr_NoMemory();
+    struct dl_frame frame;
+    uint64_t position, before;
+    int found = 1;
+    for (uint32_t i = 0; i < most && (found = next_record(frames, &frame, &position, &before)) > 0; i++) {
+        counts[frame.header.tag]++;
+        frames->number++;
+        frames->time = frame.header.time;
+        frames->timed = frames->number;
+    }
+    PyObject *result = found < 0 ? NULL : counts_as_dict(counts);
+    free(counts);
+    return result;
 }
 
 static PyObject *frames_self(PyObject *self)
@@ -433,6 +492,7 @@ static PyMethodDef frames_methods[] = {{"seek", frames_seek, METH_VARARGS, NULL}
                                        {"extend", frames_extend, METH_VARARGS, NULL},
                                        {"next_gap", frames_next_gap, METH_NOARGS, NULL},
                                        {"find", frames_find, METH_VARARGS, NULL},
+                                       {"count_tags", frames_count_tags, METH_VARARGS, NULL},
                                        {NULL, NULL, 0, NULL}};
 static PyType_Slot frames_slots[] = {{Py_tp_new, frames_new},
                                      {Py_tp_dealloc, frames_dealloc},

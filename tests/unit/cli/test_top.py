@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.command import call
 from support.memory_ring import die_at, make_producer, make_ring
-from support.pages import Source, page_writer
+from support.pages import Source, page_writer, write_page
 
 from disklog_mp._reader.events import LogEvent
 from disklog_mp._reader.reader import Reader
@@ -28,11 +28,12 @@ def test_a_rate_now_and_over_ten_minutes() -> None:
         meter.take(time, total)
 
     assert (90.0, 118.0) == (meter.now, meter.mean())
-    points = meter.points(120)
-    assert [0.0] * 119 == points[:-1]
-    assert 590 / 5 == points[-1]
+    assert (5.0, "over 5 s") == (meter.span(), text.over(meter))
+    assert [100.0, 200.0, 0.0, 90.0] == meter.points(120)
+    assert [500 / 3, 45.0] == meter.points(2)
     meter.add(SPAN + 3.5, 6000)
     assert 6090 / (SPAN + 0.5) == pytest.approx(meter.mean())
+    assert (SPAN, "over 10 min") == (meter.span(), text.over(meter))
 
 
 def test_how_long_positions_take() -> None:
@@ -108,6 +109,44 @@ def test_levels_are_counted_from_the_end_on(written: Any, path: Path) -> None:
         assert ({40: 3}, 3, 0) == pages.count_levels(follower, 60)
     finally:
         follower.close()
+
+
+def test_the_core_counts_tags(path: Path) -> None:
+    """Of records alone and in groups, so many at a time, from where the iterator stands, past damage."""
+    source = Source()
+    for tag in (0, 20, 65535):
+        source.log(b"one", tag=tag)
+    source.log_many([b"two"] * 3, tag=20)
+    source.log(b"three", tag=40)
+    run = source.drain()
+    data = bytearray(run.data)
+    write_page(path, [bytes(data)], records=run.records)
+    with Reader(path).get_page(1) as page:
+        frames = page.records_from()
+        assert [{0: 1, 20: 1}, {20: 2, 65535: 1}, {20: 1, 40: 1}, {}] == [
+            frames.count_tags(n) for n in (2, 3, 9, 9)
+        ]
+        assert 7 == frames.number
+        assert {} == page.records_from().count_tags(0)
+        frames = page.records_from(4)
+        assert {20: 2, 40: 1} == frames.count_tags(100)
+    data[32 + 24] ^= 1  # in the second record
+    write_page(path, [bytes(data)], records=run.records)
+    with Reader(path, on_damage=bool).get_page(1) as page:
+        frames = page.records_from()
+        assert {0: 1, 20: 3, 40: 1, 65535: 1} == frames.count_tags(100)
+        assert (7, 1) == (frames.number, len(frames.damage))
+
+
+def test_a_follower_that_retention_overtakes(written: Any, path: Path) -> None:
+    """It goes on with the oldest page kept, and tells how many records it has not seen."""
+    follower = pages.Follower(Reader(path))
+    pages.count_levels(follower, 60)
+    written(350)
+    (path / "page-0000000004.dlog").unlink()
+    counted = pages.count_levels(follower, 60)
+    follower.close()
+    assert (250, 100) == counted[1:]
 
 
 def test_a_follower_of_a_log_without_a_page_yet(path: Path) -> None:

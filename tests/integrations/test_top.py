@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -182,17 +184,41 @@ def test_keys_and_several_logs(two_logs: Gatherer, log: disklog_mp.Session, name
         asyncio.run(use())
 
 
-def test_a_picture(open_log: OpenLog, name: str, path: Path, tmp_path: Path) -> None:
-    """The program draws the view as SVG, without a terminal; the README has one."""
-    log = open_log(label="web-1", keep_bytes="2G")
-    target = Path(os.environ.get("DISKLOG_TEST_PICTURE") or tmp_path / "top.svg")
-    with child(lambda: work(name, path, "web-2", 40)), Steady(log):
-        log.flush()
-        done = call("top", path, "--svg", target, "--interval", "500ms")
+SHOP = """
+import random, sys, time, disklog_mp
+name, path, label, seconds = sys.argv[1:]
+log = disklog_mp.attach(name, path, label=label)
+ends = time.monotonic() + float(seconds)
+while time.monotonic() < ends:
+    log.log_many([b"GET /cart"] * random.randrange(100), tag=20)
+    log.log(b"slow", tag=random.choice((20, 20, 30)))
+    log.log(b"failed", tag=random.choice((10, 10, 40)))
+    time.sleep(random.random() / 50)
+"""
+
+
+def test_a_picture(name: str, path: Path, tmp_path: Path) -> None:
+    """The program draws the view as SVG, without a terminal: DISKLOG_TEST_PICTURE=FILE makes the README's."""
+    picture = os.environ.get("DISKLOG_TEST_PICTURE", "")
+    target = Path(picture or tmp_path / "top.svg").absolute()
+    name, path = ("web", Path("/var/log/web")) if picture else (name, path)
+    (tmp_path / "shop.py").write_text(SHOP)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with contextlib.ExitStack() as stack:
+        options: dict[str, Any] = {"linger": 0.0, "ring_bytes": 1 << 20, "keep_bytes": "2G"}
+        log = stack.enter_context(disklog_mp.open(name, path, **options, label="main"))
+        for label in ("web-1", "web-2", "worker"):
+            command = ["python", "shop.py", name, str(path), label, str(SECONDS)]
+            process = subprocess.Popen(command, executable=sys.executable, cwd=tmp_path, env=environment)
+            stack.enter_context(process)
+            stack.callback(process.kill)
+        wait_until(lambda: len(log.stats().producers) == 4, 30)
+        done = call("top", path, "--svg", target, "--interval", "200ms" if picture else "100ms")
     assert (0, b"", b"") == (done.returncode, done.stdout, done.stderr)
-    drawn = target.read_text()
+    drawn = target.read_text().replace("&#160;", " ")
     assert drawn.startswith("<svg")
     assert len(drawn) < 60_000
-    for word in (name, "web-1", "web-2", "ERROR", "keep_bytes"):
-        assert word in drawn.replace("&#160;", " "), word
+    for word in (name, "web-1", "web-2", "worker", "python shop.py", "ERROR", "keep_bytes"):
+        assert word in drawn, word
     assert 2 == call("top", path, "--svg", tmp_path / "no" / "such.svg").returncode
+    assert [target] == [*target.parent.glob("*.svg*")]

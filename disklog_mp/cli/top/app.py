@@ -22,7 +22,8 @@ SHORTEST_GLANCE = 0.02  # seconds between two of them
 POINTS = 120  # of the curves: five seconds each
 ROWS = 500  # of producers
 PICTURE = (110, 34)  # columns and lines
-PICTURE_LOOKS = 5  # before a picture is drawn
+PICTURE_LOOKS = (5, 40)  # before a picture is drawn: at the least; as many as fit into
+PICTURE_SECONDS = 10.0
 ACTIONS = ("pause", "sort", "filter", "follow", "next_log", "no_filter")
 FIXED_COLUMNS = 62  # of the producers' table, beside the command
 
@@ -241,7 +242,8 @@ class TopApp(App[int]):
         """Write a picture of the view after some looks, without a terminal."""
 
         async def auto_pilot(pilot: Any) -> None:
-            await pilot.pause(PICTURE_LOOKS * self._interval)
+            least, most = (looks * self._interval for looks in PICTURE_LOOKS)
+            await pilot.pause(max(least, min(most, PICTURE_SECONDS)))
             self._show()
             await pilot.pause()
             file.write(self.export_screenshot(title="disklog-mp top", simplify=True))

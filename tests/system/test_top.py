@@ -5,6 +5,7 @@ import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 from support.command import call, objects
 from support.machine import wait_until
@@ -45,7 +46,7 @@ def test_the_figures_of_one_interval(
     (producer,) = told["producers"]
     assert os.getpid() == producer["pid"]
     assert producer["records_per_s"] > 0
-    assert "pytest" in producer["command"]
+    assert " ".join(psutil.Process().cmdline()) == producer["command"]
     lines = [line.split(None, 1) for line in text.splitlines()]
     heads = [line[0] for line in lines if line]
     wanted = ["log", "directory", "state", "rate", "levels", "ring", "written", "durable", "pages"]

@@ -13,7 +13,17 @@ from pathlib import Path
 HERE = Path(__file__).parent
 REQUIREMENTS = HERE / "requirements.txt"
 SEED = Path(sys.prefix) / "bin" / "disklog-bench-seed"  # the peer in Rust, see seed/
-PACKAGES = ("erlang-base", "lttng-tools", "liblttng-ust-dev", "babeltrace2", "gcc", "valgrind")
+PACKAGES = (
+    "erlang-base",
+    "lttng-tools",
+    "liblttng-ust-dev",
+    "babeltrace2",
+    "gcc",
+    "valgrind",
+    "jq",
+    "ripgrep",
+)
+PACKAGES += ("systemd-journal-remote",)
 
 
 def install_python_peers() -> list[str]:

@@ -61,7 +61,7 @@ def read(file: RingFile, path: str | None) -> Facts:
     tallies = _slots.tallies(ring)
     total = tallies.total()
     first, last = ring.first_page, ring.page
-    has_error = bool(ring.error_time)
+    has_error = bool(ring.error_time and ring.error_number)  # without a number it is a note
     free, size = (None, None) if path is None else _disk(path)
     return Facts(
         log=_text(ring.name),

@@ -1,10 +1,14 @@
 """Metrics of real logs: what a scrape says is what stats() says, whatever happens to the log."""
 
+import ipaddress
 import os
+import resource
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,18 +16,35 @@ import prometheus_client
 import pytest
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from support.children import end, fork
 from support.command import call
 from support.machine import shared_memory_of, stop_writer, stopped_writer, wait_until
+from support.memory_ring import make_ring
 from support.sessions import ring_of
+from support.users import NOBODY
 
 import disklog_mp
 from disklog_mp import metrics as _metrics
+from disklog_mp._metrics import exposition as _exposition
+from disklog_mp._metrics import facts as _facts
+from disklog_mp._ring.file import RingFile
 from disklog_mp._session import interpreter
+from disklog_mp._writer.serving import serve as run_writer
 from disklog_mp.metrics import Collector, MachineCollector
-from integrations.scrapes import Samples, free_port, get, metrics_of_the_machine, samples, url_in
+from integrations.scrapes import (
+    OPEN_METRICS,
+    Samples,
+    free_port,
+    get,
+    metrics_of_the_machine,
+    samples,
+    url_in,
+)
 from integrations.serving import running
 
 pytestmark = pytest.mark.usefixtures("writer_ends")
+LOADED = (ipaddress, run_writer)  # as in support.users: the other user can load nothing, perhaps
 SMALL = {"ring_bytes": 1 << 16, "linger": 0.1}
 
 
@@ -175,6 +196,54 @@ def test_the_writer_serves_them(name: str, path: Path) -> None:
         log.log(b"a record")
         wait_until(lambda: (served(first) or {}).get("disklog_ring_size_bytes") == 1 << 17)
         assert ring_of(log).capacity == 1 << 17
+        os.kill(log.stats().writer_pid, signal.SIGKILL)  # the next one serves them, at the same address
+        wait_until(lambda: log.log(b"a record") and (served(first) or {}).get("disklog_writers_total", 0) > 1)
+
+
+def test_labels_of_any_path(name: str) -> None:
+    """What is in a path cannot end its label, and what is no UTF-8 can be shown."""
+    odd = '/log "a"\n\\b\t{}\udcff,'
+    locks = os.memfd_create("locks")
+    facts = _facts.read(RingFile(make_ring(path=os.fsencode(odd), name=name.encode()), locks, ""), None)
+    os.close(locks)
+    families = _exposition.families([_exposition.Source(facts, None, None)])
+    text = _exposition.page(OPEN_METRICS, families)[1].decode()
+    (family,) = [each for each in text_string_to_metric_families(text) if each.name == "disklog_writer_up"]
+
+    shown = odd.replace("\udcff", "\\udcff")
+    assert [sample.labels for sample in family.samples] == [{"log": name, "directory": shown}]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="being another user takes root")
+def test_a_limit_of_processes(name: str) -> None:
+    """The writer of another user, which has no thread left: the log is served, without metrics."""
+    place = Path(tempfile.mkdtemp())
+    place.chmod(0o755)
+    path = place / "log"
+    path.mkdir()
+    os.chown(path, NOBODY.uid, NOBODY.gid)
+    address = f"127.0.0.1:{free_port()}"
+
+    def serve() -> None:
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+        NOBODY.become()
+        run_writer(name, path, ring_bytes=1 << 16, metrics=address)
+
+    server = fork(serve)
+    try:
+        wait_until(lambda: shared_memory_of(f"disklog-{name}."))
+        with disklog_mp.attach(name, path) as log:
+            log.log(b"a record")
+            log.sync()
+            told = wait_until(lambda: [event.fields for event in log.events() if event.name == "error"])
+            assert log.stats().durable == log.stats().claimed
+        assert [(each["what"], each["error"]) for each in told] == [("metrics", "no thread can be started")]
+        with pytest.raises(OSError, match="refused"):
+            get(f"http://{address}/metrics")
+    finally:
+        end(server, signal.SIGTERM)
+        stop_writer(name)
+        shutil.rmtree(place)
 
 
 def test_a_port_in_use(name: str, path: Path, tmp_path: Path) -> None:

@@ -116,9 +116,8 @@ class MachineCollector:
                 unread += 1
                 continue
             key = (source.facts.log, source.facts.directory)
-            if (
-                key not in found or not found[key].facts.is_writer_up
-            ):  # the newer one, unless the old one lives
+            former = found.get(key)
+            if former is None or not former.facts.is_writer_up:  # the newer ring, unless the old one lives
                 found[key] = source
         return self._families(found, unread + max(0, len(rings) - MOST_LOGS))
 

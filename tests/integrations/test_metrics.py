@@ -274,8 +274,8 @@ def test_what_is_no_address(name: str, path: Path, address: str) -> None:
     assert not path.exists()
 
 
-def test_logs_of_one_process_share_a_page(name: str, tmp_path: Path) -> None:
-    """serve --config, with one address for all of its logs."""
+def test_logs_of_one_process_share_a_page(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """serve --config, with one address for all of its logs; one that is let go is no longer on it."""
     names = [f"{name}-{number}" for number in range(2)]
     logs = "".join(f'[[log]]\nname = "{each}"\npath = "{tmp_path / each}"\n' for each in names)
     config = tmp_path / "logs.toml"
@@ -284,9 +284,15 @@ def test_logs_of_one_process_share_a_page(name: str, tmp_path: Path) -> None:
     with running(tmp_path, "disklog_mp", "serve", "--config", config) as server:
         url = wait_until(lambda: server.said().count("metrics at") == 2 and url_in(server.said()))
         found = samples(get(url)[1])
-    assert [found["disklog_writer_up", each] for each in names] == [1, 1]
+        assert [found["disklog_writer_up", each] for each in names] == [1, 1]
+        monkeypatch.setenv(interpreter.MARK, "1")  # this session starts no other writer
+        with disklog_mp.attach(names[1]):  # so its ring stays
+            config.write_text(config.read_text().partition(f'[[log]]\nname = "{names[1]}"')[0])
+            os.kill(server.pid, signal.SIGHUP)
+            wait_until(lambda: ("disklog_writer_up", names[1]) not in samples(get(url)[1]))
+            assert samples(get(url)[1])["disklog_writer_up", names[0]] == 1
     for each in names:
-        stop_writer(each)
+        call("rm", "--force", each)
 
 
 def test_without_the_library(name: str) -> None:

@@ -38,15 +38,23 @@ class Origin(NamedTuple):
 
 def origin_of(line: bytes) -> Origin | None:
     """Return level and time of a line that is a JSON object and says either, None for any other."""
-    if line.lstrip()[:1] != b"{":
-        return None
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
+    found = object_in(line)
+    if found is None:
         return None
     level = next((level for key in LEVEL_KEYS if (level := _level(found.get(key)))), 0)
     time = next((time for key in TIME_KEYS if (time := _time(found.get(key)))), 0)
     return Origin(level, time) if level or time else None
+
+
+def object_in(text: bytes) -> dict[str, Any] | None:
+    """Return the object that a text is in JSON, None for any other text."""
+    if text.lstrip()[:1] != b"{":
+        return None
+    try:
+        found: dict[str, Any] = json.loads(text)  # after a brace there is nothing else in JSON
+    except (ValueError, RecursionError):
+        return None
+    return found
 
 
 def log_line(session: Session, line: bytes, origin: Origin, tag: int = 0) -> int:

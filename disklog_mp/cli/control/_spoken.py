@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -89,7 +88,7 @@ def spoken(lines: list[bytes], stream: str, logger: str) -> Spoken:
         message = texts[0] if is_crash else next((text for text in reversed(texts) if text), "")
         level = "CRITICAL" if is_crash else "ERROR"
         return event(level, logger, message, {"stream": stream}, exception="\n".join(texts))
-    if (found := _object_in(lines[0])) is not None:
+    if (found := _lines.object_in(lines[0])) is not None:
         return _from_object(found, lines[0], stream, logger)
     return event("INFO", logger, lines[0].decode("utf-8", "backslashreplace"), {"stream": stream})
 
@@ -101,16 +100,6 @@ def event(
     now = time.time_ns()
     data = _structured.encode(now, level, logger, message, fields=fields, exception=exception)
     return Spoken(data, _structured.LEVELS[level], 0)
-
-
-def _object_in(line: bytes) -> dict[str, Any] | None:
-    if not line.lstrip().startswith(b"{"):
-        return None
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _from_object(found: dict[str, Any], line: bytes, stream: str, logger: str) -> Spoken:

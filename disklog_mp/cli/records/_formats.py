@@ -7,13 +7,13 @@ records.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import tzinfo
 from typing import Any, NamedTuple
 
 from disklog_mp._core import Record
+from disklog_mp._loggers import lines as _lines
 from disklog_mp._loggers import structured as _structured
 from disklog_mp._loggers.structured import Event
 from disklog_mp.cli import _text
@@ -118,24 +118,12 @@ def flat_fields(record: Record, log: str | None) -> dict[str, Any]:
     else:
         level = _level_name(record.tag)
         parts = {"level" if level else "tag": level or record.tag} if record.tag else {}
-        more = _object_in(record) or {"message": _decoded(record)}
+        more = _lines.object_in(record.data) or {"message": _decoded(record)}
         parts = {key: value for key, value in parts.items() if key not in more}
     values |= {**parts, "pid": record.pid}
     if record.label is not None:
         values["label"] = record.label
     return values | {f"fields.{key}" if key in values else key: value for key, value in more.items()}
-
-
-def _object_in(record: Record) -> dict[str, Any] | None:
-    """The object that a record's text is in JSON; None for any other text."""
-    data = record.data
-    if not data.startswith(b"{"):
-        return None
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def identity(record: Record) -> dict[str, Any]:

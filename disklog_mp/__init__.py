@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from disklog_mp import pools as pools
     from disklog_mp import structlog as structlog
     from disklog_mp import testing as testing
+    from disklog_mp._doctor.examination import Diagnosis, doctor
     from disklog_mp._loggers.logger import Logger, configure_loggers, get_logger
     from disklog_mp._loggers.structured import Event
     from disklog_mp._reader.cursor import Cursor
@@ -70,7 +71,7 @@ if TYPE_CHECKING:
     from disklog_mp._session.opening import attach, open
     from disklog_mp._session.session import Session
     from disklog_mp._session.steering import PageSpan
-    from disklog_mp._verify.calls import LogInfo, list_logs, verify
+    from disklog_mp._verify.calls import LogInfo, LogState, list_logs, remove_ring, stat, verify
     from disklog_mp._verify.log import Report
     from disklog_mp._writer.serving import serve
     from disklog_mp._writer.serving_all import serve_all
@@ -84,6 +85,7 @@ __all__ = [
     "Cursor",
     "CursorError",
     "Damage",
+    "Diagnosis",
     "DiskLogError",
     "Event",
     "FormatVersionError",
@@ -91,6 +93,7 @@ __all__ = [
     "LogFullError",
     "LogInfo",
     "LogNotFoundError",
+    "LogState",
     "LogStoppedError",
     "Logger",
     "Missing",
@@ -111,12 +114,15 @@ __all__ = [
     "WriterDiedError",
     "attach",
     "configure_loggers",
+    "doctor",
     "freeze_support",
     "get_logger",
     "list_logs",
     "open",
+    "remove_ring",
     "serve",
     "serve_all",
+    "stat",
     "verify",
 ]
 
@@ -143,6 +149,8 @@ _LATER = {
     "Session": "disklog_mp._session.session",
     "attach": "disklog_mp._session.opening",
     "open": "disklog_mp._session.opening",
+    "Diagnosis": "disklog_mp._doctor.examination",
+    "doctor": "disklog_mp._doctor.examination",
     "Event": "disklog_mp._loggers.structured",
     "Cursor": "disklog_mp._reader.cursor",
     "Damage": "disklog_mp._reader.damage",
@@ -157,7 +165,10 @@ _LATER = {
     "serve": "disklog_mp._writer.serving",
     "serve_all": "disklog_mp._writer.serving_all",
     "LogInfo": "disklog_mp._verify.calls",
+    "LogState": "disklog_mp._verify.calls",
     "list_logs": "disklog_mp._verify.calls",
+    "remove_ring": "disklog_mp._verify.calls",
+    "stat": "disklog_mp._verify.calls",
     "verify": "disklog_mp._verify.calls",
     "Report": "disklog_mp._verify.log",
 }

@@ -8,6 +8,7 @@ import mmap
 import os
 import re
 import struct
+from typing import NamedTuple
 
 APPEND_ONLY = 0x20
 IMMUTABLE = 0x10
@@ -70,21 +71,38 @@ def give_own_blocks(fd: int, size: int) -> bool:
     return not has_shared_blocks(fd)
 
 
-def kind_of(path: str) -> str:
-    """Return the kind of file system that a path is in, as the kernel calls it; "" if it is unknown."""
+class Mount(NamedTuple):
+    """The mount that a path is in."""
+
+    point: str
+    kind: str  # of file system, as the kernel calls it
+    options: frozenset[str]  # of this mount, and of its file system
+
+
+def mount_of(path: str) -> Mount | None:
+    """Return the mount that a path is in; None if that is unknown."""
     path = os.path.join(os.path.realpath(path), "")
-    longest, kind = "", ""
+    longest, found = "", None
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             lines = file.readlines()
     except OSError:
-        return ""
+        return None
     for line in lines:
-        before, _, after = line.partition(" - ")
-        point = os.path.join(_ESCAPED.sub(lambda match: chr(int(match[1], 8)), before.split(" ")[4]), "")
+        before, _, after = line.rstrip("\n").partition(" - ")
+        words, behind = before.split(" "), after.split(" ")
+        named = _ESCAPED.sub(lambda match: chr(int(match[1], 8)), words[4])
+        point = os.path.join(named, "")
         if path.startswith(point) and len(point) >= len(longest):  # the later one covers the earlier one
-            longest, kind = point, after.split(" ")[0]
-    return kind
+            options = frozenset([*words[5].split(","), *behind[-1].split(",")])
+            longest, found = point, Mount(named, behind[0], options)
+    return found
+
+
+def kind_of(path: str) -> str:
+    """Return the kind of file system that a path is in, as the kernel calls it; "" if it is unknown."""
+    found = mount_of(path)
+    return found.kind if found else ""
 
 
 def why_not_permitted(path: str) -> str:

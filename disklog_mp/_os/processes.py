@@ -151,6 +151,11 @@ def _thread_state(pid: int, thread: str) -> bytes:
         return file.read().rpartition(b")")[2].split()[0]
 
 
+def is_zombie(pid: int) -> bool:
+    """True if a process of that pid has ended, and its parent has not waited for it."""
+    return _status(pid)[:1] == [b"Z"]
+
+
 def is_there(pid: int) -> bool:
     """True if there is a process of that pid, and it is not a zombie."""
     return _state(pid) not in ("", "zombie", "dead")

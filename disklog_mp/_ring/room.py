@@ -83,35 +83,48 @@ def check_memory_limit(size: int, where: str) -> None:
         raise OSError(errno.ENOMEM, text, where)
 
 
-def memory_limit(root: str = "/") -> tuple[int, str]:
-    """Return the lowest memory limit of the cgroups of this process, and the file that says so.
+def memory_limit(root: str = "/", pid: int | str = "self") -> tuple[int, str]:
+    """Return the lowest memory limit of the cgroups of a process, and the file that says so.
 
     Without any it is 2**63.
     """
     lowest, named = 2**63, ""
-    try:
-        with open(os.path.join(root, "proc/self/cgroup"), encoding="utf-8", errors="surrogateescape") as file:
-            groups = [line.rstrip("\n").split(":", 2) for line in file]
-    except OSError:
-        return lowest, named
-    for _, controllers, group in groups:
-        if controllers not in ("", "memory"):
-            continue
-        path = group
-        base = os.path.join(root, "sys/fs/cgroup", controllers)
-        name = "memory.limit_in_bytes" if controllers else "memory.max"
-        while True:
-            file_path = os.path.join(base, path.lstrip("/"), name)
-            limit = _number_in(file_path)
+    for name, places in (("memory.limit_in_bytes", "memory"), ("memory.max", "")):
+        for place in groups_of(pid, places, root):
+            path = os.path.join(place, name)
+            limit = number_in(path)
             if limit < lowest:
-                lowest, named = limit, file_path
-            if path in ("", "/"):
-                break
-            path = os.path.dirname(path)
+                lowest, named = limit, path
     return lowest, named
 
 
-def _number_in(path: str) -> int:
+def groups_of(pid: int | str, controller: str, root: str = "/") -> list[str]:
+    """Return the directories of the cgroup of a process and of those above it, as far as they are mounted.
+
+    `controller` is one of version 1, or "" for version 2.
+    """
+    try:
+        with open(
+            os.path.join(root, f"proc/{pid}/cgroup"), encoding="utf-8", errors="surrogateescape"
+        ) as file:
+            groups = [line.rstrip("\n").split(":", 2) for line in file]
+    except OSError:
+        return []
+    found = []
+    for _, controllers, own in groups:
+        if controllers != controller:
+            continue
+        base, path = os.path.join(root, "sys/fs/cgroup", controllers), own
+        while True:
+            found.append(os.path.join(base, path.lstrip("/")).rstrip("/"))
+            if path in ("", "/"):
+                break
+            path = os.path.dirname(path)
+    return found
+
+
+def number_in(path: str) -> int:
+    """Return the number in a file of a cgroup, 2**63 for no limit and for no such file."""
     try:
         with open(path, encoding="ascii") as file:
             return int(file.read())

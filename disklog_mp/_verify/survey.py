@@ -113,7 +113,7 @@ def survey(path: str) -> Survey:
     """Read the headers of all page files of a log."""
     directory = Directory(path)
     numbers = directory.pages()
-    headers = [found for number in numbers if (found := _header(directory.page_path(number)))]
+    headers = [found for number in numbers if (found := header_of(directory.page_path(number)))]
     first, last = (headers[0], headers[-1]) if headers else (None, None)
     return Survey(
         writer_pid=directory.read_note()[0] if directory.is_locked() else 0,
@@ -130,7 +130,8 @@ def survey(path: str) -> Survey:
     )
 
 
-def _header(path: str) -> tuple[PageHeader, PageLine] | None:
+def header_of(path: str) -> tuple[PageHeader, PageLine] | None:
+    """Return the header of a page file, None if it cannot be read."""
     file = REAL.open(path, writable=False)
     try:
         if file.size() < HEADER_LENGTH:
@@ -141,6 +142,19 @@ def _header(path: str) -> tuple[PageHeader, PageLine] | None:
         return None
     finally:
         file.close()
+
+
+def unknown_version_of(path: str) -> int:
+    """Return the version of the format of a page file if this code does not know it, else 0."""
+    file = REAL.open(path, writable=False)
+    try:
+        _page_format.unpack(file.read(HEADER_LENGTH))
+    except HeaderError as problem:
+        found = problem.found
+        return found if problem.offset == _page_format.VERSION and isinstance(found, int) else 0
+    finally:
+        file.close()
+    return 0
 
 
 class Losses(NamedTuple):

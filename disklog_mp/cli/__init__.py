@@ -40,12 +40,14 @@ COMMANDS = {
     "archive": "control.archive",
     "stop": "control.stop",
     "rm": "control.rm",
+    "doctor": "control.doctor",
     "bench": "bench.command",
     "crashtest": "crashtest.command",
     "completion": "completion",
     "version": "version",
 }
 NoArguments = getattr(click.exceptions, "NoArgsIsHelpError", ())  # not in click 8.1, which prints the help
+COMPLETING = "_DISKLOG_MP_COMPLETE"
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 
@@ -97,6 +99,8 @@ def commands() -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run a command line and return its exit code; errors become one line on stderr."""
+    if COMPLETING in os.environ:  # a shell asks, see click
+        importlib.import_module("disklog_mp.cli.completion")
     try:
         return commands.main(arguments, prog_name="disklog-mp", standalone_mode=False) or 0
     except (click.Abort, KeyboardInterrupt):

@@ -13,8 +13,10 @@ from typing import Any
 import click
 
 from disklog_mp._options import size_text
+from disklog_mp._verify import words as _words
 
 size = size_text
+plural = _words.plural
 
 
 def say(text: str) -> None:
@@ -51,12 +53,6 @@ def to_json(value: Any) -> str:
     """Return JSON in one line; text stays readable unless it holds control characters."""
     line = _encode(value)
     return line if line.isprintable() else json.dumps(value).replace("\x7f", "\\u007f")
-
-
-def plural(number: int, noun: str) -> str:
-    """Return `1 page`, `2,000 pages`, `2 processes`."""
-    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
-    return f"{number:,} {noun}{ending}"
 
 
 def moment(nanoseconds: int, zone: tzinfo | None = None) -> str:

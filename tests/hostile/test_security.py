@@ -218,15 +218,21 @@ class TestGroup:
         """
 
         def look_at_all() -> list[int]:
-            commands = ("stat", "tail", "verify", "events", "summary")
+            commands = ("stat", "tail", "cat", "verify", "events", "summary")
             names = [info.name for info in disklog_mp.list_logs() if info.path == str(path)]
+            # Of the writer's descriptors and package a member sees nothing, and that is said.
+            unseen = [each.look for each in disklog_mp.doctor(name).unseen]
+            assert unseen == (["ulimits", "versions"] if os.geteuid() else [])
+            assert disklog_mp.stat(name).path
+            assert call("doctor", name).returncode in (0, 1)
+            assert name.encode() in call("ls").stdout
             codes = [call(command, name).returncode for command in commands]
             return [*codes, call("top", "--once", "--interval", "100ms", name).returncode, len(names)]
 
         with serving(ROOT, name, path, mode=0o640, group=SHARED):
             log_and_read(name, path, b"x")
             before = Path(ring_path(name)).read_bytes()[:64]
-            assert [0, 0, 0, 0, 0, 0, 1] == as_user(MEMBER, look_at_all)
+            assert [0, 0, 0, 0, 0, 0, 0, 1] == as_user(MEMBER, look_at_all)
             assert before == Path(ring_path(name)).read_bytes()[:64]
             refused = as_user(NOBODY, lambda: call("stat", name))
             assert 2 == refused.returncode
@@ -235,7 +241,7 @@ class TestGroup:
         remove_ring(name)
         with serving(MEMBER, name, path.with_name("theirs"), mode=0o600):
             as_user(MEMBER, lambda: log_and_read(name, path.with_name("theirs"), b"x"))
-            assert [0, 0, 0, 0, 0, 0, 0] == look_at_all()
+            assert [0, 0, 0, 0, 0, 0, 0, 0] == look_at_all()
 
     @pytest.mark.parametrize(
         ("mode", "gid", "umask"),

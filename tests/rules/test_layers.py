@@ -43,6 +43,7 @@ MAY = {  # room: the rooms, or single modules, that it may import besides FREE a
         "_pages.identity",
         "_pages.labels",
     },
+    "_doctor": {"_os", "_ring", "_reader", "_verify", "_pages.format", "_pages.directory", "_pages.identity"},
     "_loggers": {"_session", "_ring.names", "_ring.labels", "_os.files"},
     "aio": {"_session", "_reader", "_ring"},
     "doors": {"_loggers"},
@@ -55,6 +56,7 @@ MAY = {  # room: the rooms, or single modules, that it may import besides FREE a
         "doors",
         "metrics",
         "testing",
+        "_doctor",
         "_verify",
         "_writer.serving",
         "_writer.serving_all",
@@ -62,6 +64,7 @@ MAY = {  # room: the rooms, or single modules, that it may import besides FREE a
     },
     "cli": {
         "__init__",
+        "_doctor",
         "_verify",
         "_ring",
         "_reader",

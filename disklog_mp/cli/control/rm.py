@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
 import click
 
-from disklog_mp._ring import removal
-from disklog_mp._ring.names import log_of
+from disklog_mp._verify.calls import remove_ring
 from disklog_mp.cli import _find as _logs
 from disklog_mp.cli import _text
 from disklog_mp.cli._complete import complete_logs
@@ -21,12 +22,11 @@ def rm(log: str, force: bool, ring_dir: str | None) -> int:
     LOG is the name of a log, or its directory.  Page files stay.  Refuses, with exit code 1, while the writer
     or a producer is alive, and if the ring holds records that are in no page yet.
     """
-    path = _logs.ring_of(log, ring_dir)
-    if path is None:
-        refused = removal.remove(log, ring_dir, force=force)
-    else:
-        refused = removal.remove_ring(path, force=force)
-    if refused is not None:
-        _text.say(f"{log if path is None else log_of(path)}: not removed: {refused}")
+    try:
+        remove_ring(log, force=force, ring_dir=ring_dir)
+    except OSError as refusal:
+        if refusal.errno != errno.EBUSY:
+            raise
+        _text.say(_text.error_line(refusal))
         return 1
     return 0

@@ -127,7 +127,7 @@ def _states(found: _find.Found) -> dict[str, str]:
     if found.file is None:
         return {}
     from disklog_mp._os import processes as _processes
-    from disklog_mp.cli.state import _producers  # only logs that are open need it
+    from disklog_mp._verify import producers as _producers  # only logs that are open need it
 
     states = {}
     for producer in _producers.describe(found.file):

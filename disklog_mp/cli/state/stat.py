@@ -10,13 +10,13 @@ from disklog_mp._core import LABEL_MAX
 from disklog_mp._options import shown
 from disklog_mp._ring.names import log_of
 from disklog_mp._ring.repair import Repair
+from disklog_mp._verify.calls import state_of
 from disklog_mp.cli import _find as _logs
 from disklog_mp.cli import _text
 from disklog_mp.cli._complete import complete_logs
-from disklog_mp.cli.state import _facts, _producers
+from disklog_mp.cli.state import _producers
 from disklog_mp.errors import DiskLogError
 
-LEVELS = ("ok", "warning", "error", "damage")  # by exit code
 ENDS_WITH_PROCESS_1 = (
     "a container's process 1 is attached: /dev/shm ends with it, and so does the ring; "
     "ring_dir= on a volume keeps it"
@@ -53,15 +53,12 @@ def stat(log: str | None, as_json: bool, ring_dir: str | None) -> int:
             worst = max(worst, 1)
             continue
         with found:
-            if found.file is not None:
-                facts = _facts.of_ring(found.file)
-            else:
-                facts = _facts.of_pages(found.path, found.name, ring_dir)
-        worst = max(worst, LEVELS.index(facts["status"]))
+            state = state_of(found, ring_dir)
+        worst = max(worst, state.exit_code)
         if as_json:
-            click.echo(_text.to_json(facts))
+            click.echo(_text.to_json(state.to_dict()))
         else:
-            click.echo("\n" * (place > 0) + "\n".join(lines(facts)))
+            click.echo("\n" * (place > 0) + "\n".join(lines(state.facts)))
     return worst
 
 

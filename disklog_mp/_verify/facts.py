@@ -13,8 +13,8 @@ from disklog_mp._ring import file as _ring
 from disklog_mp._ring import names as _names
 from disklog_mp._ring import stats as _stats
 from disklog_mp._verify import survey as _survey
-from disklog_mp.cli import _text
-from disklog_mp.cli.state import _producers
+from disklog_mp._verify.producers import describe
+from disklog_mp._verify.words import plural
 
 RING_WARNING = 0.8  # of the ring's capacity
 
@@ -24,7 +24,7 @@ def of_ring(file: _ring.RingFile) -> dict[str, Any]:
     stats = _stats.read(file)
     facts = asdict(stats)
     facts["repair"] = stats.repair._asdict() if stats.repair else None
-    facts["producers"] = _producers.describe(file)
+    facts["producers"] = describe(file)
     holder = _holder(file.ring)
     told = _of_file(stats.path) if _survey.is_log_of(stats.path, file) else {}
     facts["status"], facts["problems"] = _judge(stats, holder, is_stopped=bool(told.get("stopped")))
@@ -92,7 +92,7 @@ def of_pages(path: str, name: str, ring_dir: str | None) -> dict[str, Any]:
     problems = []
     if found.unreadable:
         verify = f"`disklog-mp verify {path}` shows details"
-        problems.append(f"{_text.plural(found.unreadable, 'page')} without a readable header: {verify}")
+        problems.append(f"{plural(found.unreadable, 'page')} without a readable header: {verify}")
     if found.writer_pid:
         where = ring_dir or _survey.ring_dir_of(path) or _names.SHM
         problems.append(
@@ -117,11 +117,11 @@ def _add_losses(facts: dict[str, Any], path: str, unreadable: int) -> None:
         facts["problems"].append(_dropped(lost.dropped))
     if lost.ranges or unreadable:
         facts["status"] = "damage"
-        records = _text.plural(lost.missing, "record")
+        records = plural(lost.missing, "record")
         facts["problems"].append(
             f"damaged, at least {records} missing: `disklog-mp verify {path}` shows details"
         )
 
 
 def _dropped(count: int) -> str:
-    return f"{_text.plural(count, 'record')} dropped because the ring was full"
+    return f"{plural(count, 'record')} dropped because the ring was full"

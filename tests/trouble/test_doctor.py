@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import mmap
 import os
 import platform
 import resource
@@ -375,7 +376,7 @@ class TestUlimits:
             set_limit(resource.RLIMIT_MEMLOCK, 6 * MIB)
             NOBODY.become()
             assert ctypes.CDLL(None).mlockall(2) == 0  # MCL_FUTURE
-            held.append(bytearray(2 * MIB))
+            held.append(mmap.mmap(-1, 2 * MIB))
 
         def few_addresses() -> None:
             set_limit(resource.RLIMIT_AS, os.sysconf("SC_PAGE_SIZE") * _pages() + 8 * MIB)

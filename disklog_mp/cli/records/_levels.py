@@ -14,6 +14,7 @@ HIGHEST = 65535  # a level is the record's tag
 WITHIN = 128  # bytes from the beginning of a structured record
 OTHER_SPELLINGS = {name: _lines.LEVELS[name] for name in ("ERR", "CRIT", "ALERT", "EMERG", "PANIC")}
 KNOWN = {**OTHER_SPELLINGS, **_structured.LEVELS}
+SYSLOG = (50, 50, 50, 40, 30, 25, 20, 10)  # levels of the priorities 0 to 7, as `journalctl -p` takes them
 Level = int | str  # a number is the record's tag; a name: see Levels.for_log()
 
 
@@ -85,4 +86,6 @@ def to_levels(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 
 
 def _level(text: str) -> Level:
-    return int(text) if text.isdecimal() else KNOWN.get(text.upper(), text)
+    if not text.isdecimal():
+        return KNOWN.get(text.upper(), text)
+    return SYSLOG[int(text)] if int(text) < len(SYSLOG) else int(text)

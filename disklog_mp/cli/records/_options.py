@@ -106,7 +106,8 @@ SELECTION_OPTIONS = (
         callback=to_levels,
         shell_complete=_complete.complete_levels,
         metavar="LEVEL",
-        help="Only this level and above: err, WARNING, or a number; warning..critical: only these.",
+        help="Only this level and above: err, WARNING, or a number; warning..critical: only these.  0 to 7 "
+        "are priorities of syslog: 3 is err.",
     ),
     click.option(
         "--logger",

@@ -83,6 +83,21 @@ def test_a_range_of_levels_of_one_s_own(path: Path) -> None:
     assert [2, 3] == numbers("cat", path, "-p", "notice")
 
 
+def test_the_priorities_of_syslog(path: Path) -> None:
+    """As `journalctl -p 3` has them: from err up, in a range of both; larger numbers are tags."""
+    levels = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+    write_said(path, [event(name.lower(), name, tag) for name, tag in levels.items()])
+    for level, expected in (
+        ("3", [3, 4]),
+        ("7", [0, 1, 2, 3, 4]),
+        ("0", [4]),
+        ("3..4", [2, 3]),
+        ("8", [0, 1, 2, 3, 4]),
+        ("21", [2, 3, 4]),
+    ):
+        assert expected == numbers("cat", path, "-p", level), level
+
+
 def test_a_pattern_is_found_however_json_spells_it(path: Path) -> None:
     """Quotes and line ends are escaped in the record's bytes, not in its message."""
     write_said(path, [event('he said "yes"'), event("two\nlines"), event("Größe"), Said(b"\xff raw")])

@@ -442,6 +442,7 @@ def test_an_error_of_duckdb_is_one_line(shop: Path) -> None:
         ("select nothing_of_that_name from log", "nothing_of_that_name"),
         ("select * from read_csv('/nowhere/x.csv')", "/nowhere/x.csv"),
         ("select cast(message as int) from log", "Could not convert"),
+        ("", "nothing was asked"),
     ):
         finished = call("sql", shop, question)
         told = finished.stderr.decode().splitlines()
@@ -467,6 +468,22 @@ def test_the_commands_of_the_readme_answer(shop: Path, tmp_path: Path) -> None:
     assert len(commands) > 5
     assert (tmp_path / "app.parquet").exists()
     assert len(list(tmp_path.glob("lake/day=*/part-*.parquet"))) == 3
+
+
+def test_what_goes_wrong_with_reading_is_told_as_itself(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error, or a Ctrl-C, while DuckDB reads: not as DuckDB puts it."""
+    for problem, code, told in (
+        (OSError(5, "Input/output error", "/x/page"), 2, "disklog-mp: /x/page: Input/output error\n"),
+        (KeyboardInterrupt(), 130, "\n"),
+    ):
+
+        def failing(*_: Any, problem: BaseException = problem, **__: Any) -> Iterator[Any]:
+            yield [Record(b"x")]
+            raise problem
+
+        monkeypatch.setattr(Reader, "batches", failing)
+        finished = call("sql", shop, "select count(*) from log")
+        assert (finished.returncode, finished.stderr.decode()) == (code, told)
 
 
 # -- lnav ----------------------------------------------------------------------------------------------------

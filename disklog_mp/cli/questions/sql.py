@@ -71,12 +71,17 @@ def sql(
                 database.execute("set timezone = 'UTC'")
                 database.execute("set temp_directory = ?", [spilled])
                 database.register("log", dataset_of(records.schema, records.read))
-                answer = database.execute(question)
-                _print(answer, layout)
-        except duckdb.Error as problem:
-            first = next(filter(None, str(problem).splitlines()), type(problem).__name__)
-            raise SqlError(first) from None
+                _print(database.execute(question), layout)
+        except (duckdb.Error, RuntimeError) as problem:  # the latter if it was interrupted
+            raise records.problem or _cause_of(problem, duckdb) from None
     return notes.exit_code
+
+
+def _cause_of(problem: Exception, duckdb: Any) -> BaseException:
+    """Return an error of DuckDB as its first line, or what a Ctrl-C does."""
+    if not isinstance(problem, duckdb.Error) or isinstance(problem, duckdb.InterruptException):
+        return KeyboardInterrupt() if "interrupt" in str(problem).lower() else problem
+    return SqlError(next(filter(None, str(problem).splitlines()), type(problem).__name__))
 
 
 class _Records:
@@ -85,6 +90,7 @@ class _Records:
     def __init__(self, reader: Reader, fields: tuple[Field, ...], notes: Notes) -> None:
         self._reader, self._fields, self._notes = reader, fields, notes
         self._told: set[int] = set()  # gap records, of a log that is read twice
+        self.problem: BaseException | None = None  # what went wrong with reading
         self.schema = self._batches(()).schema
 
     def _batches(self, passed: tuple[str, ...]) -> Batches:
@@ -103,7 +109,19 @@ class _Records:
             return iter(())
         since, until = bounds.times[0] * 1000, (bounds.times[1] + 1) * 1000
         wanted = Conditions(levels=bounds.tags)
-        return self._batches(bounds.passed).of(self._reader.batches(wanted, since=since, until=until))
+        return self._noting(
+            self._batches(bounds.passed).of(self._reader.batches(wanted, since=since, until=until))
+        )
+
+    def _noting(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """Keep an exception: DuckDB makes it a text of its own."""
+        try:
+            yield from batches
+        except GeneratorExit:
+            raise
+        except BaseException as problem:
+            self.problem = problem
+            raise
 
 
 # -- answers -------------------------------------------------------------------------------------------------
@@ -111,6 +129,8 @@ class _Records:
 
 def _print(answer: Any, layout: str) -> None:
     """Print an answer as it comes."""
+    if answer is None:
+        raise SqlError("nothing was asked: write a question such as 'select count(*) from log'")
     names = [column[0] for column in answer.description or ()]
     parts = iter(lambda: answer.fetchmany(FETCHED), [])
     lines = {"table": _table, "csv": _csv, "json": _json}[layout](names, parts)
@@ -167,6 +187,8 @@ def _plain(value: Any) -> Any:
         return [_plain(each) for each in value]
     if isinstance(value, dict):
         return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
     if isinstance(value, (datetime, time)):
         return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
     return str(value)

@@ -8,7 +8,7 @@ from disklog_mp import metrics as _metrics
 from disklog_mp.cli import _text
 
 
-@click.command()
+@click.command(short_help="Print the metrics of all logs, or serve them to Prometheus.")
 @click.option(
     "--listen", metavar="HOST:PORT", help="Serve them to Prometheus there, until SIGTERM or SIGINT."
 )

@@ -13,7 +13,7 @@ from disklog_mp._ring.names import SHM
 from disklog_mp._verify.words import plural
 
 AN_INIT = "`docker run --init`, compose `init: true`, or tini as the entry point"
-REAPED_WITHIN = 0.3  # seconds; an init that reaps does it in milliseconds
+REAPED_WITHIN = 2.0  # seconds; an init that reaps does it in milliseconds, some look once a second
 
 
 def look_at_namespaces(subject: Subject) -> Iterator[Told]:

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import disklog_mp
+from disklog_mp._doctor import examination
 from disklog_mp._doctor.examination import Symptom
 from support.children import fork, succeeds
 from support.mounts import system
@@ -36,8 +38,9 @@ def in_own_mounts(work: Callable[[], object]) -> None:
 
 
 def found_by(look: str, log: object = None, **options: Any) -> list[Symptom]:
-    """What one look of the doctor finds; no look fails."""
-    diagnosis = disklog_mp.doctor(None if log is None else str(log), **options)
+    """What one look of the doctor finds, which is made alone; it does not fail."""
+    with mock.patch.dict(examination.LOOKS, {look: examination.LOOKS[look]}, clear=True):
+        diagnosis = disklog_mp.doctor(None if log is None else str(log), **options)
     assert diagnosis.troubles == ()
     assert diagnosis.exit_code == bool(diagnosis.findings)
     return [each for each in diagnosis.findings if each.look == look]

@@ -71,6 +71,7 @@ MAY = {  # room: the rooms, or single modules, that it may import besides FREE a
         "_loggers.lines",
         "_loggers.cutting",
         "metrics",
+        "_metrics.histogram",
         "_session.requests",  # a command asks a log's writer as a session does
         "_loggers.structured",
         "_os.background",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from disklog_mp import _core
+from disklog_mp._metrics.histogram import Histogram
 from disklog_mp._options import shown
 from disklog_mp._reader.events import LogEvent
 from disklog_mp.cli import _text
@@ -157,6 +159,29 @@ def delay(found: Delay) -> str:
     return f"{behind}; {told}"
 
 
+def timings(log: Watched) -> str:
+    """`write p50 30 us, p99 1 ms; sync p50 10 ms, p99 30 ms`; at most so long, since the writer began."""
+    told = []
+    for kind, histogram in log.timings.items():
+        if histogram.cumulative()[-1]:
+            parts = (f"p{100 * part:.0f} {short(histogram.quantile(part))}" for part in PARTS)
+            told.append(f"{kind} {', '.join(parts)}")
+    return "; ".join(told) or "not told"
+
+
+def short(number: float) -> str:
+    """`30 us`, `3 ms`, `1 s`; the last one of a histogram has no end."""
+    if math.isinf(number):
+        return "longer"
+    return (
+        f"{1e6 * number:.0f} us"
+        if number < 1e-3
+        else f"{1e3 * number:.0f} ms"
+        if number < 1
+        else f"{number:.0f} s"
+    )
+
+
 def pages(log: Watched) -> str:
     """How many pages there are, how large, and what retention keeps."""
     facts = log.stats or log.survey
@@ -209,6 +234,7 @@ def lines(log: Watched, now: float) -> list[str]:
         ("ring", ring(log)),
         ("written", delay(log.written)),
         ("durable", delay(log.durable)),
+        ("took", timings(log)),
         ("pages", pages(log)),
         *(("error" if each.is_error else "warning", each.text) for each in problems(log, now)),
         *(("event", event(each)) for each in list(log.events)[-EVENTS_SHOWN:]),
@@ -218,6 +244,12 @@ def lines(log: Watched, now: float) -> list[str]:
         return told
     table = [cells(each) for each in ordered(log.producers, "rate", "")]
     return [*told, "", *_text.table(HEADS, table, right=RIGHT)]
+
+
+def _quantiles(histogram: Histogram) -> dict[str, float | None]:
+    """None: longer than the last bound."""
+    told = {f"p{100 * part:.0f}": histogram.quantile(part) for part in PARTS}
+    return {name: None if math.isinf(each) else each for name, each in told.items()}
 
 
 def to_values(log: Watched, now: float) -> dict[str, Any]:
@@ -244,6 +276,7 @@ def to_values(log: Watched, now: float) -> dict[str, Any]:
             for word, found in (("written", log.written), ("durable", log.durable))
             if (told := found.percentiles(PARTS)) is not None
         },
+        **{f"{kind}_took_s": _quantiles(histogram) for kind, histogram in log.timings.items()},
         "levels_per_s": {level_name(tag): round(meter.now, 3) for tag, meter in sorted(log.levels.items())},
         "levels_looked_at": round(log.sampled, 3),
         "pages": facts.pages if (facts := stats or log.survey) else 0,

@@ -62,7 +62,9 @@ def facts(log: Watched) -> Text:
     ring.append(text.ring(log), RED if is_high else "")
     written = _head("written").append(text.delay(log.written))
     durable = _head("durable").append(text.delay(log.durable))
-    return Text("\n").join([levels, ring, written, durable, _head("pages").append(text.pages(log))])
+    took = _head("took").append(text.timings(log))
+    pages = _head("pages").append(text.pages(log))
+    return Text("\n").join([levels, ring, written, durable, took, pages])
 
 
 def problems(log: Watched, now: float) -> Text:

@@ -13,14 +13,17 @@ from collections import deque
 from typing import Any
 
 from disklog_mp import _core
+from disklog_mp._metrics.histogram import Histogram, from_told
 from disklog_mp._os import processes as _processes
 from disklog_mp._reader.damage import Damage, describe
 from disklog_mp._reader.events import EventStream, LogEvent
 from disklog_mp._reader.reader import Reader
 from disklog_mp._ring import control as _control
 from disklog_mp._ring import file as _ring
+from disklog_mp._ring import liveness as _liveness
 from disklog_mp._ring import stats as _stats
 from disklog_mp._ring.observing import watch
+from disklog_mp._session import requests
 from disklog_mp._verify import survey as _survey
 from disklog_mp.cli import _find, _text
 from disklog_mp.cli.top import producers as _producers
@@ -32,6 +35,8 @@ from disklog_mp.errors import DiskLogError
 EVENTS = 200  # kept
 LEVELS = 32  # counted apart; records of further ones are counted together, as OTHER
 OTHER = -1
+ASKING_PAUSE = 2.0  # seconds between two questions to the writer
+ANSWERING = 0.5  # seconds for its answer
 SURVEY_PAUSE = 5.0  # seconds between looks at all page headers of a log that has no ring
 
 
@@ -59,6 +64,8 @@ class Watched:
         self.written, self.durable = Delay(), Delay()
         self.highest = 0  # bytes in the ring, as far as looks saw
         self.levels: dict[int, Meter] = {}  # by tag
+        self.timings: dict[str, Histogram] = {}  # of the writer's writes and syncs, since it began
+        self._next_asking = 0.0
         self.sampled = 1.0  # part of the records whose levels were looked at
         self.events: deque[LogEvent] = deque(maxlen=EVENTS)
         self.damaged: list[str] = []
@@ -126,6 +133,9 @@ class Watched:
             file = self._file
         if file is not None:
             self._commands = _producers.commands(file, self._commands)
+            if now >= self._next_asking:
+                self._next_asking = now + ASKING_PAUSE
+                self.timings = self._ask_writer(file)
             self._next_survey, self.survey = 0.0, None
         elif now >= self._next_survey:
             self._next_survey = now + SURVEY_PAUSE
@@ -176,6 +186,22 @@ class Watched:
         if self._events is None:
             self._events = EventStream(self.path, self._on_damage)
         self.events.extend(self._events)
+
+    def _ask_writer(self, file: _ring.RingFile) -> dict[str, Histogram]:
+        """Ask the writer how long its writes and syncs took; {} if there is none, or none that answers.
+
+        None is started for it.
+        """
+        if not _liveness.writer_alive(file) or not _survey.is_log_of(self.path, file):
+            return {}
+        # Without a wake: a store into this mapping would part it from the ring.
+        log = requests.Log(self.name, self.path)
+        try:
+            told = requests.ask(log, "timings", timeout=ANSWERING)
+        except (DiskLogError, OSError, TypeError, ValueError, RuntimeError):
+            return {}
+        found = {kind: from_told(told.get(kind)) for kind in ("write", "sync")}
+        return {kind: histogram for kind, histogram in found.items() if histogram is not None}
 
     def _survey(self) -> _survey.Survey | None:
         try:

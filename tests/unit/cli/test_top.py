@@ -1,5 +1,6 @@
 """top: rates, delays, what is wrong, producers in order, levels counted from pages; without a terminal."""
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -251,6 +252,9 @@ def test_figures_as_words() -> None:
     ]
     assert ["0.05 s", "2.1 s", "310 s"] == [text.seconds(number) for number in (0.05, 2.1, 310.4)]
     assert ["ERROR", "25", "-", "others"] == [text.level_name(tag) for tag in (40, 25, 0, -1)]
+    assert ["30 us", "3 ms", "300 ms", "10 s", "longer"] == [
+        text.short(number) for number in (3e-5, 3e-3, 0.3, 10.0, math.inf)
+    ]
     dropped = LogEvent("dropped", 1_795_386_577 * 10**9, 64, {"pid": 7, "count": 3})
     assert text.event(dropped).endswith(" dropped pid=7 count=3")
     assert not text.event(dropped).startswith("2026")

@@ -20,6 +20,7 @@ lock, is the only process that writes the file: whole, durably, under its name a
                 a process with the same limit starts no other writer
     done        the last requests that changed something: {"id", "answer"} of each, the oldest first
     doing       requests that were begun, {"id", "ask", ...} of each: a writer carries out what it finds here
+    pauses      {"id", "pid", "start", "until"} of each: the writer keeps its hands off the directory
     archives    pages that were moved elsewhere: {"first", "last", "to"} of each move, the oldest first
 
 A file that is empty, torn or not of this form is as good as none: the writer makes another from the pages.
@@ -60,6 +61,7 @@ class LogIdentity(NamedTuple):
     longest_file: int = 0
     doing: tuple[dict[str, Any], ...] = ()
     archives: tuple[dict[str, Any], ...] = ()
+    pauses: tuple[dict[str, Any], ...] = ()
 
     def to_json(self) -> bytes:
         """Return the content of the file."""
@@ -205,6 +207,7 @@ def _parse(data: bytes, path: str) -> LogIdentity:
         former_ids=tuple(_id(former) for former in _of(list, told.get("former_ids", []))),
         longest_file=_of(int, told.get("longest_file", 0)),
         doing=tuple(_of(dict, plan) for plan in _of(list, told.get("doing", []))),
+        pauses=tuple(_of(dict, pause) for pause in _of(list, told.get("pauses", []))),
         archives=tuple(_of(dict, move) for move in _of(list, told.get("archives", []))),
     )
 

@@ -5,14 +5,18 @@ A request is done once or not at all, also if a process dies at any step of it: 
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Unpack
 
 from disklog_mp import _core
-from disklog_mp._options import Changes, check_changes, check_limits
+from disklog_mp._options import Changes, check_changes, check_limits, parse_duration
 from disklog_mp._session import requests
 from disklog_mp._session.connection import Connection
 from disklog_mp._session.waiting import carry_out, ready_ring
+
+PAUSE = 600.0  # seconds of a pause at the most
 
 
 class PageSpan(NamedTuple):
@@ -77,6 +81,30 @@ class Steering:
         """
         return archive(self._connection, to)
 
+    def pause(self, limit: float | str = PAUSE) -> str:
+        """Have the writer keep its hands off the log's directory, for a backup or a snapshot of it.
+
+        What was written is synced before.  Processes log on into the ring until that is full, and then meet
+        `on_full`; flush() and sync() wait.  The pause ends with resume(), with this process, or after
+        `limit`.
+
+        Returns what resume() takes.  Raises what truncate() raises, ValueError.
+        """
+        return pause(self._connection, limit)
+
+    def resume(self, pause: str | None = None) -> int:
+        """Take back a pause; None: all, also those of other processes.  Returns how many that were."""
+        return resume(self._connection, pause)
+
+    @contextlib.contextmanager
+    def paused(self, limit: float | str = PAUSE) -> Iterator[None]:
+        """Pause for as long as the block of this `with` takes."""
+        pause = self.pause(limit)
+        try:
+            yield
+        finally:
+            self.resume(pause)
+
     def prune(
         self,
         *,
@@ -117,6 +145,17 @@ def truncate(connection: Connection) -> PageSpan:
 def archive(connection: Connection, to: str | os.PathLike[str]) -> PageSpan:
     """Have the log's writer move all pages into another directory."""
     return span_in(steer(connection, "archive", to=os.path.abspath(os.fspath(to))))
+
+
+def pause(connection: Connection, limit: float | str) -> str:
+    """Have the log's writer pause."""
+    seconds = parse_duration(limit, "limit")
+    return str(steer(connection, "pause", seconds=seconds, held=True)["pause"])
+
+
+def resume(connection: Connection, pause: str | None) -> int:
+    """Have the log's writer go on."""
+    return int(steer(connection, "resume", pause=pause)["pauses"])
 
 
 def prune(connection: Connection, keep: dict[str, Any], dry_run: bool) -> PageSpan:

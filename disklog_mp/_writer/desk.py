@@ -16,6 +16,7 @@ from disklog_mp._writer.leaving import Leaving
 from disklog_mp._writer.live_ring import LiveRing
 from disklog_mp._writer.log_file import LogFile
 from disklog_mp._writer.page_keeper import PageKeeper
+from disklog_mp._writer.pausing import Pausing
 from disklog_mp._writer.post import Post
 from disklog_mp._writer.requests import Requests
 from disklog_mp._writer.ring_maker import RingMaker
@@ -88,13 +89,32 @@ class Desk:
             troubles=troubles,
             drain=drain,
         )
+        self.pausing = Pausing(
+            live,
+            log_file,
+            self.requests,
+            leaving=self.leaving,
+            syncer=syncer,
+            events=events,
+            troubles=troubles,
+        )
         self.exporter = Exporter(pages, maker, Timings(syncer), troubles)
-        for part in (self.configuration, self.leaving, self.steering, self.exporter.timings):
+        for part in (self.configuration, self.leaving, self.steering, self.pausing, self.exporter.timings):
             self.requests.add(part.kinds())
         events.may_make = self.post.may_make_files
         self.steering.resume()
         self.post.open()
         self.access.finish()
+
+    def begin(self, stopping: Callable[[], bool], alive: Callable[[], None]) -> None:
+        """Keep the pauses of an earlier writer; `stopping` and `alive` are those of Writer.run()."""
+        self.pausing.stopping, self.pausing.alive = stopping, alive
+        self.pausing.hold()
+
+    def answer(self, now: float = 0.0) -> None:
+        """Answer requests; return when the log is not paused."""
+        self.requests.answer(now)
+        self.pausing.hold()
 
     def is_missing(self) -> bool:
         """True if something is to come that rings no bell: a file that is missing, pages that are moved."""

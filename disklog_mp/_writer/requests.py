@@ -139,6 +139,7 @@ class Requests:
         self._reading: list[_Connection] = []
         self._kept: list[socket.socket] = []
         self.kinds: dict[str, Kind] = {}
+        self.refuse: Callable[[str], None] = lambda ask: None  # raises OSError for what cannot be done now
 
     def add(self, kinds: Mapping[str, Kind]) -> None:
         """Answer requests of these kinds."""
@@ -243,6 +244,8 @@ class Requests:
                 why = f"only a user that may write there can ask for {request.ask}: you are uid {peer.uid}"
                 raise PermissionError(errno.EACCES, why, path)
             done = self._memory.answer_to(number)
+            if done is None:
+                self.refuse(request.ask)
             answer = kind.function(request) if done is None else done
         except (errors.DiskLogError, OSError, TypeError, ValueError) as error:
             return {"id": number, "error": describe(error)}, False

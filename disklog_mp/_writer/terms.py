@@ -117,5 +117,7 @@ def identity_to_write(settled: Established, terms: Terms, chosen: Chosen, pages:
     found = settled.found
     if found is None:
         return told
-    told = told._replace(owner=found.owner, done=found.done, doing=found.doing, archives=found.archives)
+    told = told._replace(
+        owner=found.owner, done=found.done, doing=found.doing, archives=found.archives, pauses=found.pauses
+    )
     return told._replace(served=found.served, stopped=found.stopped) if terms.goes_on else told

@@ -179,6 +179,7 @@ class Writer:
         `alive()` is called now and then while all is well, at least every `every` seconds.
         """
         self.rest.sign_of_life = every
+        self.desk.begin(stopping, alive)
         signals = stopping if isinstance(stopping, StopSignals) else StopSignals()
         signals.ring_bell = self.ring_bell
         while True:
@@ -205,12 +206,11 @@ class Writer:
             if moved:
                 continue
             if self._deaths.has_news:
-                self.desk.requests.answer()
+                self.desk.answer()
             if signals.hung_up and signals.is_reload_asked():
                 self.desk.configuration.reload(self.reread)
             is_gathering = self.syncer.start_if_wanted(self.attendance.attached)
-            asked = stopping() or self.leaving.is_due(now)
-            if asked or self.attendance.is_over(now):
+            if (asked := stopping() or self.leaving.is_due(now)) or self.attendance.is_over(now):
                 if self.leaving.leave(now, asked, lets_go=signals.lets_go):
                     return self.close()
             elif not is_gathering:
@@ -340,7 +340,7 @@ def _housekeeping_of(writer: Writer) -> Housekeeping:
         Task(each_round, writer.live.show_sign_of_life),
         Task(each_round, writer.syncer.start_what_is_due),
         Task(each_round, writer.desk.steering.go_on),
-        Task(each_round, writer.desk.requests.answer),
+        Task(each_round, writer.desk.answer),
         Task(attendance.inspection_interval, writer.desk.post.inspect),
         Task(each_round, keeper.retire_when_due),
         Task(lambda: intervals.PRODUCERS_CHECK, writer.producers.free_left),

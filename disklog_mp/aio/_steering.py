@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import AsyncIterator
 from typing import Unpack
 
 from disklog_mp._options import Changes
@@ -32,6 +34,23 @@ class Steering:
     async def archive(self, to: str | os.PathLike[str]) -> PageSpan:
         """Move all pages into another directory; see disklog_mp.Session.archive."""
         return await in_thread(steering.archive, self._connection, to)
+
+    async def pause(self, limit: float | str = steering.PAUSE) -> str:
+        """Have the writer keep its hands off the directory; see disklog_mp.Session.pause."""
+        return await in_thread(steering.pause, self._connection, limit)
+
+    async def resume(self, pause: str | None = None) -> int:
+        """Take back a pause; see disklog_mp.Session.resume."""
+        return await in_thread(steering.resume, self._connection, pause)
+
+    @contextlib.asynccontextmanager
+    async def paused(self, limit: float | str = steering.PAUSE) -> AsyncIterator[None]:
+        """Pause for as long as the block of this `async with` takes."""
+        pause = await self.pause(limit)
+        try:
+            yield
+        finally:
+            await self.resume(pause)
 
     async def prune(
         self,

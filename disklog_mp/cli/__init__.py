@@ -38,6 +38,8 @@ COMMANDS = {
     "truncate": "control.truncate",
     "prune": "control.prune",
     "archive": "control.archive",
+    "pause": "control.pause",
+    "resume": "control.resume",
     "stop": "control.stop",
     "rm": "control.rm",
     "doctor": "control.doctor",

@@ -5,13 +5,16 @@ elsewhere, or no meaning here, is not repeated.
 """
 
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.command import call, objects, run
-from support.machine import stop_writer
+from support.machine import stop_writer, wait_until
 from support.mounts import fill
 
 import disklog_mp
@@ -199,6 +202,90 @@ class TestChangeSize:
         """One line says what is wrong."""
         with pytest.raises(problem, match=f"^{said}"):
             log.prune(**keep)
+
+
+class TestBlock:
+    """block/1, unblock/1: pause() and resume()."""
+
+    def test_the_directory_stays_as_it_is(self, open_log: OpenLog, name: str, path: Path) -> None:
+        """Processes log on; what would change the log is refused, whichever way it is asked for."""
+        log = open_log(linger=0)
+        log.log(b"0")
+        with log.paused():
+            before = files_in(path)
+            assert content(path) == [(0, b"0")]
+            log.log(b"1")
+            for steer in (log.roll, log.truncate, lambda: log.configure(keep_pages=3)):
+                with pytest.raises(OSError, match="the log is paused"):
+                    steer()
+            with pytest.raises(disklog_mp.WaitTimeoutError):
+                log.flush(0.2)
+            assert files_in(path) == before
+            another = log.pause("1h")
+        assert files_in(path) == before
+        assert log.resume(another) == 1
+        assert log.resume(another) == log.resume() == 0
+        log.flush()
+
+        assert [data for _, data in content(path)] == [b"0", b"1"]
+        log.close()
+        wait_until(lambda: len(told(path, "resumed")) == 1)
+        assert told(path, "paused", "resumed") == [
+            ("paused", {"by": os.getpid(), "seconds": 600.0}),
+            ("resumed", {"why": "asked", "pid": told(path, "writer-started")[0][1]["pid"]}),
+        ]
+
+    def test_it_ends_with_its_process(self, log: disklog_mp.Session, name: str, path: Path) -> None:
+        """It is unblocked when the blocking process dies, and after its time; never while that lives."""
+        code = f"import disklog_mp, os; disklog_mp.attach({name!r}).pause(); os.kill(os.getpid(), 9)"
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+        log.log(b"0")
+        log.flush(30)
+        log.pause(0.05)
+        log.log(b"1")
+        log.flush(30)
+        wait_until(lambda: len(told(path, "resumed")) == 2)
+        assert [fields["why"] for _, fields in told(path, "resumed")] == ["died", "limit"]
+
+    def test_the_next_writer_keeps_it(self, log: disklog_mp.Session, name: str, path: Path) -> None:
+        """It recovers, and then waits; a stop ends the pause."""
+        log.log(b"0")
+        pause = log.pause()
+        stop_writer(name, signal.SIGKILL)
+        log.log(b"1")
+        with pytest.raises(OSError, match="the log is paused"):
+            log.roll()
+        assert len(content(path)) == 1
+        assert log.resume(pause) == 1
+        log.flush(30)
+        assert len(content(path)) == 2
+
+        log.pause()
+        log.log(b"2")
+        stop_writer(name)
+        assert len(content(path)) == 3
+
+    def test_from_a_shell(self, log: disklog_mp.Session, name: str, path: Path) -> None:
+        """For as long as a command runs, whose exit code counts; or for a time, or until resume."""
+        log.log(b"0")
+        done = run("pause", name, "--", "sh", "-c", f"ls {path}/page-0000000001.dlog && exit 5")
+        assert (done.returncode, done.stdout.decode()) == (5, f"{path}/page-0000000001.dlog\n")
+        assert done.stderr.decode() == f"disklog-mp: {name}: paused for at most 10m\n"
+        log.flush(30)
+        assert call("resume", name).stderr.decode() == f"disklog-mp: {name}: was not paused\n"
+        (paused,) = objects("pause", name, "--for", "1h")
+        assert (paused["name"], paused["seconds"]) == (name, 3600)
+        assert objects("resume", path) == [{"name": name, "pauses": 1}]
+        for much in ("0s", "2d"):
+            assert b"a pause has a limit of up to 86,400 seconds" in call("pause", name, "--for", much).stderr
+        assert call("pause", name, "--", "no-such-program").returncode == 127
+        log.flush(30)
+
+
+def files_in(path: Path) -> dict[str, tuple[int, int]]:
+    """When each file of a directory changed, and how long it is; but for the one that has the pauses."""
+    entries = [entry for entry in os.scandir(path) if entry.name != "disklog.json"]
+    return {entry.name: (entry.stat().st_mtime_ns, entry.stat().st_size) for entry in entries}
 
 
 class TestCommands:

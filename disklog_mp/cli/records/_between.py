@@ -19,6 +19,8 @@ ROUTINE = {
     "rolled",
     "retired",
     "truncated",
+    "paused",
+    "resumed",
     "archived",
     "configured",
     "producer-attached",

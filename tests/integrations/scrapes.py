@@ -41,13 +41,14 @@ def get(url: str, accept: str = OPEN_METRICS) -> tuple[str, str]:
 
 def samples(text: str) -> Samples:
     """What a page in OpenMetrics says, by (sample, log); of buckets the last.  Raises for what is none."""
-    found = {}
+    found, seen = {}, set()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.labels.get("le", "+Inf") == "+Inf":
-                key = (sample.name, sample.labels.get("log", ""))
-                assert key not in found, f"{key} is there twice"
-                found[key] = sample.value
+                series = (sample.name, *sorted(sample.labels.items()))
+                assert series not in seen, f"{series} is there twice"
+                seen.add(series)
+                found[sample.name, sample.labels.get("log", "")] = sample.value
     return found
 
 

@@ -231,10 +231,10 @@ def test_a_limit_of_processes(name: str) -> None:
 
     server = fork(serve)
     try:
-        wait_until(lambda: shared_memory_of(f"disklog-{name}."))
+        wait_until(lambda: any(each.name == name and each.writer_pid for each in disklog_mp.list_logs()), 30)
         with disklog_mp.attach(name, path) as log:
             log.log(b"a record")
-            log.sync()
+            log.sync(30)
             told = wait_until(lambda: [event.fields for event in log.events() if event.name == "error"])
             assert log.stats().durable == log.stats().claimed
         assert [(each["what"], each["error"]) for each in told] == [("metrics", "no thread can be started")]

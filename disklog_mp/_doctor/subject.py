@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from disklog_mp import _core
-from disklog_mp._core import Slot
+from disklog_mp._core import CAPACITY_MAX, CAPACITY_MIN, Slot
 from disklog_mp._options import Options
 from disklog_mp._os import processes as _processes
 from disklog_mp._ring import file as _ring
@@ -18,6 +18,8 @@ from disklog_mp._verify.places import Found
 
 # The options that looks ask for.
 NUMBERS = {"page_bytes", "ring_bytes", "keep_pages", "keep_bytes", "keep_age", "max_bytes", "kill_stalled"}
+TIMES = {"keep_age", "kill_stalled"}
+MOST = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,12 @@ def of_log(found: Found, ring_dir: str | None) -> Subject:
 def _options(told: dict[str, Any]) -> Options:
     """Return the options that a log's file names, with the defaults for those that are of no use here."""
     given = {name: told[name] for name in NUMBERS & told.keys()}
-    return Options()._replace(**{name: value for name, value in given.items() if _is_number(value)})
+    return Options()._replace(**{name: value for name, value in given.items() if _is_sound(name, value)})
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+def _is_sound(name: str, value: Any) -> bool:
+    """True if that may be the value of the option; the file may be damaged."""
+    kinds = (int, float) if name in TIMES else int
+    if name == "ring_bytes" and not CAPACITY_MIN <= (value if type(value) is int else 0) <= CAPACITY_MAX:
+        return False
+    return isinstance(value, kinds) and not isinstance(value, bool) and 0 < value < MOST

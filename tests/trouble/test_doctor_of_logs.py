@@ -123,7 +123,10 @@ class TestClocks:
         command = [sys.executable, "-m", "disklog_mp", "serve", name, str(path)]
         with subprocess.Popen(command, env=environment) as writer:
             try:
-                wait_until((path / "events-0000000001.dlog").exists)
+                wait_until(lambda: has_ring(name))
+                with disklog_mp.attach(name) as log:
+                    log.log(b"x")
+                    log.flush(30)  # the writer looks at its clock by now
                 assert [] == found_by("clocks", path)
                 ahead.write_bytes((-3600).to_bytes(8, "little", signed=True))
                 finding = wait_until(lambda: found_by("clocks", path), 30)[0]

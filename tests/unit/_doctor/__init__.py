@@ -1,0 +1,1 @@
+"""Tests of the doctor that start no process and make no fault of the machine."""

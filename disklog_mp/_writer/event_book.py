@@ -142,6 +142,7 @@ class EventBook:
         self.may_make: Callable[[], bool] = lambda: True  # files, now: set by the writer
         self._log: EventLog | None = None
         self._retry_at = 0.0
+        self._is_syncing = False  # a job is under way
         self.totals = Totals()
         notices.position = lambda: pages.position
         self._begin()
@@ -184,6 +185,9 @@ class EventBook:
         try:
             options = self._pages.options
             if self._log is not None and not (options.event_bytes and self._log.is_here()):
+                if self._is_syncing:  # a thread uses its files
+                    self._retry_at = time.monotonic() + intervals.RETRY
+                    return
                 self.close()
             if not options.event_bytes:
                 self.notices.written(len(self.notices.waiting()))
@@ -217,11 +221,17 @@ class EventBook:
     # -- sync, end ---------------------------------------------------------------------------------------
 
     def sync_job(self) -> SyncJob | None:
-        """Return what a sync of the log has to sync of the events; None if nothing."""
-        return None if self._log is None else self._log.sync_job()
+        """Return what a sync of the log has to sync of the events; None if nothing.
+
+        Its files stay open until synced() is called.
+        """
+        job = None if self._log is None else self._log.sync_job()
+        self._is_syncing = job is not None
+        return job
 
     def synced(self, job: SyncJob) -> None:
         """Note that such a job was run."""
+        self._is_syncing = False
         if self._log is not None:
             self._log.synced(job)
 

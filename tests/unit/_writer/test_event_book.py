@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.faulty_files import FaultyFiles, Killed, files_that_die
 from support.machine import wait_until
-from support.pages import LOG_ID, Source, page_path, page_writer
+from support.pages import LOG_ID, Source, options, page_path, page_writer
 
 from disklog_mp._os.files import REAL, Files
 from disklog_mp._pages.identity import LogIdentity, write_identity
@@ -307,3 +307,21 @@ def test_errors_that_were_being_added_up(tmp_path: Path) -> None:
         missed = [event.fields["names"] for event in read(path)[1] if event.name == "events-missed"]
         assert [{"error": 0}] * untold == missed
         assert read_told(str(path)).is_whole
+
+
+def test_files_that_are_being_synced_stay_open(tmp_path: Path) -> None:
+    """The directory may be another one meanwhile, or the events off: else the sync thread ends of that."""
+    book = Book(tmp_path / "log").begin()
+    book.tell(1)
+    job = book.book.sync_job()
+    assert job is not None
+    book.pages.configure(options(event_bytes=0), -1)
+    book.tell(2)
+    job.run()
+    assert [] == job.failed
+    book.book.synced(job)
+    book.tell(3)
+    assert book.book.sync_job() is None
+    with pytest.raises(ValueError, match="descriptor"):
+        job.run()
+    book.close()

@@ -242,7 +242,7 @@ class PageFolder:
         return path
 
     def write_anew(self, page: SealedPage) -> bool:
-        """Put a synced copy of a sealed page in its place; False if the copy is not what was written.
+        """Put a synced copy of a sealed page in its place; False if it is not there, or not what was written.
 
         The copy lies elsewhere on the disk.  Raises OSError, and then the page is as it was.
         """
@@ -250,8 +250,8 @@ class PageFolder:
         path, new_path = self.directory.page_path(header.number), self.directory.new_path(header.number)
         try:
             source = self.files.open(path, writable=False)
-        except FileNotFoundError:  # removed by retention
-            return True
+        except FileNotFoundError:  # retention removes none that has to be synced; another directory is there
+            return False
         try:
             size = source.size()
             if size < header.data_offset:

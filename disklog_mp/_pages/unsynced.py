@@ -101,6 +101,7 @@ class Unsynced:
         self._directory = directory
         self._pages: list[SealedPage] = []
         self._in_job: tuple[Syncable, ...] = ()  # another thread may be syncing these: they stay open
+        self._retired: set[int] = set()  # numbers of pages that were retired in a job
 
     def add(self, *pages: SealedPage) -> None:
         """Note sealed pages; their files stay open until a job has synced them."""
@@ -131,11 +132,13 @@ class Unsynced:
         return SyncJob(self._in_job, sealed, directory, names.names, position, [])
 
     def done(self, job: SyncJob) -> None:
-        """Close the pages that were sealed when the job was made and are synced now."""
+        """Close the pages that were sealed when the job was made and are synced now, or were retired."""
         self._in_job = ()
         synced = set(job.files[: job.sealed]) - set(job.failed)
-        for page in [page for page in self._pages if page.file in synced]:
-            self.remove(page)
+        for page in self._pages[:]:
+            if page.file in synced or page.header.number in self._retired:
+                self.remove(page)
+        self._retired.clear()
 
     def failed(self, job: SyncJob) -> list[SealedPage]:
         """Return the pages that the job could not sync."""
@@ -152,6 +155,7 @@ class Unsynced:
         The files in a job stay until it is done.
         """
         gone = [page for page in self._pages if page.header.number in numbers]
+        self._retired |= {page.header.number for page in gone if page.file in self._in_job}
         gone = [page for page in gone if page.file not in self._in_job]
         for page in gone:
             self._pages.remove(page)

@@ -894,13 +894,17 @@ class TestRescue:
                 assert [page_path(place, n).name for n in (1, 2, 3, 4)] == sorted(os.listdir(place))
 
     def test_a_page_retired_meanwhile_needs_no_rescue(self, path: Path) -> None:
-        """Nor does it come back."""
-        pages, _, _, job = self.failed(path)
-        page_path(path, 2).unlink()
+        """Nor does it come back.  One that is gone for another reason is told as lost."""
+        for is_retired in (True, False):
+            place = path / str(is_retired)
+            pages, _, _, job = self.failed(place)
+            page_path(place, 2).unlink()
+            if is_retired:
+                assert [] == pages.unsynced.retired([2])  # the job has it
 
-        assert pages.rescue(job) == []
-        assert Directory(path).pages() == [1, 3]
-        pages.close()
+            assert pages.rescue(job) == ([] if is_retired else [(128, 256)])
+            assert Directory(place).pages() == [1, 3]
+            pages.close()
 
 
 class TestReopening:

@@ -1,4 +1,4 @@
-"""A file system in user space (FUSE) under a log: all is as on another one, also when it crashes."""
+"""Disks that are gone while a log is written on them, for good or for a while."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.machine import wait_until
-from support.mounts import system
+from support.mounts import FailingDisk, system
 from support.trouble import assert_healed, numbers
 
 import disklog_mp
@@ -88,3 +88,31 @@ def test_the_log_goes_on_when_its_file_system_crashed_and_is_back(
         assert [*range(100, 200)] == [record.number for record in followed]
     assert [] == damage
     wait_until(lambda: disklog_mp.verify(path).exit_code == 0, 30)
+
+
+def test_a_disk_that_is_gone_and_another_in_its_place(name: str, failing_disk: FailingDisk) -> None:
+    """What could not be synced is told as lost, by sync() and by an event; then the log goes on."""
+    path = failing_disk.path / "log"
+
+    def is_synced() -> bool:
+        try:
+            log.sync(60)
+        except OSError:  # not yet
+            return False
+        return True
+
+    with disklog_mp.open(name, path, ring_bytes=1 << 16, linger=0.1) as log:
+        log.log(b"0")
+        log.sync(60)
+        os.truncate(failing_disk.below / "image", 0)
+        assert system("losetup", "--set-capacity", failing_disk.device)
+        log.log(b"1")
+        with pytest.raises(OSError, match="Input/output"):
+            log.sync(60)
+        assert system("umount", "--lazy", failing_disk.path)
+        assert system("mount", "-t", "tmpfs", "tmpfs", failing_disk.path)
+        path.mkdir(0o700)
+        log.log(b"2")
+        wait_until(is_synced, 60)
+        assert [2] == numbers(path)
+        wait_until(lambda: "damaged" in {event.name for event in disklog_mp.Reader(path).events()}, 60)

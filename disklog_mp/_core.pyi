@@ -789,7 +789,7 @@ class Columns:
     def add(self, records: list[Any], start: int, rows: int, /) -> int:
         """Add records from that index on until there are so many rows; return the index behind them.
 
-        It stops, too, at a gap record and at what is no record.
+        It stops, too, at a gap record, at what is no record, and when a column has 32 MiB.
         """
 
     def take(self) -> tuple[int, tuple[bytes, ...], tuple[tuple[bytes, bytes | None, bytes], ...]]:

@@ -10,7 +10,7 @@ from disklog_mp._core import Columns, Record
 from disklog_mp._reader.columns import KINDS, NUMBERS, TEXTS, Field, values_of
 
 ROWS = 1 << 17  # in a batch
-BYTES = 32 << 20  # in a column of a batch, but for its last record
+BYTES = 32 << 20  # in a column of a batch, but for its last record; the core stops there
 FIRST = ("time", "level", "logger", "message")
 
 

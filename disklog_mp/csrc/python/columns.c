@@ -15,6 +15,7 @@
 
 #define KNOWN 11 /* columns of text that there are always: the event's parts, and the bytes in base64 */
 #define BASE64 DL_PARTS
+#define ENOUGH (32u << 20) /* bytes of a column: an end of a text is a number of 32 bits */
 #define MOST_COLUMNS 256 /* fields that have one of their own */
 
 enum fixed { NUMBER, POSITION, TIME, PID, TAG, LABEL, FIXED };
@@ -26,6 +27,7 @@ typedef struct {
     PyObject *otherwise;
     struct dl_column *columns;
     Py_ssize_t count, rows;
+    size_t longest; /* bytes of the longest column */
     struct dl_text fixed[FIXED], copy;
     bool is_busy; /* the Python function is called: it must not come back here */
 } Columns;
@@ -42,8 +44,11 @@ static void begin_row(Columns *self)
 
 static void end_row(Columns *self, const struct dl_record *values)
 {
-    for (Py_ssize_t i = 0; i < self->count; i++)
+    for (Py_ssize_t i = 0; i < self->count; i++) {
         dl_column_end_row(&self->columns[i], (size_t)self->rows);
+        if (self->columns[i].mark > self->longest)
+            self->longest = self->columns[i].mark;
+    }
     const uint64_t time = values->time > INT64_MAX ? INT64_MAX : values->time;
     dl_put(&self->fixed[NUMBER], (const char *)&values->number, 8);
     dl_put(&self->fixed[POSITION], (const char *)&values->position, 8);
@@ -195,8 +200,8 @@ static bool put_record(Columns *self, PyObject *record, const struct dl_record *
 
 
 
-/* The records of a list from that index on, as long as there are fewer rows: the index of the end, of the
- * first that is left, of what is no record, or tells of drops. */
+/* The records of a list from that index on, as long as there are fewer rows, and columns are not full: the
+ * index of the end, of the first that is left, of what is no record, or tells of drops. */
 static PyObject *columns_add(PyObject *object, PyObject *args)
 {
     Columns *self = (Columns *)object;
@@ -210,7 +215,8 @@ static PyObject *columns_add(PyObject *object, PyObject *args)
         return NULL;
     }
     bool going = true;
-    while (going && at < PyList_Size(records) && self->rows < rows) {
+    while (going && at < PyList_Size(records) && self->rows < rows
+           && self->longest < ENOUGH) {
         PyObject *record = PyList_GetItem(records, at);
         if (record == NULL || !dl_record_values(record, &values) || values.gap)
             break;
@@ -235,6 +241,7 @@ static PyObject *taken(struct dl_text *text)
 static void begin_batch(Columns *self)
 {
     self->rows = 0;
+    self->longest = 0;
     for (Py_ssize_t i = 0; i < self->count; i++)
         dl_column_begin_batch(&self->columns[i]);
     for (int i = 0; i < FIXED; i++)
@@ -286,12 +293,7 @@ static PyObject *get_rows(PyObject *self, void *closure)
 static PyObject *get_bytes(PyObject *self, void *closure)
 {
     (void)closure;
-    size_t most = 0;
-    for (Py_ssize_t i = 0; i < ((Columns *)self)->count; i++) {
-        const size_t length = ((Columns *)self)->columns[i].mark;
-        most = length > most ? length : most;
-    }
-    return PyLong_FromUnsignedLongLong(most);
+    return PyLong_FromUnsignedLongLong(((Columns *)self)->longest);
 }
 
 /* ---- the type ----------------------------------------------------------------------------------------- */

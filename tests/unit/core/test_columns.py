@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.chance import TIMES
 
 from disklog_mp import Record
 from disklog_mp._core import Columns
@@ -98,7 +99,7 @@ def parsed(name: str, value: Any) -> Any:
     return repr(json.loads(value))
 
 
-@settings(max_examples=50)
+@settings(max_examples=30 * TIMES, deadline=None)
 @given(st.lists(RECORDS, max_size=10), COLUMNS)
 def test_the_core_makes_the_columns_that_python_makes(
     records: list[Record], fields: tuple[Field, ...]
@@ -166,6 +167,18 @@ def test_a_value_stays_among_the_fields_unless_a_column_has_it() -> None:
     assert row[len(TEXTS) :] == (None, 7.0, "eve", True)
     assert json.loads(row[7]) == {"user": "42", "cart": {"owner": "eve", "n": 1}, "more": [1]}
     assert others[7][2].decode() == row[7]
+
+
+def test_a_column_takes_no_more_than_its_ends_can_tell() -> None:
+    """Adding stops behind the record by which a column has 32 MiB, however many rows are asked for."""
+    columns = columns_of(())
+    records = [Record(b"x" * (17 << 20))] * 3
+
+    assert columns.add(records, 0, 100) == 2
+    assert columns.add(records, 2, 100) == 2
+    assert columns.bytes == 34 << 20
+    assert columns.take()[0] == 2
+    assert columns.add(records, 2, 100) == 3
 
 
 @pytest.mark.parametrize("spelling", [b":", b": "])

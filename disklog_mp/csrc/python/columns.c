@@ -200,8 +200,8 @@ static bool put_record(Columns *self, PyObject *record, const struct dl_record *
 
 
 
-/* The records of a list from that index on, as long as there are fewer rows, and columns are not full: the
- * index of the end, of the first that is left, of what is no record, or tells of drops. */
+/* The records of a list from that index on.  It stops at so many rows, when a column is full, at what is no
+ * record and at what tells of drops, and returns the index where it stopped. */
 static PyObject *columns_add(PyObject *object, PyObject *args)
 {
     Columns *self = (Columns *)object;

@@ -155,8 +155,8 @@ def serve_all(
                 crew.reload(reread or (lambda: given))
                 notifier.notify(f"STATUS={crew.status()}")
         notifier.notify("STOPPING=1")
-        well = crew.is_well()
         crew.stop()
+        well = crew.is_well()  # not before: a log may just have been taken over
         stopping.ring_bell = lambda: None
         alarm.close()
     return well

@@ -1,9 +1,9 @@
 """What Erlang's disk_log can do with a running log, and ours.
 
-In the order of its reference.  Elsewhere are the tests of open/1 (test_open.py), log/2 (test_session.py),
-chunk/3 (test_reading.py, test_cursor.py), info/1 (test_cli_state.py), change_size/2 for good
-(test_configure.py), type halt (test_log_events.py) and notifications (test_log_events.py).  No meaning here have
-distributed logs, external formats, read-only logs (a Reader is one), change_notify/3 and btruncate/2.
+In the order of its reference.  Elsewhere are the tests of open/1 (test_open.py; type halt, too), log/2
+(test_session.py), chunk/3 (test_reading.py, test_cursor.py), info/1 (test_cli_state.py), change_size/2 for
+good (test_configure.py) and notifications (test_log_events.py).  No meaning here have distributed logs,
+external formats, read-only logs (a Reader is one), change_notify/3 and btruncate/2.
 """
 
 import os

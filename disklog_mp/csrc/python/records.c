@@ -164,45 +164,34 @@ static PyObject *give(RecordIterator *frames, const struct dl_frame *frame, uint
     return dl_make_record(standing, frame, position, number, frames->labels);
 }
 
-/* The next record or gap record, `before` bytes behind its frame.  1 found, 0 the end, -1 an exception. */
-static inline int next_record(RecordIterator *frames, struct dl_frame *frame, uint64_t *position,
-                              uint64_t *before)
+static inline void enter_group(RecordIterator *frames, const struct dl_frame *frame, uint64_t position)
 {
-    for (;;) {
-        if (frames->group_length != 0) {
-            uint64_t at = frames->group_offset;
-            if (dl_group_next(frames->group, frames->group_length, &frames->group_offset, frame)) {
-                *before = DL_FRAME_HEADER + at;
-                *position = frames->group_position + *before;
-                return 1;
-            }
-            frames->group_length = 0;
-        }
-        int found = next_frame(frames, frame);
-        if (found <= 0)
-            return found;
-        *before = 0;
-        *position = frames->origin + frames->offset;
-        frames->offset += frame->span;
-        if (frame->header.kind == DL_RECORD || frame->header.kind == DL_GAP)
-            return 1;
-        if (frame->header.kind == DL_GROUP) {
-            frames->group = frame->bytes;
-            frames->group_length = frame->header.length;
-            frames->group_offset = DL_GROUP_HEADER;
-            frames->group_position = *position;
-        }
-    }
+    frames->group = frame->bytes;
+    frames->group_length = frame->header.length;
+    frames->group_offset = DL_GROUP_HEADER;
+    frames->group_position = position;
 }
 
 static PyObject *frames_next(PyObject *self)
 {
     RecordIterator *frames = (RecordIterator *)self;
     struct dl_frame frame;
-    uint64_t position, before;
-    if (next_record(frames, &frame, &position, &before) <= 0)
-        return NULL;
-    return give(frames, &frame, position, before);
+    for (;;) {
+        if (frames->group_length != 0) {
+            uint64_t at = frames->group_offset;
+            if (dl_group_next(frames->group, frames->group_length, &frames->group_offset, &frame))
+                return give(frames, &frame, frames->group_position + DL_FRAME_HEADER + at, DL_FRAME_HEADER + at);
+            frames->group_length = 0;
+        }
+        if (next_frame(frames, &frame) <= 0)
+            return NULL;
+        uint64_t position = frames->origin + frames->offset;
+        frames->offset += frame.span;
+        if (frame.header.kind == DL_RECORD || frame.header.kind == DL_GAP)
+            return give(frames, &frame, position, 0);
+        if (frame.header.kind == DL_GROUP)
+            enter_group(frames, &frame, position);
+    }
 }
 
 #define TAGS 65536u
@@ -236,10 +225,25 @@ static PyObject *frames_count_tags(PyObject *self, PyObject *args)
     if (counts == NULL)
         return PyErr_NoMemory();
     struct dl_frame frame;
-    uint64_t position, before;
     int found = 1;
-    for (uint32_t i = 0; i < most && (found = next_record(frames, &frame, &position, &before)) > 0; i++) {
+    for (uint32_t seen = 0; seen < most;) {
+        if (frames->group_length != 0) {
+            if (!dl_group_next(frames->group, frames->group_length, &frames->group_offset, &frame)) {
+                frames->group_length = 0;
+                continue;
+            }
+        } else {
+            if ((found = next_frame(frames, &frame)) <= 0)
+                break;
+            uint64_t position = frames->origin + frames->offset;
+            frames->offset += frame.span;
+            if (frame.header.kind == DL_GROUP)
+                enter_group(frames, &frame, position);
+            if (frame.header.kind != DL_RECORD && frame.header.kind != DL_GAP)
+                continue;
+        }
         counts[frame.header.tag]++;
+        seen++;
         frames->number++;
         frames->time = frame.header.time;
         frames->timed = frames->number;
@@ -329,10 +333,7 @@ static PyObject *frames_seek(PyObject *self, PyObject *args)
         if (frame.header.kind != DL_GROUP)
             break;
         frames->offset += frame.span;
-        frames->group = frame.bytes;
-        frames->group_length = frame.header.length;
-        frames->group_offset = DL_GROUP_HEADER;
-        frames->group_position = here;
+        enter_group(frames, &frame, here);
     }
     Py_RETURN_NONE;
 }

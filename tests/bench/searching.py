@@ -282,7 +282,7 @@ BENCHMARKS = [
         "print-raw",
         "cat --raw, by processor time",
         "records/s",
-        {OURS: rate(ours("cat", "--raw", prints=True)), "cat": rate(peer("cat", prints=True))},
+        {OURS: rate(ours("cat", "--raw")), "cat": rate(peer("cat"))},
         [Row("cat", must=Limit(1 / 3, "a third", of_ratio=True))],
     ),
     _start_up("start-up", "tail", "-n", "1000"),

@@ -74,7 +74,7 @@ def lines_of(show: Format, layout: str, *, null: bool, style: Style, encoding: s
 class Batch:
     """Records that are still to be printed, so that many are rendered at once."""
 
-    MOST = 512  # records
+    MOST = 128  # records; the lines of more need memory from the kernel each time (bench: print)
 
     def __init__(
         self,

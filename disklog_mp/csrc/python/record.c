@@ -13,7 +13,7 @@ typedef struct {
     PyObject_HEAD
     PyObject *owner; /* keeps the memory: a Mapping, or bytes */
     const uint8_t *header;
-    uint32_t before, seed; /* see struct dl_standing */
+    uint64_t checked_by; /* see dl_checked_by */
     uint32_t length; /* as it was when checked: the memory itself is not trusted twice */
     uint16_t kind;
     uint16_t tag;
@@ -25,18 +25,17 @@ typedef struct {
 
 static PyTypeObject *record_type;
 
-PyObject *dl_make_record(struct dl_standing standing, const struct dl_frame *frame, uint64_t position,
-                         uint64_t number, PyObject *labels)
+PyObject *dl_make_record(PyObject *owner, const uint8_t *at, const struct dl_frame *frame, uint64_t position,
+                         uint64_t number, PyObject *labels, uint64_t checked_by)
 {
     const struct dl_frame_header *header = &frame->header;
     Record *record = (Record *)dl_new_object(record_type);
     if (record == NULL)
         return NULL;
-    Py_IncRef(standing.owner);
-    record->owner = standing.owner;
-    record->header = standing.at;
-    record->before = standing.before;
-    record->seed = standing.seed;
+    Py_IncRef(owner);
+    record->owner = owner;
+    record->header = at;
+    record->checked_by = checked_by;
     record->length = header->length;
     record->kind = header->kind;
     record->tag = header->tag;
@@ -83,8 +82,7 @@ static PyObject *record_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         char *to = PyBytes_AsString(owner);
         memcpy(to, &header, DL_FRAME_HEADER);
         memcpy(to + DL_FRAME_HEADER, data.buf, (size_t)data.len);
-        const struct dl_standing standing = {.owner = owner, .at = (const uint8_t *)to};
-        record = dl_make_record(standing, &frame, position, number, label);
+        record = dl_make_record(owner, (const uint8_t *)to, &frame, position, number, label, 0);
         Py_DecRef(owner);
     }
     PyBuffer_Release(&data);
@@ -176,7 +174,7 @@ bool dl_record_values(PyObject *object, struct dl_record *values)
     struct dl_frame_header header;
     memcpy(&header, record->header, DL_FRAME_HEADER);
     *values = (struct dl_record){.bytes = record->header + DL_FRAME_HEADER,
-                                 .frame = record->header - record->before,
+                                 .frame = record->header - (record->checked_by >> 32),
                                  .length = record->length,
                                  .position = record->position,
                                  .number = record->number,
@@ -194,10 +192,11 @@ bool dl_record_is_intact(PyObject *object)
     if (!PyObject_TypeCheck(record->owner, dl_mapping_type))
         return true; /* it has its bytes for itself */
     const Mapping *mapping = (const Mapping *)record->owner;
-    const uint8_t *at = record->header - record->before;
+    const uint64_t before = record->checked_by >> 32;
+    const uint8_t *at = record->header - before;
     struct dl_frame frame;
-    return dl_frame_check(at, (uint64_t)(mapping->memory + mapping->size - at),
-                          record->position - record->before, record->seed, &frame)
+    return dl_frame_check(at, (uint64_t)(mapping->memory + mapping->size - at), record->position - before,
+                          (uint32_t)record->checked_by, &frame)
            == DL_FRAME_VALID;
 }
 

@@ -6,17 +6,14 @@
 
 #include "../core/frames.h"
 
-/* Where a record stands: its header at `at`, in memory that `owner` keeps; `before` bytes in front of it the
- * header of the frame whose checksum, with that seed, holds the record: of its group, or its own (0). */
-struct dl_standing {
-    PyObject *owner;
-    const uint8_t *at;
-    uint32_t before, seed;
-};
+/* By what a record is checked again: it stands so many bytes behind the header of the frame whose checksum,
+ * with that seed, holds it.  That is the frame of its group, or its own (0). */
+static inline uint64_t dl_checked_by(uint32_t before, uint32_t seed) { return (uint64_t)before << 32 | seed; }
 
-/* A Record.  `labels`: its label, or what is called with a label's index and returns its text, or NULL. */
-PyObject *dl_make_record(struct dl_standing standing, const struct dl_frame *frame, uint64_t position,
-                         uint64_t number, PyObject *labels);
+/* A Record whose header stands at `at`, in memory that `owner` keeps.  `labels`: its label, or what is called
+ * with the index of a label and returns its text, or NULL. */
+PyObject *dl_make_record(PyObject *owner, const uint8_t *at, const struct dl_frame *frame, uint64_t position,
+                         uint64_t number, PyObject *labels, uint64_t checked_by);
 
 /* What a Record says, for a look at it: the bytes stay as long as the object does. */
 struct dl_record {

@@ -159,9 +159,8 @@ static PyObject *give(RecordIterator *frames, const struct dl_frame *frame, uint
     frames->timed = frames->number;
     if (frames->payloads)
         return PyBytes_FromStringAndSize((const char *)frame->bytes, frame->header.length);
-    const struct dl_standing standing = {frames->mapping, frame->bytes - DL_FRAME_HEADER, (uint32_t)before,
-                                         frames->seed};
-    return dl_make_record(standing, frame, position, number, frames->labels);
+    return dl_make_record(frames->mapping, frame->bytes - DL_FRAME_HEADER, frame, position, number,
+                          frames->labels, dl_checked_by((uint32_t)before, frames->seed));
 }
 
 static inline void enter_group(RecordIterator *frames, const struct dl_frame *frame, uint64_t position)
@@ -403,10 +402,9 @@ static int add_found(PyObject *records, const RecordIterator *frames, PyObject *
                      const struct dl_found *found, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        const struct dl_standing standing = {mapping, found[i].frame.bytes - DL_FRAME_HEADER, found[i].before,
-                                             frames->seed};
-        PyObject *record
-            = dl_make_record(standing, &found[i].frame, found[i].position, found[i].number, frames->labels);
+        PyObject *record = dl_make_record(mapping, found[i].frame.bytes - DL_FRAME_HEADER, &found[i].frame,
+                                          found[i].position, found[i].number, frames->labels,
+                                          dl_checked_by(found[i].before, frames->seed));
         const int failed = record == NULL || PyList_Append(records, record) != 0;
         Py_DecRef(record);
         if (failed)

@@ -1,5 +1,6 @@
 """A disk that is full, or takes no more from this writer, or fails: for real."""
 
+import contextlib
 import errno
 import json
 import os
@@ -173,6 +174,30 @@ def test_a_disk_without_inodes_is_a_full_one(open_log: OpenLog, path: Path, moun
     assert_healed(log)
 
 
+def test_a_quota_that_is_used_up_is_a_full_disk(name: str, loop_disk: Callable[[str, int], Path]) -> None:
+    """EDQUOT instead of ENOSPC, the same promise: what was accepted is written when there is more."""
+    disk = loop_disk("btrfs", 128 << 20)
+    assert system("btrfs", "subvolume", "create", disk / "limited")
+    if not system("btrfs", "quota", "enable", disk):
+        pytest.skip("no quotas on btrfs")
+    assert system("btrfs", "qgroup", "limit", "3m", disk / "limited")
+    path = disk / "limited" / "log"
+    with disklog_mp.open(name, path, ring_bytes=1 << 16, page_bytes=1 << 18, linger=0.1) as log:
+        log.configure(event_bytes=0)  # its pages are a part of the quota
+        accepted = -1
+        while "quota" not in (log.stats().error or ""):
+            assert accepted < 3000
+            accepted += 1
+            log.log(b"%d" % accepted + b" " * 5000)
+            with contextlib.suppress(disklog_mp.WaitTimeoutError):
+                log.flush(1)
+        assert_trouble(name, "[Errno 122] Disk quota exceeded")
+        assert system("btrfs", "qgroup", "limit", "none", disk / "limited")
+        log.sync(60)
+        assert [*range(accepted + 1)] == numbers(path)
+        assert_healed(log)
+
+
 def test_a_writer_at_its_file_size_limit_goes_on_when_it_is_lifted(open_log: OpenLog, path: Path) -> None:
     """RLIMIT_FSIZE, set on the running writer: EFBIG instead of ENOSPC, the same promise."""
     log = open_log(timeout=0.2)
@@ -190,8 +215,7 @@ def test_a_writer_at_its_file_size_limit_goes_on_when_it_is_lifted(open_log: Ope
     assert_healed(log)
 
 
-# EDQUOT: a file system with quotas can be mounted hardly anywhere tests run.  EIO from a write: no disk here
-# can be told to refuse just that.
+# EIO from a write: no disk here can be told to refuse just that.
 @pytest.mark.parametrize("number", [errno.EIO, errno.EDQUOT])
 def test_a_write_that_is_refused_is_made_again(name: str, path: Path, number: int) -> None:
     """Also if half of it was done: what was accepted is there once, in order."""

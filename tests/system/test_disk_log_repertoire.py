@@ -6,6 +6,7 @@ good (test_configure.py) and notifications (test_log_events.py).  No meaning her
 external formats, read-only logs (a Reader is one), change_notify/3 and btruncate/2.
 """
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -323,3 +324,27 @@ class TestCommands:
             b"disklog-mp: prune needs a limit: pages, bytes or age\n",
         )
         assert content(path) == [(0, b"a")]
+
+
+def test_the_same_for_asyncio(name: str, path: Path, tmp_path: Path) -> None:
+    """Each call has its twin."""
+
+    async def scenario() -> None:
+        async with await disklog_mp.aio.open(name, path, linger=0, page_records=1) as log:
+            await log.log(b"0")
+            await log.log(b"1")
+            await log.flush()
+            assert (await log.prune(pages=1)).last == 1
+            async with log.paused():
+                with pytest.raises(OSError, match="the log is paused"):
+                    await log.roll()
+            assert await log.resume(await log.pause()) == 1
+            (tmp_path / "to").mkdir()
+            assert (await log.archive(tmp_path / "to")).records == 1
+            await log.log(b"2")
+            assert (await log.truncate()).records == 1
+            assert await log.roll() is None
+
+    asyncio.run(scenario())
+    stop_writer(name)
+    assert sums(path) == {"ever": 3, "retired": 2, "archived": 1}

@@ -330,13 +330,17 @@ def test_a_cursor_behind_a_page_whose_end_is_damaged_fits(tmp_path: Path) -> Non
     """The record before it is the last one that could be read, and not the one that the page's seal tells."""
     path = tmp_path / "log"
     for number in (1, 2):
-        frames = [frame((4 * number - 4 + i) * FRAME, time=(number * 4 + i) * SECOND) for i in range(4)]
+        frames = [frame((4 * number - 4 + i) * FRAME, b"x", time=(number * 4 + i) * SECOND) for i in range(4)]
         place = {"first_position": (number * 4 - 4) * FRAME, "first_number": number * 4 - 4}
         write_page(path, frames, number=number, last_time=(number * 4 + 3) * SECOND, **place)
     with page_path(path, 1).open("r+b") as file:
         file.seek(4096 + 3 * FRAME)
         file.write(bytes(FRAME))
     reader = Reader(path, on_damage=lambda damage: None)
+    records, behind = reader.read(None, 10, max_bytes=3)
+    assert [0, 1, 2] == [record.number for record in records]
+    rest, _ = Reader(path, on_damage=lambda damage: None).read(str(behind))
+    assert [4, 5, 6, 7] == [record.number for record in rest]
     cursor, numbers = None, [0, 1, 2, 4, 5, 6, 7]
     while numbers:
         [record], cursor = reader.read(cursor, 1)

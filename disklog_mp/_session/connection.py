@@ -283,8 +283,9 @@ class Connection(_core.Producer):
         if attachment is not None:
             self.keeper.leave(attachment.file, max(self.timeout, SHORTEST_CLOSE))
 
-    def __del__(self) -> None:
-        if not getattr(self, "is_closed", True) and not sys.is_finalizing():  # then the kernel does it
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # An interpreter that ends has taken this module's names away; the kernel closes what is open.
+        if not getattr(self, "is_closed", True) and not is_finalizing():
             _note_left_behind(self)
             self.close()
 

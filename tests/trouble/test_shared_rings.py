@@ -89,7 +89,7 @@ def test_a_full_disk_ends_no_process_that_logs(open_log: OpenLog, name: str, dis
         succeeds(pid)
     log.log(b"second")
     log.close()
-    stop_writer(name, signal.SIGKILL)
+    stop_writer(name, signal.SIGKILL, str(rings))
     make_room(disk)
     if disk.name == "btrfs":
         assert system("btrfs", "subvolume", "delete", disk / "copy")

@@ -12,6 +12,7 @@ import json
 import sys
 import time
 import weakref
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from disklog_mp import _core

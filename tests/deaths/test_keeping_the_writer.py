@@ -408,7 +408,7 @@ def test_a_call_that_finds_no_room_looks_at_the_writer_almost_at_once(
 def test_sixty_four_sessions_start_one(open_log: OpenLog, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All notice the same death at the same moment.
 
-    After the usual pause of 0.1 s the turn is another's, if the thread that took it got no processor until then.
+    After the usual pause of 0.1 s the turn is another's, if the thread that took it got no processor so long.
     """
     monkeypatch.setattr(_starts, "FIRST_PAUSE", _starts.LONGEST_PAUSE)
     log = open_log()

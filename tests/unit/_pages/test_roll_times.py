@@ -159,7 +159,7 @@ class TestPages:
 
     @pytest.fixture(autouse=True)
     def _clocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = moment("2026-11-30T23:00")
+        self.now = moment("2126-11-30T23:00")  # later than any record: the core stamps those
         self.passed = 0.0
         boot_time = float(int(_clocks.boot_time()))  # whole seconds: sums of them are exact
         monkeypatch.setattr(time, "time", lambda: self.now)

@@ -13,6 +13,6 @@ _given = os.environ.get("DISKLOG_TEST_SEED", "1")
 SEED = int(time.time()) // 86400 if _given == "today" else int(_given)
 TIMES = int(os.environ.get("DISKLOG_TEST_TIMES", "1"))
 
-settings.register_profile("landing", derandomize=True)
+settings.register_profile("landing", derandomize=True, max_examples=40)
 settings.register_profile("nightly", max_examples=100 * TIMES, print_blob=True)
 settings.load_profile("nightly" if "DISKLOG_TEST_SEED" in os.environ else "landing")

@@ -1,13 +1,18 @@
 """No process, nothing left in shared memory: the folder and the name of the module under test."""
 
+import os
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.pages import closes_what_it_opens
 
 BUDGET = 15  # seconds for all tests of this folder
 TIMEOUT = 30  # seconds for one
+
+MEMORY, ROOM = "/dev/shm", 1 << 30  # bytes that must be free there
 
 _in_unit_test = False
 _STARTS = {"os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"}
@@ -20,6 +25,21 @@ def _refuse_processes(event: str, arguments: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_refuse_processes)
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory in memory, where that has room: none of these tests is about a disk, and many sync."""
+    try:
+        state = os.statvfs(MEMORY)
+        has_room = state.f_bavail * state.f_frsize >= ROOM and os.access(MEMORY, os.W_OK)
+    except OSError:
+        has_room = False
+    if not has_room:
+        yield tmp_path_factory.mktemp("unit")
+        return
+    with tempfile.TemporaryDirectory(prefix="unit-tests-", dir=MEMORY) as place:
+        yield Path(place)
 
 
 @pytest.fixture(autouse=True)

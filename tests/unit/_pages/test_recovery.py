@@ -378,7 +378,7 @@ class TestCuts:
             assert (offset > 0) == bool(report.set_aside)
 
     @settings(
-        max_examples=60 * TIMES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+        max_examples=30 * TIMES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
     @given(data=st.data())
     def test_any_number_of_changed_bytes(self, path: Path, data: st.DataObject) -> None:
@@ -875,7 +875,7 @@ class TestReboot:
 
 class TestPowerLoss:
     @settings(
-        max_examples=60 * TIMES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+        max_examples=30 * TIMES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
     @given(
         steps=st.lists(st.sampled_from(["log", "group", "long", "sync", "seal", "reopen"]), max_size=25),

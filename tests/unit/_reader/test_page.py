@@ -782,7 +782,7 @@ class TestHostile:
         frame(224 + 352, b"c"),
     )
 
-    @settings(max_examples=300 * TIMES, deadline=None, suppress_health_check=SHARED)
+    @settings(max_examples=80 * TIMES, deadline=None, suppress_health_check=SHARED)
     @given(
         changes=st.lists(
             st.tuples(
@@ -822,14 +822,14 @@ class TestHostile:
         page_path(path).write_bytes(page)
         use(path)
 
-    @settings(max_examples=100 * TIMES, deadline=None, suppress_health_check=SHARED)
+    @settings(max_examples=80 * TIMES, deadline=None, suppress_health_check=SHARED)
     @given(st.binary(max_size=6000), st.booleans())
     def test_any_frames(self, path: Path, data: bytes, sealed: bool) -> None:
         """A good header before noise."""
         write_page(path, [data], records=len(data) // 100, sealed=sealed)
         use(path)
 
-    @settings(max_examples=200 * TIMES, deadline=None, suppress_health_check=SHARED)
+    @settings(max_examples=80 * TIMES, deadline=None, suppress_health_check=SHARED)
     @given(
         counts=st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 4)),
         inner=st.lists(

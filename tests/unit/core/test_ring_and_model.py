@@ -144,5 +144,5 @@ class RingMachine(RuleBasedStateMachine):
             assert self.ring.hint <= self.model.frontier
 
 
-RingMachine.TestCase.settings = settings(max_examples=60 * TIMES, stateful_step_count=60, deadline=None)
+RingMachine.TestCase.settings = settings(max_examples=30 * TIMES, stateful_step_count=60, deadline=None)
 test_the_ring_does_what_the_model_does = RingMachine.TestCase

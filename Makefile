@@ -8,7 +8,8 @@ TORTURE_MINUTES ?= 10
 FUZZ_SECONDS ?= 3600
 CLANG ?= clang
 JOBS ?= 6
-WORKERS ?= 4
+# Unit tests never wait: more workers than cores only import more.
+WORKERS ?= $(if $(filter tests/unit%,$(TESTS)),2,4)
 BENCH ?=
 NOX = $(BIN)/python -m nox --noxfile tests/noxfile.py
 PYTHON_TESTS ?=

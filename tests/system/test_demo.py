@@ -51,6 +51,7 @@ def test_the_demo_adds_up(path: Path, tmp_path: Path) -> None:
     assert -(-len(records) // 500) == len(list(disklog_mp.Reader(path).pages()))
     assert b"records/s" in done.stderr
     assert call("verify", path).returncode == 0
+    wait_until(lambda: call("stat", path).returncode == 0, 30)  # its writer takes a moment to leave
     for command in re.findall(r"^  disklog-mp (.*)$", out, re.MULTILINE):
         arguments = command.removesuffix("| head").split()
         assert call(*arguments).returncode == 0

@@ -225,6 +225,7 @@ def test_a_limit_of_processes(name: str) -> None:
     address = f"127.0.0.1:{free_port()}"
 
     def serve() -> None:
+        socket.getaddrinfo("127.0.0.1", 0)  # that user may not read this Python, which loads idna for it
         resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
         NOBODY.become()
         run_writer(name, path, ring_bytes=1 << 16, metrics=address)

@@ -154,11 +154,11 @@ class TestMounts:
             for name in ("lower", "upper", "work"):
                 (disk / name).mkdir()
             layers = f"lowerdir={disk}/lower,upperdir={disk}/upper,workdir={disk}/work"
-            mount("-t", "overlay", "-o", layers, "overlay", place=tmp_path / "root")
-            write_page(tmp_path / "root" / "log", [frame(0, b"x")])
-            finding = the_one("mounts", tmp_path / "root" / "log")
+            mount("-t", "overlay", "-o", layers, "overlay", place=tmp_path / "merged")
+            write_page(tmp_path / "merged" / "log", [frame(0, b"x")])
+            finding = the_one("mounts", tmp_path / "merged" / "log")
             assert "the layer of a container (overlay)" in finding.text
-            assert f"-v /srv/log:{tmp_path}/root/log" in finding.fix
+            assert f"-v /srv/log:{tmp_path}/merged/log" in finding.fix
 
         in_own_mounts(look)
 

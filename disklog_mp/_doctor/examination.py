@@ -58,7 +58,7 @@ class Diagnosis:
     path: str
     looks: tuple[str, ...]  # that were made
     findings: tuple[Symptom, ...] = ()
-    unseen: tuple[Symptom, ...] = ()  # what this user may not see
+    unseen: tuple[Symptom, ...] = ()  # this user has no right to see these
     troubles: tuple[Symptom, ...] = field(default=())  # looks that failed
 
     @property

@@ -13,7 +13,7 @@ from disklog_mp._ring.names import SHM
 
 LOGIND = "/run/systemd/users"  # is there where logind runs
 LINGER = "/var/lib/systemd/linger"
-# Where systemd looks for logind.conf and logind.conf.d, the first first.
+# systemd looks for logind.conf and logind.conf.d in these, in this order.
 PLACES = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd", "/lib/systemd")
 OF_SYSTEM = 999  # the last uid of system users, whose shared memory stays
 FALSE = {"no", "n", "false", "f", "off", "0"}

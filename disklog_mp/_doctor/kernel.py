@@ -39,7 +39,7 @@ def _locks_bytes() -> bool:
         os.close(fd)
 
 
-# What is called, since when Linux has it, a try, what is missing without it.
+# Each row: a system call, the first Linux that has it, a try of it, the loss without it.
 CALLS: tuple[tuple[str, str, Callable[[], bool], str], ...] = (
     (
         "open-file-description locks",

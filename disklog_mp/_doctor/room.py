@@ -50,7 +50,7 @@ def look_at_room(subject: Subject) -> Iterator[Told]:
 def _look_at_space(subject: Subject, space: os.statvfs_result) -> Iterator[Told]:
     where, size = subject.ring_dir, subject.ring_size
     total, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
-    if space.f_blocks and free < size:  # what counts no blocks has no limit
+    if space.f_blocks and free < size:  # a file system without a limit counts no blocks
         more = -(-(total - free + 2 * size) // MIB)
         has_ring = subject.file is not None
         purpose = "a second ring, which replaces the first when options change," if has_ring else "a ring"

@@ -33,7 +33,7 @@ class Subject:
     options: Options = field(default_factory=Options)
     writer: int = 0  # its pid, as this process sees it; 0: none alive, or in another pid namespace
     producers: tuple[Slot, ...] = ()
-    problem: str = ""  # why its ring cannot be read
+    problem: str = ""  # the reason for which its ring cannot be read
 
     @property
     def is_log(self) -> bool:

@@ -218,7 +218,7 @@ class Steering:
 
     def _archive(self, plan: Plan) -> None:
         self._go_on_behind(plan["last"], "archived")
-        self._events.write()  # what was removed before
+        self._events.write()  # the removals of earlier pages
         self.archiving.begin(plan)
 
     def _archived(self, plan: Plan, error: OSError | None) -> None:

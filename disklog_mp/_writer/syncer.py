@@ -60,7 +60,7 @@ class Syncer:
         self._troubles = troubles
         self.rolled: Callable[[], None] = lambda: None  # called when a page was sealed here
         self.timing = Histogram()
-        self.last_synced = time.monotonic()  # when the last job that succeeded began
+        self.last_synced = time.monotonic()  # the begin of the last job that succeeded
         self._ring_bell = ring_bell
         self._thread: Background[SyncJob] = Background("disklog-sync", self._run)
         self.results: queue.SimpleQueue[Result] = queue.SimpleQueue()

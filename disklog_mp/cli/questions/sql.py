@@ -90,7 +90,7 @@ class _Records:
     def __init__(self, reader: Reader, fields: tuple[Field, ...], notes: Notes) -> None:
         self._reader, self._fields, self._notes = reader, fields, notes
         self._told: set[int] = set()  # gap records, of a log that is read twice
-        self.problem: BaseException | None = None  # what went wrong with reading
+        self.problem: BaseException | None = None  # the error that ended the reading
         self.schema = self._batches(()).schema
 
     def _batches(self, passed: tuple[str, ...]) -> Batches:

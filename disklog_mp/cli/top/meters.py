@@ -69,7 +69,7 @@ class Delay:
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[float, int]] = deque()  # when a frontier was first seen, and which
+        self._waiting: deque[tuple[float, int]] = deque()  # (moment first seen, frontier)
         self._samples: deque[float] = deque(maxlen=SAMPLES)
         self.seconds = 0.0  # that the oldest position that is not done has waited
 

@@ -107,7 +107,7 @@ def count_levels(follower: Follower, seconds: float) -> Counted:
     """Count the tags of the records that came, for so long at the most."""
     before = follower.number
     tags = _tags(follower, time.monotonic() + seconds)
-    # What retention removed, and what was damaged, is passed over, too.
+    # Records that retention removed, or that are damaged, are passed over, too.
     return Counted(tags, tags.total(), max(0, follower.number - before - tags.total()))
 
 

@@ -70,7 +70,7 @@ class Watched:
         self.events: deque[LogEvent] = deque(maxlen=EVENTS)
         self.damaged: list[str] = []
         self.trouble = ""  # of reading pages and events
-        self.read_at: float | None = None  # when read() ended last
+        self.read_at: float | None = None  # the moment at which read() ended last
         self.reading_since: float | None = None
 
     # -- the ring ------------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ static enum reading read_event(const struct dl_record *values, struct dl_event_t
         return TEXT;
     if (!dl_read_event(bytes, values->length, event))
         return UNREAD;
-    if (!event->ascii) { /* what is not UTF-8 is no JSON */
+    if (!event->ascii) { /* bytes that are no UTF-8 are no JSON */
         PyObject *text = PyUnicode_DecodeUTF8(bytes, (Py_ssize_t)values->length, NULL);
         if (text == NULL) {
             PyErr_Clear();

@@ -1,4 +1,4 @@
-/* What the layouts share: the renderer, the parts of a line.  For render*.c alone. */
+/* The parts that all layouts use: the renderer, the parts of a line.  For render*.c alone. */
 #ifndef DL_RENDER_LINES_H
 #define DL_RENDER_LINES_H
 
@@ -34,7 +34,7 @@ typedef struct {
     PyObject *first; /* bytes: what a line begins with; of raw output: what a record ends with */
     PyObject *clock; /* returns the text of a second: 19 characters, then what follows the fraction */
     PyObject *otherwise; /* called with a record, returns its bytes */
-    PyObject *template; /* what the pieces lead into; NULL: there are none */
+    PyObject *template; /* the template that the pieces go into; NULL: there are none */
     struct dl_piece *pieces;
     size_t piece_count;
     struct dl_second seconds[DL_SECONDS];

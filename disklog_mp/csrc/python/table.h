@@ -13,7 +13,7 @@
 struct dl_table {
     char *bytes; /* of all keys, one behind the other */
     size_t length, room;
-    size_t *ends; /* where each key ends */
+    size_t *ends; /* the end of each key */
     uint32_t count;
     uint32_t *places; /* numbers + 1, by hash; 0: free */
     uint32_t size; /* of places: 0, or a power of two, at least twice the count */
